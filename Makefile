@@ -1,0 +1,44 @@
+# Every target prepares what it needs in .venv by itself.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test check format clean
+
+help:
+	@echo "make demo    draw cars, train, evaluate, predict: five minutes on two cores"
+	@echo "make test    the tests"
+	@echo "make check   formatting, ruff, mypy --strict and the tests"
+	@echo "make setup   only prepare .venv, with everything that development needs"
+	@echo "make format  let ruff format the code"
+
+# The stamps are files of .venv, so that a deleted .venv is prepared again.
+$(VENV)/train.stamp: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/train.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+setup: $(VENV)/dev.stamp
+
+demo: $(VENV)/train.stamp
+	$(BIN)/maskwright demo
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist

@@ -1,0 +1,58 @@
+"""From a folder of photographs and masks to a segmentation model that you can trust and ship.
+
+>>> import maskwright as mw
+>>> run = mw.train("photos/", minutes=20)  # doctest: +SKIP
+>>> predictor = mw.load(run.model_path)    # doctest: +SKIP
+>>> mask = predictor(image)                # doctest: +SKIP
+
+Importing this takes neither torch nor numpy; each name is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from maskwright.commands.evaluate import evaluate
+    from maskwright.commands.predict import predict
+    from maskwright.commands.train import train
+    from maskwright.config import Settings, read_preset
+    from maskwright.errors import InputError
+    from maskwright.inference.predictor import Predictor, load
+    from maskwright.models.encoders import EncoderUNet
+    from maskwright.models.unet import UNet
+
+__all__ = [
+    "EncoderUNet",
+    "InputError",
+    "Predictor",
+    "Settings",
+    "UNet",
+    "evaluate",
+    "load",
+    "predict",
+    "read_preset",
+    "train",
+]
+
+_HOMES = {
+    "EncoderUNet": "models.encoders",
+    "InputError": "errors",
+    "Predictor": "inference.predictor",
+    "Settings": "config",
+    "UNet": "models.unet",
+    "evaluate": "commands.evaluate",
+    "load": "inference.predictor",
+    "predict": "commands.predict",
+    "read_preset": "config",
+    "train": "commands.train",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    if name not in _HOMES:
+        raise AttributeError(f"module 'maskwright' has no attribute {name!r}")
+    return getattr(import_module(f"maskwright.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

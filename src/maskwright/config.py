@@ -1,0 +1,277 @@
+"""Every setting there is, as frozen dataclasses that go to TOML and back.
+
+Imports neither torch nor numpy: the command line builds its words from here and must answer at once.
+"""
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import tomli_w
+
+from maskwright.errors import InputError
+from maskwright.files import write_text
+
+Encoder = Literal["none", "efficientnet_lite0"]
+Norm = Literal["batch", "group", "none"]
+Upsampling = Literal["transposed", "bilinear"]
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
+Optimizer = Literal["adamw", "adam"]
+Schedule = Literal["cosine", "step", "constant"]
+
+LOSSES = ("bce", "ce", "dice", "iou")
+
+# Settings that are one of several words; a TOML file can hold any.
+_CHOICES = {
+    "encoder": Encoder,
+    "norm": Norm,
+    "upsampling": Upsampling,
+    "optimizer": Optimizer,
+    "schedule": Schedule,
+    "precision": Precision,
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What is needed to build a network before its weights are loaded. Stands in every model file."""
+
+    encoder: Encoder = "none"
+    """`none` is the classic U-Net; the other is a U-Net on a pretrained encoder."""
+
+    in_channels: int = 3
+    """Channels of the input, scaled to 0..1."""
+
+    num_classes: int = 1
+    """Channels of the logits. 1: foreground against background."""
+
+    base_channels: int = 64
+    """Channels at full resolution; each level below has twice as many."""
+
+    depth: int = 4
+    """Halvings of the classic U-Net. A pretrained encoder has five of its own."""
+
+    norm: Norm = "batch"
+    """Normalisation after each convolution of the classic blocks."""
+
+    upsampling: Upsampling = "transposed"
+    """How the decoder doubles the resolution."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no network could be built from."""
+        for name in ("in_channels", "num_classes", "base_channels", "depth"):
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1")
+        if self.norm == "group":
+            _require(
+                self.base_channels % 8 == 0,
+                "group normalisation needs base_channels divisible by 8",
+            )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `train` can be told. The defaults are those of a run without a preset's file."""
+
+    # The network
+    encoder: Encoder = "none"
+    """`none` is the classic U-Net; the other is a U-Net on an encoder with ImageNet weights."""
+
+    base_channels: int = 64
+    """Channels at full resolution; each level below has twice as many."""
+
+    depth: int = 4
+    """Halvings of the classic U-Net."""
+
+    norm: Norm = "batch"
+    """Normalisation in the U-Net's own blocks."""
+
+    upsampling: Upsampling = "transposed"
+    """How the decoder doubles the resolution."""
+
+    # The pictures
+    size: int = 480
+    """Longer side of the pictures during training and inside the model, pixels."""
+
+    small_first: float = 0.0
+    """Share of the run (0..1) trained at half size first."""
+
+    augment: bool = True
+    """Move, turn, mirror and recolour the training pictures."""
+
+    flip: float = 0.5
+    """Probability of mirroring a picture left to right."""
+
+    scale: float = 0.2
+    """Pictures are enlarged or shrunk by up to this share."""
+
+    shift: float = 0.1
+    """Pictures are moved by up to this share of their sides."""
+
+    rotate: float = 10.0
+    """Pictures are turned by up to this many degrees."""
+
+    colour: float = 0.3
+    """Brightness, contrast and saturation change by up to this share, hue by a tenth of it."""
+
+    # The split
+    group: str | None = None
+    """Regular expression; what it finds in a picture's name is the group that a split never divides."""
+
+    val_share: float = 0.2
+    """Share of the groups held out to choose the best weights."""
+
+    test_share: float = 0.0
+    """Share of the groups that nothing is chosen on; scored once at the end."""
+
+    skip_bad: bool = False
+    """Leave out pictures that cannot be used instead of refusing to start."""
+
+    # Learning
+    loss: str = "bce"
+    """One of bce, ce, dice, iou, or several added, such as bce+dice."""
+
+    optimizer: Optimizer = "adamw"
+    """The optimizer."""
+
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+
+    weight_decay: float = 1e-2
+    """Weight decay; biases and normalisation are left out."""
+
+    schedule: Schedule = "cosine"
+    """How the learning rate falls: to zero at the end of the run, in steps, or not at all."""
+
+    step_epochs: int = 5
+    """With `step`: the learning rate is divided by ten after every so many epochs."""
+
+    warmup: float = 0.05
+    """Share of the run over which the learning rate rises to its peak."""
+
+    batch_size: int = 8
+    """Pictures in a forward pass."""
+
+    accumulate: int = 1
+    """Forward passes whose gradients are added up before a step."""
+
+    clip_norm: float = 1.0
+    """Largest norm of the gradients; 0 leaves them as they are."""
+
+    ema: float = 0.99
+    """Decay of the averaged weights, which are the ones kept; 0 keeps the raw weights."""
+
+    # The length of the run
+    minutes: float | None = None
+    """The whole command ends within so many minutes, and the schedule with it."""
+
+    epochs: int | None = None
+    """Passes over the training pictures. With neither, ten minutes; with both, whichever ends first."""
+
+    patience: int = 0
+    """Stop after so many epochs without a better score; 0 never does."""
+
+    # The machine
+    seed: int = 0
+    """Decides the split, the order, the augmentation and the first weights."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+
+    precision: Precision = "auto"
+    """16 bit where the device is sound at it, else fp32."""
+
+    workers: int | None = None
+    """Processes that prepare samples. By default none on a CPU, up to four beside a GPU."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that could only fail later."""
+        for name, choice in _CHOICES.items():
+            words = get_args(choice)
+            _require(getattr(self, name) in words, f"--{_word(name)} is one of {', '.join(words)}")
+        for name in ("size", "batch_size", "accumulate", "step_epochs"):
+            _require(getattr(self, name) >= 1, f"--{_word(name)} must be at least 1")
+        _require(self.size >= 32, "--size must be at least 32 pixels")
+        for name in ("small_first", "flip", "shift", "warmup"):
+            _require(0 <= getattr(self, name) <= 1, f"--{_word(name)} must lie between 0 and 1")
+        for name in ("scale", "colour", "ema", "val_share", "test_share"):
+            _require(0 <= getattr(self, name) < 1, f"--{_word(name)} must be at least 0 and below 1")
+        for name in ("rotate", "weight_decay", "clip_norm", "patience", "seed"):
+            _require(getattr(self, name) >= 0, f"--{_word(name)} must be at least 0")
+        _require(self.workers is None or self.workers >= 0, "--workers must be at least 0")
+        _require(self.learning_rate > 0, "--learning-rate must be above 0")
+        _require(self.minutes is None or self.minutes > 0, "--minutes must be above 0")
+        _require(self.epochs is None or self.epochs >= 1, "--epochs must be at least 1")
+        for term in self.loss_terms():
+            _require(term in LOSSES, f"--loss knows {', '.join(LOSSES)}, not {term!r}")
+        # The rest of the checks are made where the network is built.
+        self.architecture()
+
+    def loss_terms(self) -> list[str]:
+        """The losses that are added up."""
+        return [term.strip() for term in self.loss.split("+")]
+
+    def architecture(self, *, in_channels: int = 3, num_classes: int = 1) -> Architecture:
+        """The network that these settings ask for."""
+        return Architecture(
+            encoder=self.encoder,
+            in_channels=in_channels,
+            num_classes=num_classes,
+            base_channels=self.base_channels,
+            depth=self.depth,
+            norm=self.norm,
+            upsampling=self.upsampling,
+        )
+
+
+def preset_names() -> list[str]:
+    """The presets that come with the package."""
+    folder = resources.files("maskwright.presets")
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def read_preset(name: str) -> Settings:
+    """The settings of a preset by its name.
+
+    Raises:
+        InputError: There is no such preset.
+    """
+    if name not in preset_names():
+        raise InputError(f"There is no preset {name!r}; choose one of {', '.join(preset_names())}.")
+    text = resources.files("maskwright.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    return settings_from(tomllib.loads(text), source=f"preset {name}")
+
+
+def settings_from(table: dict[str, Any], *, source: str) -> Settings:
+    """Settings from a TOML table; what it does not name keeps its default.
+
+    Raises:
+        InputError: The table names a setting that does not exist. ``source`` says where it came from.
+    """
+    known = {field.name for field in dataclasses.fields(Settings)}
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise InputError(f"{source}: there is no setting {unknown[0]!r}.")
+    return Settings(**table)
+
+
+def write_settings(path: Path, settings: Settings) -> None:
+    """Write settings as TOML. A setting that is None is left out: TOML has no word for it."""
+    table = {name: value for name, value in dataclasses.asdict(settings).items() if value is not None}
+    write_text(path, tomli_w.dumps(table))
+
+
+def read_settings(path: Path) -> Settings:
+    """Read what `write_settings` wrote."""
+    return settings_from(tomllib.loads(path.read_text(encoding="utf-8")), source=str(path))
+
+
+def _require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise InputError(f"{sentence}.")
+
+
+def _word(name: str) -> str:
+    return name.replace("_", "-")

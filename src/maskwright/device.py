@@ -1,0 +1,122 @@
+"""What this machine can do: which device, which precision, how many threads.
+
+The choice is a pure function of facts, so that it can be tested on a machine that has none of them.
+"""
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import Literal
+
+from maskwright.config import Precision
+from maskwright.errors import InputError
+
+Half = Literal["fp32", "fp16", "bf16"]
+
+# Cards of the TU116 and TU117 chips return NaN from half-precision convolutions, often only at larger batches.
+# Source: pytorch/pytorch issues 58123 and 77955; the list of ultralytics/ultralytics pull request 17977.
+UNSOUND_AT_FP16 = re.compile(r"GTX 16\d\d|\bT(?:400|500|550|600|1000|1200|2000)\b|MX450|MX550")
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What decides the precision.
+
+    Attributes:
+        kind: ``cpu``, ``cuda`` or ``mps``.
+        name: The card's name.
+        capability: CUDA compute capability, such as ``(8, 6)``.
+        fast_bf16: The processor has AVX512-BF16 or AMX; elsewhere bf16 is emulated and many times slower than fp32.
+    """
+
+    kind: str
+    name: str = ""
+    capability: tuple[int, int] = (0, 0)
+    fast_bf16: bool = False
+
+
+def choose_precision(facts: DeviceFacts, wish: Precision = "auto") -> Half:
+    """The precision that is sound and fast on a device; a wish is obeyed.
+
+    >>> choose_precision(DeviceFacts("cuda", "NVIDIA GeForce GTX 1650 Ti", (7, 5)))
+    'fp32'
+    >>> choose_precision(DeviceFacts("cuda", "NVIDIA GeForce RTX 2060", (7, 5)))
+    'fp16'
+    """
+    if wish != "auto":
+        return wish
+    if facts.kind == "cuda":
+        if facts.capability >= (8, 0):
+            return "bf16"
+        sound = facts.capability >= (7, 0) and not UNSOUND_AT_FP16.search(facts.name)
+        return "fp16" if sound else "fp32"
+    return "bf16" if facts.kind == "cpu" and facts.fast_bf16 else "fp32"
+
+
+def choose_device(wish: str = "auto") -> str:
+    """The best device that torch can use here, or the one wished for.
+
+    Raises:
+        InputError: The wished device is not there.
+    """
+    import torch
+
+    if wish == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=wish)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(f"--device {wish} cannot be used here ({reason}); try --device cpu.") from error
+    return wish
+
+
+def read_facts(device: str) -> DeviceFacts:
+    """Look at the device."""
+    import torch
+
+    kind = device.partition(":")[0]
+    if kind == "cuda":
+        return DeviceFacts(kind, torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device))
+    return DeviceFacts(kind, fast_bf16=kind == "cpu" and _cpu_has_fast_bf16())
+
+
+def unused_gpu_hint() -> str | None:
+    """A sentence for the user when an NVIDIA GPU is there and this torch cannot use it, else None."""
+    import torch
+
+    if torch.cuda.is_available():
+        return None
+    name = _nvidia_name()
+    if name is None:
+        return None
+    build = "was built without CUDA" if torch.version.cuda is None else f"finds no driver for CUDA {torch.version.cuda}"
+    return (
+        f"{name} is here, but torch {torch.__version__} {build}: training runs on the CPU. "
+        "See 'A GPU that torch cannot use' in README.md."
+    )
+
+
+def _nvidia_name() -> str | None:
+    """The first NVIDIA card that the driver lists, or None."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        listing = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None  # a broken driver; the hint is not worth more than the run
+    lines = listing.stdout.strip().splitlines()
+    return lines[0] if listing.returncode == 0 and lines else None
+
+
+def _cpu_has_fast_bf16() -> bool:
+    """Whether the processor computes bf16 in hardware."""
+    import torch
+
+    # torch keeps these checks private; a version without them answers no, which is slower but right.
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, check, bool)() for check in checks)

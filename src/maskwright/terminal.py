@@ -1,0 +1,104 @@
+"""What a person sees while a command works: sentences, tables and progress bars.
+
+Results go to standard output and progress to standard error, so that a pipe gets results alone. Where standard error is
+no terminal, a bar becomes a plain line now and then.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+# Seconds between two lines where there is no terminal.
+LINE_SECONDS = 10.0
+
+
+@cache
+def output() -> Console:
+    """Standard output."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+@cache
+def errors() -> Console:
+    """Standard error."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(sentence: str) -> None:
+    """Print a sentence as it is."""
+    output().print(sentence, markup=False)
+
+
+def warn(sentence: str) -> None:
+    """Print a sentence that should not be missed."""
+    errors().print(sentence, markup=False, style="yellow")
+
+
+def show_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table whose first column is text and whose others are figures."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if column == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    output().print(table)
+
+
+@contextmanager
+def counting(description: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show how many of ``total`` things are done; yields what to call after each."""
+    with _bar(description, total) as update:
+        done = 0
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            update(done, f"{done}/{total}")
+
+        yield advance
+
+
+@contextmanager
+def progressing(description: str) -> Iterator[Callable[[float, str], None]]:
+    """Show a share of 1 that is done and a text; yields what to call with both."""
+    with _bar(description, 1.0) as update:
+        yield update
+
+
+@contextmanager
+def _bar(description: str, total: float) -> Iterator[Callable[[float, str], None]]:
+    console = errors()
+    if not console.is_terminal:
+        yield _plain_lines(description, total)
+        return
+    count = [MofNCompleteColumn()] if isinstance(total, int) else [TextColumn("{task.fields[text]}")]
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        *count,
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(description, total=total, text="")
+        yield lambda done, text: progress.update(task, completed=done, text=text)
+
+
+def _plain_lines(description: str, total: float) -> Callable[[float, str], None]:
+    """A line at the end and every few seconds before it, with the time that is left."""
+    started = written = time.monotonic()
+
+    def update(done: float, text: str) -> None:
+        nonlocal written
+        now = time.monotonic()
+        if now - written < LINE_SECONDS and done < total:
+            return
+        written = now
+        left = (now - started) * (total - done) / done if done else 0
+        errors().print(f"{description}: {text} ({left:.0f} s left)", markup=False)
+
+    return update

@@ -1,0 +1,59 @@
+"""What several tests need."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from maskwright.data.cache import Cache, build_cache
+from maskwright.data.pairing import Pair
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real photographs, see ../shared/data/README.md."""
+    folder = os.environ.get("MASKWRIGHT_REAL_DATA")
+    if not folder:
+        pytest.skip("set MASKWRIGHT_REAL_DATA to the folder of real data sets to run this")
+    return Path(folder)
+
+
+@pytest.fixture
+def ellipses(tmp_path: Path) -> tuple[Pair, ...]:
+    """Six groups of two pictures, 64x48: a coloured ellipse on noise, and its mask of 0 and 255."""
+    rng = np.random.default_rng(0)
+    pairs = []
+    for group in range(6):
+        colour = rng.integers(160, 256, 3)
+        for view in range(2):
+            name = f"images/g{group}_{view}"
+            pair = Pair(
+                name, tmp_path / "photos" / f"{name}.png", tmp_path / "photos/masks" / f"g{group}_{view}.png", None
+            )
+            image = rng.integers(0, 100, (48, 64, 3))
+            mask = _ellipse(48, 64, rng)
+            image[mask] = colour - rng.integers(0, 40, (int(mask.sum()), 3))
+            for path, pixels in ((pair.image, image), (pair.mask, mask * 255)):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels.astype(np.uint8)).save(path)
+            pairs.append(pair)
+    return tuple(pairs)
+
+
+@pytest.fixture
+def ellipse_cache(ellipses: tuple[Pair, ...], tmp_path: Path) -> Cache:
+    """The ellipses at 32x24, decoded."""
+    cache, problems = build_cache(ellipses, tmp_path / "cache", longer_side=32, advance=lambda: None)
+    assert not problems
+    return cache
+
+
+def _ellipse(height: int, width: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    rows, columns = np.mgrid[:height, :width]
+    middle = rng.uniform(0.35, 0.65, 2) * (height, width)
+    radii = rng.uniform(0.2, 0.35, 2) * (height, width)
+    inside: NDArray[np.bool_] = ((rows - middle[0]) / radii[0]) ** 2 + ((columns - middle[1]) / radii[1]) ** 2 <= 1
+    return inside

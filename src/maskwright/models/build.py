@@ -1,0 +1,37 @@
+"""From an architecture to a network."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from maskwright.config import Architecture
+from maskwright.models.encoders import EncoderUNet
+from maskwright.models.unet import UNet
+
+
+def build_network(architecture: Architecture, *, encoder_weights: Mapping[str, Tensor] | None = None) -> nn.Module:
+    """A network with fresh weights, and with pretrained ones in its encoder where they are handed in."""
+    if architecture.encoder == "none":
+        return UNet(
+            architecture.in_channels,
+            architecture.num_classes,
+            base_channels=architecture.base_channels,
+            depth=architecture.depth,
+            norm=architecture.norm,
+            upsampling=architecture.upsampling,
+        )
+    network = EncoderUNet(
+        architecture.in_channels,
+        architecture.num_classes,
+        base_channels=architecture.base_channels,
+        norm=architecture.norm,
+        upsampling=architecture.upsampling,
+    )
+    if encoder_weights is not None:
+        network.encoder.load_imagenet_weights(encoder_weights)
+    return network
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Trainable numbers in a network."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -1,0 +1,129 @@
+"""A predictor and pairs to scores per picture, at the pictures' own size."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from maskwright.data.pairing import Pair, Problem
+from maskwright.data.reading import read_pair
+from maskwright.errors import InputError
+from maskwright.evaluation.metrics import (
+    Interval,
+    bootstrap_interval,
+    confusion_counts,
+    dice_per_class,
+    iou_per_class,
+)
+from maskwright.inference.predictor import Predictor
+
+DEFINITIONS = (
+    "Dice = 2|A∩B| / (|A|+|B|) and IoU = |A∩B| / |A∪B| of the foreground, per picture at its own size; "
+    "means over pictures, 95 % intervals from drawing groups again. "
+    "A picture without foreground in mask and prediction has no score."
+)
+
+
+@dataclass(frozen=True)
+class PictureScore:
+    """One picture's scores; NaN where neither the mask nor the prediction has any foreground."""
+
+    name: str
+    group: str
+    dice: float
+    iou: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of many pictures.
+
+    Attributes:
+        pictures: One row each, in the order they were given.
+        dice: Mean over pictures, with its interval over groups.
+        iou: Likewise.
+        groups: How many groups the pictures come from.
+        problems: Pictures that could not be scored, and why.
+    """
+
+    pictures: tuple[PictureScore, ...]
+    dice: Interval
+    iou: Interval
+    groups: int
+    problems: tuple[Problem, ...] = ()
+
+    def worst(self, count: int) -> list[PictureScore]:
+        """The pictures with the lowest Dice, worst first."""
+        scored = [picture for picture in self.pictures if not np.isnan(picture.dice)]
+        return sorted(scored, key=lambda picture: picture.dice)[:count]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain values. JSON has no NaN: a score that does not exist is null."""
+        content: dict[str, Any] = _without_nan(asdict(self))
+        content["definitions"] = DEFINITIONS
+        content["problems"] = [problem.sentence for problem in self.problems]
+        return content
+
+
+def evaluate_pairs(
+    predictor: Predictor,
+    pairs: Sequence[Pair],
+    groups: Mapping[str, str],
+    *,
+    advance: Callable[[], None],
+) -> Scores:
+    """Predict every picture and compare with its mask.
+
+    Args:
+        predictor: The model.
+        pairs: Pictures and masks.
+        groups: The group of each pair's name.
+        advance: Called after each picture, for a progress bar.
+    """
+    rows: list[PictureScore] = []
+    problems: list[Problem] = []
+    for pair in pairs:
+        try:
+            rows.append(score_pair(predictor, pair, groups[pair.name]))
+        except InputError as error:
+            problems.append(Problem(pair.image, str(error)))
+        advance()
+    names = [row.group for row in rows]
+    return Scores(
+        pictures=tuple(rows),
+        dice=bootstrap_interval([row.dice for row in rows], names),
+        iou=bootstrap_interval([row.iou for row in rows], names),
+        groups=len(set(names)),
+        problems=tuple(problems),
+    )
+
+
+def score_pair(predictor: Predictor, pair: Pair, group: str) -> PictureScore:
+    """Predict one picture and compare with its mask, both at the picture's own size."""
+    image, truth = read_pair(pair)
+    counts = confusion_counts(truth, predictor(image), num_classes=len(predictor.card.class_names))
+    # Classes from 1 on: how well the background is found says little, it is most of the picture.
+    return PictureScore(
+        name=pair.name,
+        group=group,
+        dice=_mean(dice_per_class(counts)[1:]),
+        iou=_mean(iou_per_class(counts)[1:]),
+    )
+
+
+def _mean(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    present = values[~np.isnan(values)]
+    return float(present.mean()) if len(present) else float("nan")
+
+
+def _without_nan(value: Any) -> Any:  # noqa: ANN401 - walks any JSON
+    match value:
+        case float():
+            return None if np.isnan(value) else value
+        case dict():
+            return {key: _without_nan(entry) for key, entry in value.items()}
+        case list() | tuple():
+            return [_without_nan(entry) for entry in value]
+        case _:
+            return value

@@ -1,0 +1,77 @@
+"""Masks and truth to numbers a reader can trust.
+
+Every score comes from one table of counts per image. Scores are averaged over images, not over pixels, so that a large
+picture weighs as much as a small one; intervals come from drawing whole groups again, since sixteen views of a car are
+not sixteen independent cars.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and the range in which 95 % of resampled means lie; NaN with fewer than two groups."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def confusion_counts(
+    truth: NDArray[np.integer], prediction: NDArray[np.integer], num_classes: int
+) -> NDArray[np.int64]:
+    """How many pixels of each class (rows) were called each class (columns).
+
+    >>> confusion_counts(np.array([[0, 1, 1]]), np.array([[0, 0, 1]]), 2).tolist()
+    [[1, 0], [1, 1]]
+    """
+    paired = truth.astype(np.int64).ravel() * num_classes + prediction.ravel()
+    return np.bincount(paired, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def dice_per_class(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Dice coefficient of each class; NaN where neither truth nor prediction has it.
+
+    An absent class that is not predicted is no evidence of skill, so it does not count as perfect.
+    """
+    return _share(2 * np.diag(counts), counts.sum(0) + counts.sum(1))
+
+
+def iou_per_class(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Intersection over union of each class; NaN where neither truth nor prediction has it."""
+    hits = np.diag(counts)
+    return _share(hits, counts.sum(0) + counts.sum(1) - hits)
+
+
+def bootstrap_interval(scores: Sequence[float], groups: Sequence[str], *, seed: int = 0) -> Interval:
+    """Mean over images with a 95 % percentile interval from drawing whole groups with replacement.
+
+    Images whose score is NaN are left out.
+
+    Source: Field and Welsh, "Bootstrapping clustered data" (2007), the cluster bootstrap.
+    """
+    pairs = [(score, group) for score, group in zip(scores, groups, strict=True) if not np.isnan(score)]
+    if not pairs:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    names = sorted({group for _, group in pairs})
+    sums = np.array([sum(score for score, group in pairs if group == name) for name in names])
+    sizes = np.array([sum(1 for _, group in pairs if group == name) for name in names])
+    mean = float(sums.sum() / sizes.sum())
+    if len(names) == 1:
+        return Interval(mean, float("nan"), float("nan"))
+    drawn = np.random.default_rng(seed).integers(len(names), size=(RESAMPLES, len(names)))
+    means = sums[drawn].sum(1) / sizes[drawn].sum(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(mean, float(low), float(high))
+
+
+def _share(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    shares = np.full(len(whole), np.nan)
+    np.divide(part, whole, out=shares, where=whole > 0)
+    return shares

@@ -1,0 +1,45 @@
+"""What computes: an engine turns a batch of pictures into logits.
+
+Engines stand behind one seam, so that the predictor and everything after it need no torch.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.config import Architecture
+from maskwright.errors import MissingExtraError
+
+
+class Engine(Protocol):
+    """A network ready to compute."""
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``(N, C, H, W)`` in 0..1 to logits ``(N, num_classes, H, W)``."""
+        ...
+
+
+class TorchEngine:
+    """The network in PyTorch, in fp32."""
+
+    def __init__(self, architecture: Architecture, weights: Mapping[str, NDArray[Any]], device: str = "cpu") -> None:
+        try:
+            import torch
+        except ImportError as error:
+            raise MissingExtraError("torch", "train") from error
+        from maskwright.models.build import build_network
+
+        network = build_network(architecture)
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+        self._network = network.eval().to(device)
+        self._device = device
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``(N, C, H, W)`` in 0..1 to logits ``(N, num_classes, H, W)``."""
+        import torch
+
+        with torch.inference_mode():
+            logits: NDArray[np.float32] = self._network(torch.from_numpy(batch).to(self._device)).cpu().numpy()
+            return logits

@@ -1,0 +1,85 @@
+"""One file that carries everything: weights, and in its header all that is needed to use them.
+
+The format is safetensors; nothing is ever unpickled. The header holds a `ModelCard` as JSON under ``maskwright``.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from maskwright.config import Architecture
+from maskwright.errors import InputError
+from maskwright.files import replacing
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model file says of itself.
+
+    Attributes:
+        architecture: The network that the weights belong to.
+        size: Pictures are resized so that their longer side has so many pixels.
+        class_names: One for each class, background first.
+        threshold: Probability from which a pixel is foreground.
+        metrics: Scores of these weights, as training measured them.
+        trained_on: Fingerprints of the pictures that training saw.
+        chosen_on: Fingerprints of the pictures that the best weights were chosen on.
+        settings: The settings of the run.
+        versions: What made the file.
+    """
+
+    architecture: Architecture
+    size: int
+    class_names: tuple[str, ...] = ("background", "foreground")
+    threshold: float = 0.5
+    metrics: dict[str, float] = field(default_factory=dict)
+    trained_on: tuple[str, ...] = ()
+    chosen_on: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def save_model(path: Path, card: ModelCard, weights: Mapping[str, NDArray[Any]]) -> None:
+    """Write a model file, whole or not at all."""
+    header = {"format": FORMAT, **dataclasses.asdict(card)}
+    arrays = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+    with replacing(path) as temporary:
+        save_file(arrays, temporary, metadata={"maskwright": json.dumps(header)})
+
+
+def load_model(path: Path) -> tuple[ModelCard, dict[str, NDArray[Any]]]:
+    """Read a model file.
+
+    Raises:
+        InputError: The file is missing, damaged, or not one of ours.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is not there; `maskwright train` leaves a model.safetensors in its run folder.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is not a whole safetensors file; use the model file of another run.") from error
+    if "maskwright" not in metadata:
+        raise InputError(f"{path} holds weights but was not written by maskwright, so nothing says how to use them.")
+    return _read_card(json.loads(metadata["maskwright"]), path), weights
+
+
+def _read_card(header: dict[str, Any], path: Path) -> ModelCard:
+    if header.pop("format") != FORMAT:
+        raise InputError(f"{path} was written by a newer maskwright; update this one to read it.")
+    header["architecture"] = Architecture(**header["architecture"])
+    for name in ("class_names", "trained_on", "chosen_on"):
+        header[name] = tuple(header[name])
+    return ModelCard(**header)

@@ -1,0 +1,44 @@
+"""The curves of a run: loss and Dice over its epochs, as a picture."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from maskwright.files import replacing
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def draw_curves(metrics_path: Path, picture_path: Path) -> None:
+    """Draw loss, Dice and learning rate from the metrics of a run."""
+    from matplotlib.figure import Figure
+
+    lines = read_metrics(metrics_path)
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    loss, dice, rate = figure.subplots(1, 3)
+    _plot(loss, lines, {"train_loss": "train", "val_loss": "validation"})
+    _plot(dice, lines, {"train_dice": "train", "val_dice": "validation"})
+    _plot(rate, lines, {"learning_rate": "learning rate"})
+    loss.set(title="Loss", xlabel="epoch", yscale="log")
+    dice.set(title="Dice at training size", xlabel="epoch")
+    rate.set(title="Learning rate", xlabel="epoch")
+    for axes in (loss, dice):
+        if lines:
+            axes.legend(frameon=False)
+    for axes in (loss, dice, rate):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    with replacing(picture_path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def _plot(axes: Any, lines: list[dict[str, Any]], names: dict[str, str]) -> None:  # noqa: ANN401 - untyped library
+    for name, label in names.items():
+        points = [(line["epoch"], line[name]) for line in lines if name in line]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, marker="." if len(points) < 40 else None)

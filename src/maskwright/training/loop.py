@@ -1,0 +1,299 @@
+"""Samples and a network to weights: one function for a step, one for an epoch, one for validation, one for the run."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from maskwright.config import Settings
+from maskwright.data.dataset import Batch, EpochBatches
+from maskwright.device import Half
+from maskwright.errors import InputError
+from maskwright.training.losses import compute_loss
+from maskwright.training.schedules import Length, learning_rate_at
+from maskwright.training.state import Learner, Tally, save_state
+
+# In a run by the clock, validating and saving may take this share of the time.
+VALIDATION_SHARE = 0.1
+# A long epoch is saved in between at least this often.
+SAVE_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How an epoch or a validation went: means over pictures. ``dice`` is measured at training size."""
+
+    loss: float
+    dice: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a progress bar shows."""
+
+    progress: float
+    epoch: int
+    figures: Figures
+    best_dice: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """What stays the same throughout a run.
+
+    Attributes:
+        settings: What the user asked for.
+        device: Where the network lies.
+        precision: What the forward pass computes in.
+        length: When the run ends.
+        state_path: Where the state is saved.
+        metrics_path: Where a line is written for each epoch.
+        keep_best: Called with the validation figures whenever the score is the best so far.
+        show: Called after each batch.
+        stop_asked: Whether a signal asked the run to stop after this step.
+    """
+
+    settings: Settings
+    device: str
+    precision: Half
+    length: Length
+    state_path: Path
+    metrics_path: Path
+    keep_best: Callable[[Figures], None]
+    show: Callable[[Status], None]
+    stop_asked: Callable[[], bool]
+
+
+class Clock:
+    """Seconds spent on a run, those before a resume included."""
+
+    def __init__(self, spent: float) -> None:
+        self._zero = time.monotonic() - spent
+
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.monotonic() - self._zero
+
+
+def fit(
+    learner: Learner,
+    train: DataLoader[Batch],
+    order: EpochBatches,
+    val: DataLoader[Batch],
+    run: Run,
+) -> bool:
+    """Train until the run's length is reached or patience ends, or until a signal asks to stop.
+
+    Returns:
+        Whether the run came to its end; False after a signal, with the state saved.
+    """
+    position = learner.position
+    clock = Clock(position.seconds)
+    finished = is_finished(learner, run)
+    while not finished:
+        order.epoch, order.skip = position.epoch, position.batch
+        order.is_half = lambda batch: (
+            run.length.progress(position.epoch + batch / len(order), clock.seconds()) < run.settings.small_first
+        )
+        ending = train_epoch(learner, train, len(order), run, clock)
+        if ending == "signal":
+            return False
+        figures = figures_of(learner.tally)
+        if ending == "whole":
+            position.epoch, position.batch, learner.tally = position.epoch + 1, 0, Tally()
+        position.seconds = clock.seconds()
+        finished = is_finished(learner, run)
+        val_figures = None
+        if finished or _validation_is_due(learner, run):
+            val_figures = _validate_and_remember(learner, val, run, clock)
+            finished = finished or is_finished(learner, run)
+        _write_metrics(learner, run, figures, val_figures)
+        if val_figures is not None:
+            _save(learner, run, clock)
+    return True
+
+
+def is_finished(learner: Learner, run: Run) -> bool:
+    """Whether the run's length is reached, or its patience at an end."""
+    position, patience = learner.position, run.settings.patience
+    if run.length.progress(position.epoch, position.seconds) >= 1:
+        return True
+    return patience > 0 and position.best_dice >= 0 and position.epoch - position.best_epoch >= patience
+
+
+def train_epoch(
+    learner: Learner, loader: DataLoader[Batch], batches: int, run: Run, clock: Clock
+) -> Literal["whole", "time", "signal"]:
+    """Learn from every batch once, or from those that are left after a resume.
+
+    Returns:
+        What ended it: the epoch, the minutes, or a signal (with the state saved).
+    """
+    settings, position, tally = run.settings, learner.position, learner.tally
+    learner.network.train()
+    saved_at = started = clock.seconds()
+    for batch in loader:
+        epochs = position.epoch + position.batch / batches
+        progress = run.length.progress(epochs, clock.seconds())
+        rate = learning_rate_at(settings, progress, epochs)
+        _learn(learner, batch.to(run.device), rate, run, last=position.batch + 1 == batches)
+        now = clock.seconds()
+        tally.seconds, started = tally.seconds + now - started, now
+        run.show(Status(progress, position.epoch + 1, figures_of(tally), position.best_dice))
+        if position.batch % settings.accumulate or position.batch == batches:
+            continue  # gradients of a step half done are in no state; a whole epoch is handled by the caller
+        if run.stop_asked():
+            _save(learner, run, clock)
+            return "signal"
+        if run.length.progress(0, now) >= 1:
+            return "time"
+        if now - saved_at > SAVE_SECONDS:
+            _save(learner, run, clock)
+            saved_at = now
+    return "whole"
+
+
+def _learn(learner: Learner, batch: Batch, rate: float, run: Run, *, last: bool) -> None:
+    """Add the gradients of one batch, and step when enough are together."""
+    settings, position = run.settings, learner.position
+    if position.batch % settings.accumulate == 0:
+        learner.optimizer.zero_grad(set_to_none=True)
+    with autocast(run):
+        logits = learner.network(batch.images)
+    loss = compute_loss(settings.loss_terms(), logits, batch.targets, batch.weights)
+    if not torch.isfinite(loss):
+        raise InputError(
+            f"The loss is no longer a number at epoch {position.epoch + 1}, step {position.step}: "
+            f"try a lower --learning-rate or --precision fp32; {run.state_path} still holds the last good state."
+        )
+    learner.scaler.scale(loss / settings.accumulate).backward()  # type: ignore[no-untyped-call]
+    count(learner.tally, float(loss.detach()), logits.detach(), batch)
+    position.batch += 1
+    if position.batch % settings.accumulate and not last:
+        return
+    for group in learner.optimizer.param_groups:
+        group["lr"] = rate
+    if settings.clip_norm > 0:
+        learner.scaler.unscale_(learner.optimizer)
+        nn.utils.clip_grad_norm_(learner.network.parameters(), settings.clip_norm)
+    learner.scaler.step(learner.optimizer)
+    learner.scaler.update()
+    if learner.average is not None:
+        learner.average.update_parameters(learner.network)
+    position.step += 1
+
+
+def validate(network: nn.Module, loader: DataLoader[Batch], run: Run) -> Figures:
+    """Loss and Dice per picture on pictures that are not learnt from, at training size."""
+    network.eval()
+    tally = Tally()
+    started = time.monotonic()
+    with torch.inference_mode():
+        for cpu_batch in loader:
+            batch = cpu_batch.to(run.device)
+            with autocast(run):
+                logits = network(batch.images)
+            loss = compute_loss(run.settings.loss_terms(), logits, batch.targets, batch.weights)
+            count(tally, float(loss), logits, batch)
+    tally.seconds = time.monotonic() - started
+    return figures_of(tally)
+
+
+def autocast(run: Run) -> torch.autocast:
+    """The precision of the forward pass."""
+    dtype = torch.float16 if run.precision == "fp16" else torch.bfloat16
+    return torch.autocast(run.device.partition(":")[0], dtype, enabled=run.precision != "fp32")
+
+
+def count(tally: Tally, loss: float, logits: Tensor, batch: Batch) -> None:
+    """Add one batch to a tally."""
+    dice = dice_per_picture(logits, batch.targets, batch.weights)
+    present = ~dice.isnan()
+    tally.images += len(logits)
+    tally.loss += loss * len(logits)
+    tally.dice += float(dice[present].sum())
+    tally.scored += int(present.sum())
+
+
+def figures_of(tally: Tally) -> Figures:
+    """Sums to means; NaN where there is nothing to average."""
+    nan = float("nan")
+    return Figures(
+        loss=tally.loss / tally.images if tally.images else nan,
+        dice=tally.dice / tally.scored if tally.scored else nan,
+        images_per_second=tally.images / tally.seconds if tally.seconds else nan,
+    )
+
+
+def dice_per_picture(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Dice coefficient of each foreground class of each picture, ``(N, K)``; NaN where a class is nowhere.
+
+    Target shares of at least a half are foreground; with several channels, the largest is the class and channel 0 the
+    background.
+    """
+    if logits.shape[1] == 1:
+        predicted, truth = logits > 0, target >= 0.5
+    else:
+        predicted, truth = (
+            F.one_hot(scores.argmax(1), scores.shape[1]).movedim(-1, 1)[:, 1:].bool() for scores in (logits, target)
+        )
+    counts = weight > 0
+    overlap = (predicted & truth & counts).sum((2, 3))
+    total = (predicted & counts).sum((2, 3)) + (truth & counts).sum((2, 3))
+    return 2 * overlap / total  # 0 / 0 is NaN
+
+
+def _validation_is_due(learner: Learner, run: Run) -> bool:
+    """By epochs: after each. By the clock: when it costs no more than its share of the time since the last."""
+    position = learner.position
+    if run.length.seconds is None:
+        return True
+    since = position.seconds - position.validated_at
+    return since * VALIDATION_SHARE >= position.validation_seconds
+
+
+def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, clock: Clock) -> Figures:
+    """Validate the weights worth keeping, and keep them if they are the best so far."""
+    position = learner.position
+    started = clock.seconds()
+    figures = validate(learner.kept(), val, run)
+    score = 0.0 if math.isnan(figures.dice) else figures.dice  # no picture has any foreground
+    if score > position.best_dice:
+        position.best_dice, position.best_epoch = score, position.epoch
+        run.keep_best(figures)
+    position.validated_at = clock.seconds()
+    position.validation_seconds = position.validated_at - started
+    return figures
+
+
+def _save(learner: Learner, run: Run, clock: Clock) -> None:
+    learner.position.seconds = clock.seconds()
+    save_state(run.state_path, learner)
+
+
+def _write_metrics(learner: Learner, run: Run, figures: Figures, val: Figures | None) -> None:
+    """Append one line of JSON. NaN is no JSON: what was not measured is left out."""
+    position = learner.position
+    line: dict[str, float] = {
+        "epoch": position.epoch + (1 if position.batch else 0),
+        "step": position.step,
+        "seconds": round(position.seconds, 2),
+        "learning_rate": learner.optimizer.param_groups[0]["lr"],
+        "train_loss": figures.loss,
+        "train_dice": figures.dice,
+        "images_per_second": round(figures.images_per_second, 2),
+    }
+    if val is not None:
+        line |= {"val_loss": val.loss, "val_dice": val.dice}
+    known = {name: value for name, value in line.items() if not math.isnan(value)}
+    with run.metrics_path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(known) + "\n")

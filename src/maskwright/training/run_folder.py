@@ -1,0 +1,135 @@
+"""The folder of a run: where it lies, and what it must agree with to be resumed."""
+
+import glob
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from maskwright.config import Settings, read_settings, write_settings
+from maskwright.data.splits import Groups
+from maskwright.errors import InputError
+from maskwright.files import RUNS, dated_folder, write_json, write_text
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of a run."""
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        """Best weights."""
+        return self.path / "model.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """Weights at the end."""
+        return self.path / "last.safetensors"
+
+    @property
+    def state(self) -> Path:
+        """What a resume needs."""
+        return self.path / "state.pth"
+
+    @property
+    def metrics(self) -> Path:
+        """A line of JSON for each epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def config(self) -> Path:
+        """The settings."""
+        return self.path / "config.toml"
+
+    @property
+    def split(self) -> Path:
+        """Which picture belongs to which part."""
+        return self.path / "split.json"
+
+    @property
+    def scores(self) -> Path:
+        """Scores of the best weights at the pictures' own size."""
+        return self.path / "scores.json"
+
+    @property
+    def curves(self) -> Path:
+        """A picture of the metrics."""
+        return self.path / "curves.png"
+
+    @property
+    def cache(self) -> Path:
+        """Pictures at training size; removed at the end."""
+        return self.path / "cache"
+
+
+def choose_folder(out: Path | None, name: str, *, resume: bool) -> RunFolder:
+    """The folder of a new run, or of the one to resume.
+
+    Without ``out`` it is ``runs/<date>-<name>``; to resume, the latest of that name.
+
+    Raises:
+        InputError: ``out`` holds a run already and ``resume`` was not asked for.
+    """
+    if out is not None:
+        if out.is_file():
+            raise InputError(f"--out {out} is a file; name a folder.")
+        if not resume and out.is_dir() and any(out.iterdir()):
+            raise InputError(f"{out} is not empty; continue its run with --resume, or choose another --out.")
+        return RunFolder(out)
+    if resume:
+        pattern = f"????-??-??-??????-{glob.escape(name)}"
+        earlier = [path for path in RUNS.glob(pattern) if (path / "state.pth").is_file()]
+        if earlier:
+            return RunFolder(max(earlier))
+    return RunFolder(dated_folder(name))
+
+
+def write_split(folder: RunFolder, split: Mapping[str, str], groups: Groups) -> None:
+    """Write which picture belongs to which part, and why."""
+    parts = {part: sorted(name for name in split if split[name] == part) for part in ("train", "val", "test")}
+    held_out = {part: sorted({groups.of[name] for name in names}) for part, names in parts.items()}
+    write_json(folder.split, {"rule": groups.rule, "pictures": parts, "groups": held_out})
+
+
+def start_or_check(folder: RunFolder, settings: Settings, split: Mapping[str, str], groups: Groups) -> bool:
+    """Write the settings and the split of a new run, or check them against those of the one to resume.
+
+    Returns:
+        Whether there is a run to resume.
+
+    Raises:
+        InputError: The settings or the pictures differ from those of the run.
+    """
+    if not folder.state.is_file():
+        folder.metrics.unlink(missing_ok=True)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        write_settings(folder.config, settings)
+        write_split(folder, split, groups)
+        return False
+    earlier, now = asdict(read_settings(folder.config)), asdict(settings)
+    for name, value in earlier.items():
+        if now[name] != value:
+            word = name.replace("_", "-")
+            raise InputError(
+                f"{folder.path} was started with --{word} {value}, not {now[name]}: repeat its options to resume it."
+            )
+    pictures = json.loads(folder.split.read_text(encoding="utf-8"))["pictures"]
+    parts = {name: part for part, names in pictures.items() for name in names}
+    if parts != dict(split):
+        changed = sorted(set(parts.items()) ^ set(split.items()))[0][0]
+        raise InputError(
+            f"The pictures changed since {folder.path} was started ({changed} is new, gone, or in another part); "
+            "start a new run."
+        )
+    return True
+
+
+def keep_metrics_until(path: Path, step: int) -> None:
+    """Drop the lines that were written after the state that is resumed from, and one that was never finished."""
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    write_text(path, "".join(line for line in whole if json.loads(line)["step"] <= step))

@@ -1,0 +1,48 @@
+"""How far a run has come, and how large its steps are there."""
+
+import math
+from dataclasses import dataclass
+
+from maskwright.config import Settings
+
+
+@dataclass(frozen=True)
+class Length:
+    """When a run ends: after so many epochs, so many seconds, or whichever comes first."""
+
+    epochs: int | None
+    seconds: float | None
+
+    def progress(self, epochs: float, seconds: float) -> float:
+        """The share of the run that is done, in ``[0, 1]``.
+
+        >>> Length(epochs=10, seconds=None).progress(epochs=2.5, seconds=999)
+        0.25
+        """
+        shares = [0.0]
+        if self.epochs is not None:
+            shares.append(epochs / self.epochs)
+        if self.seconds is not None:
+            shares.append(seconds / self.seconds if self.seconds > 0 else 1.0)
+        return min(1.0, max(shares))
+
+
+def learning_rate_at(settings: Settings, progress: float, epochs: float) -> float:
+    """The learning rate where ``progress`` of the run and so many epochs are done.
+
+    It rises linearly over the warm-up and then follows the schedule; ``step`` counts epochs, as StepLR does.
+
+    >>> learning_rate_at(Settings(learning_rate=1.0, schedule="step", step_epochs=2, warmup=0), 0.5, 2.5)
+    0.1
+    """
+    if progress < settings.warmup:
+        # The first step is not lost at a rate of zero.
+        return settings.learning_rate * max(progress / settings.warmup, 0.01)
+    match settings.schedule:
+        case "constant":
+            return settings.learning_rate
+        case "step":
+            return settings.learning_rate * 0.1 ** int(epochs / settings.step_epochs)
+        case "cosine":
+            rest = (progress - settings.warmup) / max(1 - settings.warmup, 1e-9)
+            return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * rest))

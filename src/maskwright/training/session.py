@@ -1,0 +1,216 @@
+"""The pieces of one training run, put together: pictures, learner, device, length, and what is kept of them."""
+
+import dataclasses
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from maskwright.config import Settings
+from maskwright.data.cache import Cache
+from maskwright.data.dataset import Batch, EpochBatches, InOrder, Samples, build_loader
+from maskwright.data.pairing import Pair
+from maskwright.data.splits import Groups
+from maskwright.device import Half
+from maskwright.evaluation.evaluate import Scores, score_pair
+from maskwright.files import write_json
+from maskwright.inference.engines import TorchEngine
+from maskwright.inference.model_file import ModelCard, load_model, save_model
+from maskwright.inference.predictor import Predictor
+from maskwright.models.build import build_network
+from maskwright.training.loop import Figures, Run, Status
+from maskwright.training.run_folder import RunFolder, keep_metrics_until
+from maskwright.training.schedules import Length
+from maskwright.training.state import Learner, build_learner, load_state
+
+# In a run by the clock, scoring at the end may take this share of it; of more held-out pictures a sample is scored.
+SCORING_SHARE = 0.15
+# Seconds for what else comes after the last step: a last validation, saving, drawing the curves.
+CLOSING_SECONDS = 5.0
+MOST_WORKERS = 4
+
+
+@dataclass(frozen=True)
+class Material:
+    """The pictures of a run, and which of them are held out."""
+
+    cache: Cache
+    split: dict[str, str]
+    groups: Groups
+
+    def indices(self, part: str) -> list[int]:
+        """Where in the cache the pictures of a part lie."""
+        return [index for index, pair in enumerate(self.cache.pairs) if self.split[pair.name] == part]
+
+    def pairs(self, part: str) -> list[Pair]:
+        """The pairs of a part."""
+        return [self.cache.pairs[index] for index in self.indices(part)]
+
+    def fingerprints(self, part: str) -> tuple[str, ...]:
+        """What recognises the pictures of a part later."""
+        return tuple(self.cache.fingerprints[index] for index in self.indices(part))
+
+
+@dataclass(frozen=True)
+class Session:
+    """Everything a run is made of.
+
+    Attributes:
+        material: The pictures.
+        folder: Where the results go.
+        settings: What the user asked for.
+        learner: The network and what teaches it.
+        device: Where the network lies.
+        precision: What the forward pass computes in.
+        started: `time.monotonic` when the command began; the minutes count from there.
+    """
+
+    material: Material
+    folder: RunFolder
+    settings: Settings
+    learner: Learner
+    device: str
+    precision: Half
+    started: float
+
+
+def build_learner_for(
+    settings: Settings, device: str, precision: Half, encoder_weights: Mapping[str, Tensor] | None
+) -> Learner:
+    """A fresh learner on a device; its first weights are decided by the seed."""
+    torch.manual_seed(settings.seed)
+    network = build_network(settings.architecture(), encoder_weights=encoder_weights).to(device)
+    return build_learner(network, settings, scaled=precision == "fp16")
+
+
+def resume_learner(session: Session) -> None:
+    """Put the learner and its metrics where the run was saved."""
+    load_state(session.folder.state, session.learner)
+    keep_metrics_until(session.folder.metrics, session.learner.position.step)
+
+
+def build_loaders(session: Session) -> tuple[DataLoader[Batch], EpochBatches, DataLoader[Batch]]:
+    """Training batches, their order, and validation batches."""
+    settings, material = session.settings, session.material
+    on_gpu = session.device != "cpu"
+    workers = settings.workers
+    if workers is None:
+        # On a CPU the cores are busy with the network, and handing tensors between processes costs more than it saves.
+        workers = min(MOST_WORKERS, torch.get_num_threads()) if on_gpu else 0
+    order = EpochBatches(material.indices("train"), settings)
+    train = build_loader(
+        Samples(material.cache, settings, augment=settings.augment),
+        order,
+        workers=workers,
+        pin=on_gpu,
+    )
+    in_order = InOrder(material.indices("val"), settings.batch_size)
+    val = build_loader(Samples(material.cache, settings, augment=False), in_order, workers=0, pin=on_gpu)
+    return train, order, val
+
+
+def build_run(session: Session, *, show: Callable[[Status], None], stop_asked: Callable[[], bool]) -> Run:
+    """What stays the same throughout the run; with minutes, this decides how many seconds the training gets."""
+    position, folder = session.learner.position, session.folder
+    if session.settings.minutes is not None and position.budget is None:
+        position.budget = _training_seconds(session)
+    return Run(
+        settings=session.settings,
+        device=session.device,
+        precision=session.precision,
+        length=Length(session.settings.epochs, position.budget),
+        state_path=folder.state,
+        metrics_path=folder.metrics,
+        keep_best=lambda figures: _keep_best(session, figures),
+        show=show,
+        stop_asked=stop_asked,
+    )
+
+
+def held_out_pairs(session: Session) -> tuple[str, list[Pair], int]:
+    """The part that is scored at the end, the pairs of it that the minutes allow, and how many it has.
+
+    It is the test part where there is one, else the validation part. A sample is spread evenly over the part.
+    """
+    part = "test" if session.material.indices("test") else "val"
+    pairs = session.material.pairs(part)
+    minutes = session.settings.minutes
+    if minutes is None:
+        return part, pairs, len(pairs)
+    affordable = minutes * 60 * SCORING_SHARE / _scoring_seconds(session, pairs[0])
+    stride = max(1, -(-len(pairs) // max(1, int(affordable))))
+    return part, pairs[::stride], len(pairs)
+
+
+def keep_last(session: Session) -> None:
+    """Write the weights at the end of the run."""
+    _save(session, session.folder.last, {})
+
+
+def keep_scores(session: Session, scores: Scores) -> None:
+    """Write the scores, beside the model and into it."""
+    write_json(session.folder.scores, scores.to_json())
+    card, weights = load_model(session.folder.model)
+    metrics = {**card.metrics, "dice": scores.dice.mean, "iou": scores.iou.mean}
+    save_model(session.folder.model, dataclasses.replace(card, metrics=metrics), weights)
+
+
+def _training_seconds(session: Session) -> float:
+    """What the minutes leave for training after the preparation and before the closing."""
+    total = (session.settings.minutes or 0) * 60
+    _, pairs, _ = held_out_pairs(session)
+    closing = CLOSING_SECONDS + 1.25 * len(pairs) * _scoring_seconds(session, pairs[0])
+    # However short the minutes are, some of them are for training.
+    return max(total - (time.monotonic() - session.started) - closing, 0.1 * total)
+
+
+def _scoring_seconds(session: Session, pair: Pair) -> float:
+    """Seconds to read, predict and score one picture; the second time counts, when everything is warm."""
+    card = _card(session, {})
+    predictor = Predictor(card, TorchEngine(card.architecture, _weights(session.learner), session.device))
+    score_pair(predictor, pair, "")
+    started = time.monotonic()
+    score_pair(predictor, pair, "")
+    return time.monotonic() - started
+
+
+def _keep_best(session: Session, figures: Figures) -> None:
+    _save(
+        session,
+        session.folder.model,
+        {"val_dice_at_training_size": figures.dice, "val_loss": figures.loss},
+    )
+
+
+def _save(session: Session, path: Path, metrics: dict[str, float]) -> None:
+    save_model(path, _card(session, metrics), _weights(session.learner))
+
+
+def _weights(learner: Learner) -> dict[str, NDArray[Any]]:
+    """The weights worth keeping, as arrays."""
+    return {name: tensor.cpu().numpy() for name, tensor in learner.kept().state_dict().items()}
+
+
+def _card(session: Session, metrics: dict[str, float]) -> ModelCard:
+    """What the model file says of itself."""
+    return ModelCard(
+        architecture=session.settings.architecture(),
+        size=session.settings.size,
+        metrics=metrics,
+        trained_on=session.material.fingerprints("train"),
+        chosen_on=session.material.fingerprints("val"),
+        settings={name: value for name, value in dataclasses.asdict(session.settings).items() if value is not None},
+        versions={
+            "maskwright": version("maskwright"),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    )

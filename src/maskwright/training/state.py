@@ -1,0 +1,149 @@
+"""Everything that a run needs to go on as if it had never stopped.
+
+The state lies apart from the model files, is written whole or not at all, and is loaded without unpickling code.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from maskwright.config import Settings
+from maskwright.errors import InputError
+from maskwright.files import replacing
+
+
+@dataclass
+class Tally:
+    """Sums over the batches of an epoch so far.
+
+    Attributes:
+        images: Pictures counted.
+        loss: Sum of the loss over pictures.
+        dice: Sum of the Dice coefficient over pictures and classes, at training size.
+        scored: How many coefficients that sum holds; an absent class has none.
+        seconds: Time taken.
+    """
+
+    images: int = 0
+    loss: float = 0.0
+    dice: float = 0.0
+    scored: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Position:
+    """Where a run stands.
+
+    Attributes:
+        epoch: Epochs wholly done.
+        batch: Batches done in the epoch after that.
+        step: Optimizer steps.
+        seconds: Time spent, validation included.
+        budget: Seconds that the run may spend; None without `--minutes`.
+        best_dice: Best validation score so far, -1 before the first.
+        best_epoch: The epoch it came from.
+        validated_at: Seconds spent when the last validation ended.
+        validation_seconds: What that validation took.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    budget: float | None = None
+    best_dice: float = -1.0
+    best_epoch: int = 0
+    validated_at: float = 0.0
+    validation_seconds: float = 0.0
+
+
+@dataclass
+class Learner:
+    """A network, what teaches it, and how far they have come."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: AveragedModel | None
+    scaler: torch.amp.GradScaler
+    position: Position = field(default_factory=Position)
+    tally: Tally = field(default_factory=Tally)
+
+    def kept(self) -> nn.Module:
+        """The network worth keeping: the averaged one where there is one."""
+        return self.network if self.average is None else self.average.module
+
+
+def build_learner(network: nn.Module, settings: Settings, *, scaled: bool) -> Learner:
+    """A learner at the start of its run; ``scaled`` asks for the loss scaling that fp16 needs."""
+    optimizer = build_optimizer(network, settings)
+    average = None
+    if settings.ema > 0:
+        average = AveragedModel(network, multi_avg_fn=_averaging(settings.ema), use_buffers=True)
+    device = next(network.parameters()).device.type
+    return Learner(network, optimizer, average, torch.amp.GradScaler(device, enabled=scaled))
+
+
+def build_optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    """Adam or AdamW. Weight decay pulls at convolutions only: a bias or a norm's scale has no reason to be small."""
+    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    free = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=settings.learning_rate)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate)
+
+
+def save_state(path: Path, learner: Learner) -> None:
+    """Write the state, whole or not at all."""
+    content = {
+        "network": learner.network.state_dict(),
+        "optimizer": learner.optimizer.state_dict(),
+        "average": None if learner.average is None else learner.average.state_dict(),
+        "scaler": learner.scaler.state_dict(),
+        "position": asdict(learner.position),
+        "tally": asdict(learner.tally),
+    }
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_state(path: Path, learner: Learner) -> None:
+    """Put a learner where the state left it.
+
+    Raises:
+        InputError: The file is damaged, or belongs to another network.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        learner.network.load_state_dict(content["network"])
+        learner.optimizer.load_state_dict(content["optimizer"])
+        if learner.average is not None:
+            learner.average.load_state_dict(content["average"])
+        learner.scaler.load_state_dict(content["scaler"])
+        learner.position = Position(**content["position"])
+        learner.tally = Tally(**content["tally"])
+    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path} cannot be resumed from: it is damaged or belongs to another network.") from error
+
+
+def _averaging(decay: float) -> Any:  # noqa: ANN401 - torch names this type only in a stub
+    """An exponential moving average that forgets its random start quickly: the decay grows from 0.1."""
+
+    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+        seen = int(count)
+        share = 1 - min(decay, (1 + seen) / (10 + seen))
+        for kept, new in zip(averaged, current, strict=True):
+            if kept.is_floating_point():
+                kept.lerp_(new, share)
+            else:
+                kept.copy_(new)
+
+    return update

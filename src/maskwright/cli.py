@@ -1,0 +1,171 @@
+"""Words to one function of `commands`.
+
+Each function below is one word: its parameters are the options, its docstring is the help. The work is imported when
+the word is used, so that `--help` answers at once and needs no torch.
+"""
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
+
+from maskwright import terminal
+from maskwright.config import Settings, read_preset
+from maskwright.errors import InputError
+
+DONE, WITH_FAILURES, NOT_STARTED, INTERRUPTED, STOPPED_AND_SAVED = 0, 1, 2, 130, 75
+
+
+def demo(*, out: Path | None = None, minutes: float = 2.5, cars: int = 16, seed: int = 0) -> int:
+    """The whole way on drawn cars: draw, train, evaluate on unseen cars, predict.
+
+    Args:
+        out: Folder for everything; by default a new one under runs/.
+        minutes: How long to train.
+        cars: Cars to learn from; a quarter as many again are drawn to evaluate on.
+        seed: Another seed draws other cars.
+    """
+    from maskwright.commands.demo import demo as command
+
+    command(out=out, minutes=minutes, cars=cars, seed=seed)
+    return DONE
+
+
+def train(
+    photos: Positional[Path],
+    settings: OmitArgPrefixes[Settings],
+    *,
+    preset: str = "quick",
+    out: Path | None = None,
+    resume: bool = False,
+) -> int:
+    """Learn from a folder of photographs and masks.
+
+    Args:
+        photos: The folder: images/ with masks/, train/ with train_masks/, or a.jpg beside a_mask.png.
+        settings: Everything else; the defaults shown are those of the preset.
+        preset: Settings to start from: quick or classic.
+        out: Run folder; by default a new one under runs/.
+        resume: Go on with the run in --out, or with the latest of this folder.
+    """
+    from maskwright.commands.train import train as command
+
+    del preset  # its settings are the defaults of `settings`; see `main`
+    finished = command(photos, out=out, resume=resume, settings=settings).finished
+    return DONE if finished else STOPPED_AND_SAVED
+
+
+def evaluate(
+    model: Positional[Path],
+    photos: Positional[Path],
+    *,
+    out: Path | None = None,
+    group: str | None = None,
+    everything: bool = False,
+    json: bool = False,
+    device: str = "auto",
+) -> int:
+    """Score a model on photographs and masks, at their own size.
+
+    Args:
+        model: The model file.
+        photos: Folder of photographs and masks.
+        out: Folder for scores.json and panels of the worst pictures; by default a new one under runs/.
+        group: Regular expression that finds a picture's group in its name.
+        everything: Score pictures that training saw as well.
+        json: Print scores.json instead of a table.
+        device: auto, cpu, cuda, cuda:1 or mps.
+    """
+    from maskwright.commands.evaluate import evaluate as command
+
+    scores = command(model, photos, out=out, group=group, everything=everything, as_json=json, device=device)
+    return WITH_FAILURES if scores.problems else DONE
+
+
+def predict(
+    model: Positional[Path],
+    inputs: Positional[tuple[str, ...]],
+    *,
+    out: Path = Path("predictions"),
+    save: str = "mask",
+    masks: Path | None = None,
+    overwrite: bool = False,
+    device: str = "auto",
+) -> int:
+    """Write the masks of pictures, at their own size.
+
+    Args:
+        model: The model file.
+        inputs: Pictures, folders and patterns such as 'photos/*.jpg'.
+        out: Where the results go; folders of the inputs are mirrored there.
+        save: What to write, a comma list of mask, overlay and panel.
+        masks: Folder of true masks for the panel; by default they are looked for beside the pictures.
+        overwrite: Replace results that are there already.
+        device: auto, cpu, cuda, cuda:1 or mps.
+    """
+    from maskwright.commands.predict import predict as command
+
+    prediction = command(model, inputs, out=out, save=save, masks=masks, overwrite=overwrite, device=device)
+    return WITH_FAILURES if prediction.problems else DONE
+
+
+def _preset_in(arguments: Sequence[str]) -> str:
+    """The preset asked for: it has to be known before the other options, whose defaults it holds."""
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word == "--preset":
+            return following
+        if word.startswith("--preset="):
+            return word.partition("=")[2]
+    return "quick"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 done, 1 done with failures that were listed, 2 could not start, 75 stopped by a signal with its state saved.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments == ["--version"]:
+        from importlib.metadata import version
+
+        terminal.say(f"maskwright {version('maskwright')}")
+        return DONE
+    return _exit_code(lambda: _run_word(arguments))
+
+
+def run_script(command: Callable[..., int]) -> int:
+    """Run one command as a script of its own, its options from the command line."""
+    return _exit_code(lambda: tyro.cli(command, config=(FlagCreatePairsOff,)))
+
+
+def _run_word(arguments: Sequence[str]) -> int:
+    words: dict[str, Callable[..., int]] = {
+        "demo": demo,
+        "train": functools.partial(train, settings=read_preset(_preset_in(arguments))),
+        "evaluate": evaluate,
+        "predict": predict,
+    }
+    code: int = tyro.extras.subcommand_cli_from_dict(
+        words,
+        prog="maskwright",
+        description="From a folder of photographs and masks to a segmentation model.",
+        args=arguments,
+        config=(FlagCreatePairsOff,),
+    )
+    return code
+
+
+def _exit_code(call: Callable[[], int]) -> int:
+    """What the call returns; what the user can mend becomes a sentence instead of a traceback."""
+    try:
+        return call()
+    except InputError as error:
+        terminal.warn(str(error))
+        return NOT_STARTED
+    except KeyboardInterrupt:
+        terminal.warn("Interrupted.")
+        return INTERRUPTED

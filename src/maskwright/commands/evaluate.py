@@ -1,0 +1,137 @@
+"""`maskwright evaluate`: scores of a model on pictures that it has not seen."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskwright import terminal
+from maskwright.data.pairing import Pair, find_pairs
+from maskwright.data.splits import find_groups
+from maskwright.errors import InputError
+from maskwright.files import dated_folder, write_json
+
+if TYPE_CHECKING:
+    from maskwright.evaluation.evaluate import Scores
+    from maskwright.inference.model_file import ModelCard
+    from maskwright.inference.predictor import Predictor
+
+WORST = 5
+
+
+def evaluate(
+    model: str | Path,
+    photos: str | Path,
+    *,
+    out: str | Path | None = None,
+    group: str | None = None,
+    everything: bool = False,
+    as_json: bool = False,
+    device: str = "auto",
+) -> "Scores":
+    """Score a model on the pictures of a folder that training did not see.
+
+    Args:
+        model: The model file.
+        photos: Folder of photographs and masks.
+        out: Folder for ``scores.json`` and the panels of the worst pictures; by default a new one under ``runs/``.
+        group: Regular expression that finds a picture's group in its name.
+        everything: Score pictures that training saw as well; the summary says how many.
+        as_json: Print ``scores.json`` instead of a table.
+        device: Where to compute.
+
+    Raises:
+        InputError: Something given cannot be used; the sentence says what.
+    """
+    from maskwright.device import choose_device
+    from maskwright.evaluation.evaluate import evaluate_pairs
+    from maskwright.inference.predictor import load
+
+    photos = Path(photos)
+    predictor = load(model, device=choose_device(device))
+    pairing = find_pairs(photos)
+    for problem in pairing.problems:
+        terminal.warn(f"Left out: {problem.sentence}")
+    folder = Path(out) if out else dated_folder(f"evaluate-{photos.resolve().name}")
+    if folder.exists() and (folder.is_file() or any(folder.iterdir())):
+        raise InputError(f"{folder} is not empty; choose another --out.")
+    pairs, remarks = _choose_unseen(pairing.pairs, predictor.card, photos, everything=everything)
+    groups = find_groups([pair.name for pair in pairing.pairs], pattern=group)
+    with terminal.counting("Scoring", len(pairs)) as advance:
+        scores = evaluate_pairs(predictor, pairs, groups.of, advance=advance)
+    for problem in scores.problems:
+        terminal.warn(f"Not scored: {problem.sentence}")
+    content = {
+        "model": str(model),
+        "photos": str(photos),
+        "remarks": remarks,
+        "grouping": groups.rule,
+    }
+    content |= scores.to_json()
+    write_json(folder / "scores.json", content)
+    _draw_worst(folder, scores, pairs, predictor)
+    if as_json:
+        terminal.say(json.dumps(content, indent=2, ensure_ascii=False))
+    else:
+        _show(scores, remarks, folder)
+    return scores
+
+
+def _choose_unseen(
+    pairs: Sequence[Pair], card: "ModelCard", photos: Path, *, everything: bool
+) -> tuple[list[Pair], list[str]]:
+    """The pairs that training did not learn from, and what the reader of the scores must know.
+
+    Pictures are recognised by their content, so that a renamed or copied file is still found.
+    """
+    from maskwright.data.reading import fingerprint_of
+
+    trained_on, chosen_on = set(card.trained_on), set(card.chosen_on)
+    prints = {pair.name: fingerprint_of(pair.image) for pair in pairs}
+    seen = [pair for pair in pairs if prints[pair.name] in trained_on]
+    unseen = [pair for pair in pairs if prints[pair.name] not in trained_on]
+    chosen = sum(prints[pair.name] in chosen_on for pair in unseen)
+    remarks = []
+    if everything:
+        if seen:
+            remarks.append(f"LEAK: training learnt from {len(seen)} of these {len(pairs)} pictures.")
+        return list(pairs), remarks
+    if not unseen:
+        raise InputError(
+            f"Training learnt from every picture in {photos}; give a folder of other pictures, or --everything."
+        )
+    if seen:
+        remarks.append(f"Left out: {len(seen)} of {len(pairs)} pictures, because training learnt from them.")
+    if chosen:
+        remarks.append(f"The best weights were chosen on {chosen} of these {len(unseen)} pictures.")
+    return unseen, remarks
+
+
+def _draw_worst(folder: Path, scores: "Scores", pairs: Sequence[Pair], predictor: "Predictor") -> None:
+    """Panels of the worst pictures, worst first."""
+    from maskwright.data.image_files import write_image
+    from maskwright.data.reading import read_pair
+    from maskwright.inference.outputs import panel
+
+    by_name = {pair.name: pair for pair in pairs}
+    for rank, picture in enumerate(scores.worst(WORST), start=1):
+        image, truth = read_pair(by_name[picture.name])
+        drawn = panel(image, predictor(image), truth)
+        write_image(folder / "worst" / f"{rank}_{Path(picture.name).name}_panel.png", drawn)
+
+
+def _show(scores: "Scores", remarks: Sequence[str], folder: Path) -> None:
+    from maskwright.evaluation.evaluate import DEFINITIONS
+
+    rows = [
+        (name, f"{score.mean:.4f}", f"{score.low:.4f} to {score.high:.4f}")
+        for name, score in (("Dice", scores.dice), ("IoU", scores.iou))
+    ]
+    title = f"{len(scores.pictures)} pictures of {scores.groups} groups, each at its own size"
+    terminal.show_table(title, ("score", "mean", "95 % interval"), rows)
+    worst = [(picture.name, f"{picture.dice:.4f}", f"{picture.iou:.4f}") for picture in scores.worst(WORST)]
+    terminal.show_table("Worst pictures", ("picture", "Dice", "IoU"), worst)
+    for remark in remarks:
+        terminal.warn(remark)
+    terminal.say(DEFINITIONS)
+    terminal.say(f"Scores and panels of the worst pictures: {folder}")

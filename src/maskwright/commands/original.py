@@ -1,0 +1,164 @@
+"""The two commands of the project that this one grew out of, with the words they always had.
+
+`trainuNet.py` and `inference.py` at the root of the repository call these.
+"""
+
+import dataclasses
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskwright import terminal
+from maskwright.commands.train import train
+from maskwright.config import Settings, read_preset
+from maskwright.data.pairing import Pair, Pairing, find_pairs
+from maskwright.data.splits import make_split
+from maskwright.errors import InputError
+from maskwright.files import replacing
+
+if TYPE_CHECKING:
+    from maskwright.inference.predictor import Predictor
+
+DATASET = Path("dataset")
+WEIGHTS = Path("unet_carvana.pth")
+PICTURE = Path("resources/inference_result.png")
+SIZE = 480
+DOWNLOAD = "https://www.kaggle.com/c/carvana-image-masking-challenge/data"
+
+DONE, STOPPED_AND_SAVED = 0, 75
+
+
+def train_original(
+    *,
+    epochs: int = 10,
+    batchsize: int = 2,
+    lr: float = 1e-4,
+    stepsize: int = 5,
+    data: Path = DATASET,
+    size: int = SIZE,
+    resume: bool = False,
+) -> int:
+    """Train the classic U-Net on Kaggle's Carvana and leave unet_carvana.pth.
+
+    Args:
+        epochs: Passes over the pictures.
+        batchsize: Pictures in a step.
+        lr: Learning rate.
+        stepsize: The learning rate is divided by ten after every so many epochs.
+        data: Folder in Kaggle's layout: train/ and train_masks/.
+        size: Longer side of the pictures during training, pixels.
+        resume: Go on with the latest run that was stopped.
+    """
+    _find_dataset(data)
+    settings = dataclasses.replace(
+        read_preset("classic"),
+        epochs=epochs,
+        batch_size=batchsize,
+        learning_rate=lr,
+        schedule="step",
+        step_epochs=stepsize,
+        warmup=0.0,
+        size=size,
+    )
+    run = train(data, settings=settings, resume=resume)
+    if not run.finished:
+        return STOPPED_AND_SAVED
+    _keep_previous(WEIGHTS)
+    _write_state_dict(run.model_path, WEIGHTS)
+    shutil.copyfile(WEIGHTS, run.folder / WEIGHTS.name)
+    terminal.say(f"Weights: {WEIGHTS} (a plain state dict); python inference.py draws a picture with them.")
+    return DONE
+
+
+def draw_original(
+    *, data: Path = DATASET, weights: Path = WEIGHTS, size: int = SIZE, picture: str | None = None
+) -> int:
+    """Draw original | ground truth | prediction to resources/inference_result.png.
+
+    Args:
+        data: Folder in Kaggle's layout: train/ and train_masks/.
+        weights: What trainuNet.py left.
+        size: Longer side that the weights were trained at, pixels.
+        picture: Name of the picture to draw, such as 0cdf5b5d0ce1_01; by default one that training did not see.
+    """
+    from maskwright.data.image_files import write_image
+    from maskwright.data.reading import read_pair
+    from maskwright.inference.outputs import panel
+
+    pair = _choose_picture(_find_dataset(data), picture)
+    predictor = _load_state_dict(weights, size)
+    image, truth = read_pair(pair)
+    write_image(PICTURE, panel(image, predictor(image), truth))
+    terminal.say(f"{PICTURE} shows {pair.image.name}: original | ground truth | prediction")
+    return DONE
+
+
+def _find_dataset(data: Path) -> Pairing:
+    """The pairs of the data set, or a sentence that says where to get it."""
+    if not data.is_dir():
+        raise InputError(
+            f"{data}/ is not there: download train.zip and train_masks.zip from {DOWNLOAD} and unpack them to "
+            f"{data}/train/<car>_<view>.jpg and {data}/train_masks/<car>_<view>_mask.gif, or name another folder "
+            "with --data."
+        )
+    return find_pairs(data)
+
+
+def _choose_picture(pairing: Pairing, name: str | None) -> Pair:
+    """The picture of that name, or the first that training holds out."""
+    if name is not None:
+        for pair in pairing.pairs:
+            if name in (pair.name, pair.image.name, pair.image.stem):
+                return pair
+        raise InputError(f"--picture {name} is not among the pictures; give a name such as {pairing.pairs[0].name}.")
+    settings = Settings()
+    split, _ = make_split(
+        pairing.pairs,
+        pattern=None,
+        val_share=settings.val_share,
+        test_share=0.0,
+        seed=settings.seed,
+    )
+    return next(pair for pair in pairing.pairs if split[pair.name] == "val")
+
+
+def _keep_previous(path: Path) -> None:
+    """Move earlier weights out of the way; they may have taken hours."""
+    if not path.exists():
+        return
+    made = datetime.fromtimestamp(path.stat().st_mtime, UTC).astimezone().strftime("%Y-%m-%d-%H%M%S")
+    kept = path.with_stem(f"{path.stem}-{made}")
+    path.replace(kept)
+    terminal.say(f"The weights of an earlier run are kept as {kept}")
+
+
+def _write_state_dict(model: Path, path: Path) -> None:
+    """Write a model file's weights as PyTorch's plain state dict."""
+    import torch
+
+    from maskwright.inference.model_file import load_model
+
+    _, weights = load_model(model)
+    with replacing(path) as temporary:
+        torch.save({name: torch.from_numpy(array) for name, array in weights.items()}, temporary)
+
+
+def _load_state_dict(path: Path, size: int) -> "Predictor":
+    """A predictor from a plain state dict of the classic U-Net."""
+    import torch
+
+    from maskwright.config import Architecture
+    from maskwright.inference.engines import TorchEngine
+    from maskwright.inference.model_file import ModelCard
+    from maskwright.inference.predictor import Predictor
+
+    if not path.is_file():
+        raise InputError(f"{path} is not there: python trainuNet.py leaves it, or name other weights with --weights.")
+    architecture = Architecture()
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        engine = TorchEngine(architecture, {name: tensor.numpy() for name, tensor in state.items()})
+    except Exception as error:
+        raise InputError(f"{path} does not hold the weights of the classic U-Net that trainuNet.py trains.") from error
+    return Predictor(ModelCard(architecture=architecture, size=size), engine)

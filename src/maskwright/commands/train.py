@@ -1,0 +1,222 @@
+"""`maskwright train`: from a folder of photographs and masks to a model file."""
+
+import contextlib
+import dataclasses
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskwright import terminal
+from maskwright.config import Settings, read_preset
+from maskwright.data.pairing import Pair, Problem, find_pairs
+from maskwright.data.splits import Groups, make_split
+from maskwright.errors import InputError, MissingExtraError
+from maskwright.interop.weights import read_imagenet_weights
+from maskwright.training.run_folder import RunFolder, choose_folder, start_or_check
+
+if TYPE_CHECKING:
+    from maskwright.evaluation.evaluate import Scores
+    from maskwright.training.loop import Status
+    from maskwright.training.session import Material, Session
+
+DEFAULT_MINUTES = 10.0
+# Pictures that cannot be used are listed up to this many.
+LISTED = 10
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a run left behind.
+
+    Attributes:
+        folder: The run folder.
+        model_path: The best weights; `maskwright.load` reads them.
+        finished: False when a signal stopped the run; `resume` continues it.
+        scores: Of the best weights on pictures held out, at their own size; None when a signal stopped the run.
+    """
+
+    folder: Path
+    model_path: Path
+    finished: bool
+    scores: "Scores | None"
+
+
+def train(
+    photos: str | Path,
+    *,
+    out: str | Path | None = None,
+    preset: str = "quick",
+    minutes: float | None = None,
+    epochs: int | None = None,
+    resume: bool = False,
+    settings: Settings | None = None,
+) -> TrainedRun:
+    """Learn from a folder of photographs and masks.
+
+    Args:
+        photos: The folder.
+        out: The run folder; by default a new one under ``runs/``.
+        preset: The settings to start from.
+        minutes: The whole call ends within so many minutes.
+        epochs: Passes over the pictures.
+        resume: Continue the run in ``out``, or the latest of this folder.
+        settings: All settings; ``preset`` is not read then.
+
+    Returns:
+        Where the model is, and its scores.
+
+    Raises:
+        InputError: Something given cannot be used; the sentence says what.
+    """
+    started = time.monotonic()
+    settings = settings or read_preset(preset)
+    if minutes is not None or epochs is not None:
+        settings = dataclasses.replace(settings, minutes=minutes, epochs=epochs)
+    if settings.minutes is None and settings.epochs is None:
+        settings = dataclasses.replace(settings, minutes=DEFAULT_MINUTES)
+    _require_torch()
+    folder = choose_folder(Path(out) if out else None, Path(photos).resolve().name, resume=resume)
+    try:
+        material = _prepare_pictures(Path(photos), folder, settings)
+        resuming = start_or_check(folder, settings, material.split, material.groups)
+        return _train(_build_session(material, folder, settings, started), resuming=resuming)
+    finally:
+        shutil.rmtree(folder.cache, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.path.rmdir()  # a run that could not start leaves nothing; any other folder is not empty
+
+
+def _require_torch() -> None:
+    try:
+        import torch  # noqa: F401
+        import torchvision  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("torch with torchvision", "train") from error
+
+
+def _prepare_pictures(photos: Path, folder: RunFolder, settings: Settings) -> "Material":
+    """Find, split, read and check the pictures; say what was found."""
+    from maskwright.data.cache import build_cache
+    from maskwright.training.session import Material
+
+    pairing = find_pairs(photos)
+    _refuse_problems(pairing.problems, settings)
+    terminal.say(f"{photos}: {len(pairing.pairs)} pictures with masks ({pairing.layout})")
+    _split(pairing.pairs, settings)  # an impossible split is refused before anything is read
+    with terminal.counting("Reading", len(pairing.pairs)) as advance:
+        cache, problems = build_cache(pairing.pairs, folder.cache, longer_side=settings.size, advance=advance)
+    _refuse_problems(problems, settings)
+    split, groups = _split(cache.pairs, settings)
+    material = Material(cache, split, groups)
+    parts = " + ".join(
+        f"{len(pairs)} {part} ({len({groups.of[pair.name] for pair in pairs})} groups)"
+        for part in ("train", "val", "test")
+        if (pairs := material.pairs(part))
+    )
+    terminal.say(f"Split: {parts}; {groups.rule}")
+    return material
+
+
+def _split(pairs: Sequence[Pair], settings: Settings) -> tuple[dict[str, str], Groups]:
+    return make_split(
+        pairs,
+        pattern=settings.group,
+        val_share=settings.val_share,
+        test_share=settings.test_share,
+        seed=settings.seed,
+    )
+
+
+def _refuse_problems(problems: Sequence[Problem], settings: Settings) -> None:
+    """Refuse to start, or with `--skip-bad` say what is left out."""
+    if not problems:
+        return
+    sentences = [problem.sentence for problem in problems[:LISTED]]
+    if len(problems) > LISTED:
+        sentences.append(f"... and {len(problems) - LISTED} more.")
+    if not settings.skip_bad:
+        raise InputError("\n".join([*sentences, "--skip-bad leaves such pictures out."]))
+    for sentence in sentences:
+        terminal.warn(f"Left out: {sentence}")
+
+
+def _build_session(material: "Material", folder: RunFolder, settings: Settings, started: float) -> "Session":
+    """Choose device and precision, build the network, and say so."""
+    from maskwright.device import choose_device, choose_precision, read_facts, unused_gpu_hint
+    from maskwright.models.build import count_parameters
+    from maskwright.training.session import Session, build_learner_for
+
+    device = choose_device(settings.device)
+    hint = unused_gpu_hint()
+    if hint:
+        terminal.warn(hint)
+    precision = choose_precision(read_facts(device), settings.precision)
+    learner = build_learner_for(settings, device, precision, read_imagenet_weights(settings.encoder))
+    kind = "classic U-Net" if settings.encoder == "none" else f"U-Net on {settings.encoder}"
+    terminal.say(
+        f"{kind}, {count_parameters(learner.network) / 1e6:.1f} M parameters, longer side {settings.size}, "
+        f"batch {settings.batch_size}, {device} in {precision}"
+    )
+    return Session(material, folder, settings, learner, device, precision, started)
+
+
+def _train(session: "Session", *, resuming: bool) -> TrainedRun:
+    """Run the loop, then score what it kept."""
+    from maskwright.training.loop import fit, is_finished
+    from maskwright.training.session import build_loaders, build_run, resume_learner
+    from maskwright.training.signals import catching_signals
+
+    folder, learner = session.folder, session.learner
+    if resuming:
+        resume_learner(session)
+        terminal.say(f"Resuming {folder.path} after {learner.position.epoch} epochs")
+    with catching_signals() as stop_asked, terminal.progressing("Training") as update:
+        run = build_run(
+            session,
+            show=lambda status: update(status.progress, _words(status)),
+            stop_asked=stop_asked,
+        )
+        if is_finished(learner, run):
+            terminal.say("This run is finished already; another --out trains again.")
+        elif not fit(learner, *build_loaders(session), run):
+            terminal.warn(f"Stopped and saved; the same command with --out {folder.path} --resume goes on from here.")
+            return TrainedRun(folder.path, folder.model, finished=False, scores=None)
+    return TrainedRun(folder.path, folder.model, finished=True, scores=_close(session))
+
+
+def _words(status: "Status") -> str:
+    """What stands beside the progress bar."""
+    best = f" · best val Dice {status.best_dice:.4f}" if status.best_dice >= 0 else ""
+    figures = status.figures
+    return (
+        f"epoch {status.epoch} · loss {figures.loss:.4f} · Dice {figures.dice:.4f} · "
+        f"{figures.images_per_second:.1f} images/s{best}"
+    )
+
+
+def _close(session: "Session") -> "Scores":
+    """Draw the curves, score the best weights at the pictures' own size, and write it all down."""
+    from maskwright.evaluation.evaluate import evaluate_pairs
+    from maskwright.inference.predictor import load
+    from maskwright.training.curves import draw_curves
+    from maskwright.training.session import held_out_pairs, keep_last, keep_scores
+
+    folder = session.folder
+    keep_last(session)
+    draw_curves(folder.metrics, folder.curves)
+    part, pairs, of_all = held_out_pairs(session)
+    with terminal.counting("Scoring", len(pairs)) as advance:
+        predictor = load(folder.model, device=session.device)
+        scores = evaluate_pairs(predictor, pairs, session.material.groups.of, advance=advance)
+    keep_scores(session, scores)
+    sample = f" (every {of_all // len(pairs)}th of {of_all}, for time)" if len(pairs) < of_all else ""
+    chosen = "" if part == "test" else "; the best weights were chosen on them"
+    terminal.say(
+        f"Dice {scores.dice.mean:.4f} [{scores.dice.low:.4f}, {scores.dice.high:.4f}], IoU {scores.iou.mean:.4f} "
+        f"at full size on {len(scores.pictures)} unseen pictures of {scores.groups} groups{sample}{chosen}."
+    )
+    terminal.say(f"Model: {folder.model}")
+    return scores

@@ -1,0 +1,88 @@
+"""The original commands, run as they are written, on drawn cars in Kaggle's layout."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from maskwright.data.drawn_cars import write_drawn_cars
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(script: str, *options: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / script), *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=dict(os.environ))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder after one epoch on six pictures."""
+    folder = tmp_path_factory.mktemp("original")
+    list(write_drawn_cars(folder / "dataset", cars=3, views=2, width=96, height=64))
+    result = run(
+        "trainuNet.py",
+        *("--epochs", "1", "--batchsize", "2", "--lr", "1e-4", "--stepsize", "1", "--size", "64"),
+        folder=folder,
+    )
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_training_leaves_a_plain_state_dict_of_the_classic_network(trained: Path) -> None:
+    state = torch.load(trained / "unet_carvana.pth", weights_only=True)
+    assert sum(tensor.numel() for name, tensor in state.items() if not _is_statistic(name)) == 31_037_633
+    assert list(trained.glob("runs/*/model.safetensors"))
+    assert list(trained.glob("runs/*/unet_carvana.pth"))
+
+
+def test_inference_draws_the_panel(trained: Path) -> None:
+    result = run("inference.py", "--size", "64", folder=trained)
+    assert result.returncode == 0, result.stderr
+    with Image.open(trained / "resources" / "inference_result.png") as panel:
+        assert panel.width > 3 * 96
+        assert np.asarray(panel).std() > 10
+
+
+def test_earlier_weights_are_kept(trained: Path) -> None:
+    before = (trained / "unet_carvana.pth").read_bytes()
+    result = run("trainuNet.py", "--epochs", "1", "--size", "32", folder=trained)
+    assert result.returncode == 0, result.stderr
+    kept = [path for path in trained.glob("unet_carvana-*.pth") if path.read_bytes() == before]
+    assert len(kept) == 1
+
+
+@pytest.mark.parametrize("script", ["trainuNet.py", "inference.py"])
+def test_a_missing_dataset_gives_the_download_page_and_the_folders(script: str, tmp_path: Path) -> None:
+    result = run(script, folder=tmp_path)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    for word in ("kaggle.com/c/carvana-image-masking-challenge", "train_masks", "--data"):
+        assert word in result.stderr
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    list(write_drawn_cars(tmp_path / "dataset", cars=2, views=1, width=96, height=64))
+    result = run("inference.py", folder=tmp_path)
+    assert result.returncode == 2
+    assert "unet_carvana.pth" in result.stderr
+
+
+def test_the_old_module_offers_the_network_and_its_blocks() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", "from uNetUtils import UNet, DoubleConv, Down, Up; print(UNet.__module__)"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.strip() == "maskwright.models.unet"
+
+
+def _is_statistic(name: str) -> bool:
+    return name.endswith(("running_mean", "running_var", "num_batches_tracked"))

@@ -1,0 +1,98 @@
+"""The house: imports point one way, and light rooms stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import maskwright
+
+ROOT = Path(maskwright.__file__).parent
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path.name != "__init__.py")
+
+# Each layer may import those before it. The first three are what every layer stands on.
+LAYERS = (
+    "errors",
+    "files",
+    "terminal",
+    "config",
+    "device",
+    "data",
+    "models",
+    "inference",
+    "evaluation",
+    "training",
+    "interop",
+    "commands",
+    "cli",
+    "__main__",
+)
+# Commands that are made of other commands.
+COMPOSED = {"demo.py", "original.py"}
+
+
+def layer_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported_modules(path: Path) -> list[str]:
+    """Modules of ours that a file imports, wherever the import stands in it."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+    return [name for name in found if name.startswith("maskwright.")]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_point_one_way(path: Path) -> None:
+    own = LAYERS.index(layer_of(path))
+    for name in imported_modules(path):
+        layer = name.split(".")[1]
+        assert LAYERS.index(layer) <= own, f"{path.name} imports {name}, which stands above it"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "commands").glob("*.py")), ids=lambda path: path.name)
+def test_no_command_imports_another(path: Path) -> None:
+    if path.name in COMPOSED:
+        return
+    others = [name for name in imported_modules(path) if name.startswith("maskwright.commands.")]
+    assert others == []
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*(ROOT / "models").glob("*.py")]), ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_models_know_no_files(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert not any(word in source for word in ("open(", "Path", "maskwright.data", "torch.load"))
+
+
+def test_subpackages_are_empty_at_the_door() -> None:
+    for path in ROOT.glob("*/**/__init__.py"):
+        assert path.read_text(encoding="utf-8") == "", path
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("maskwright", {"numpy", "torch", "PIL"}),
+        ("maskwright.config", {"numpy", "torch", "PIL"}),
+        ("maskwright.cli", {"numpy", "torch", "PIL"}),
+        ("maskwright.inference.predictor", {"torch"}),
+        ("maskwright.evaluation.evaluate", {"torch"}),
+        ("maskwright.data.drawn_cars", {"torch"}),
+        ("maskwright.commands.train", {"torch"}),
+        ("maskwright.commands.predict", {"torch"}),
+        ("maskwright.commands.evaluate", {"torch"}),
+        ("maskwright.commands.demo", {"torch"}),
+    ],
+)
+def test_importing_stays_light(module: str, unwanted: set[str]) -> None:
+    code = f"import sys, {module}; print(*sorted({unwanted!r} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""

@@ -1,0 +1,247 @@
+"""The command line: words, exit codes, and one sentence for whatever cannot be used."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from maskwright.cli import main
+from maskwright.data.drawn_cars import write_drawn_cars
+
+TRAIN = ["--preset", "classic", "--base-channels", "8", "--depth", "2", "--size", "64", "--epochs", "1"]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn")
+    list(write_drawn_cars(folder, cars=6, views=2, width=96, height=64))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "out"
+    assert main(["train", str(drawn), "--out", str(folder), *TRAIN]) == 0
+    return folder / "model.safetensors"
+
+
+@pytest.fixture
+def photos(drawn: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    folder = tmp_path / "photos"
+    shutil.copytree(drawn, folder)
+    return folder
+
+
+def an_image(photos: Path) -> Path:
+    return sorted((photos / "train").iterdir())[0]
+
+
+def its_mask(photos: Path) -> Path:
+    return photos / "train_masks" / f"{an_image(photos).stem}_mask.png"
+
+
+def empty_folder(photos: Path) -> str:
+    shutil.rmtree(photos)
+    photos.mkdir()
+    return photos.name
+
+
+def missing_folder(photos: Path) -> str:
+    shutil.rmtree(photos)
+    return photos.name
+
+
+def image_without_mask(photos: Path) -> str:
+    its_mask(photos).unlink()
+    return an_image(photos).name
+
+
+def two_masks(photos: Path) -> str:
+    shutil.copy(its_mask(photos), its_mask(photos).with_suffix(".bmp"))
+    return f"{its_mask(photos).stem}.bmp"
+
+
+def truncated_jpeg(photos: Path) -> str:
+    content = an_image(photos).read_bytes()
+    an_image(photos).write_bytes(content[: len(content) // 2])
+    return an_image(photos).name
+
+
+def text_named_png(photos: Path) -> str:
+    its_mask(photos).write_text("no picture")
+    return its_mask(photos).name
+
+
+def mask_of_another_shape(photos: Path) -> str:
+    with Image.open(its_mask(photos)) as mask:
+        mask.resize((64, 64)).save(its_mask(photos))
+    return its_mask(photos).name
+
+
+def more_than_two_classes(photos: Path) -> str:
+    with Image.open(its_mask(photos)) as mask:
+        mask.point(lambda value: value // 64).save(its_mask(photos))
+    return its_mask(photos).name
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        empty_folder,
+        missing_folder,
+        image_without_mask,
+        two_masks,
+        truncated_jpeg,
+        text_named_png,
+        mask_of_another_shape,
+        more_than_two_classes,
+    ],
+)
+def test_bad_pictures_give_a_sentence_that_names_the_file(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Callable[[Path], str]
+) -> None:
+    culprit = spoil(photos)
+    assert main(["train", str(photos), "--out", str(tmp_path / "run"), *TRAIN]) == 2
+    said = capsys.readouterr().err
+    sentences = [line for line in said.splitlines() if culprit in line]
+    assert len(sentences) == 1
+    assert sentences[0].endswith(".")
+    assert "Traceback" not in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--preset", "huge"], "huge"),
+        (["--loss", "bce+hinge"], "hinge"),
+        (["--size", "3"], "--size"),
+        (["--minutes", "0"], "--minutes"),
+        (["--group", "("], "--group"),
+        (["--device", "tpu"], "--device"),
+        (["--val-share", "1"], "--val-share"),
+    ],
+)
+def test_bad_options_give_a_sentence_that_names_the_option(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], word: str
+) -> None:
+    assert main(["train", str(drawn), "--out", str(tmp_path / "run"), *options]) == 2
+    assert word in capsys.readouterr().err
+
+
+def test_help_needs_no_torch_and_no_numpy() -> None:
+    code = "import sys; from maskwright.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print('loaded:', *sorted({'torch', 'numpy'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "train" in result.stdout
+    assert result.stdout.rstrip().endswith("loaded:")
+
+
+@pytest.mark.parametrize("word", ["demo", "train", "evaluate", "predict"])
+def test_every_word_explains_every_option(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ending:
+        main([word, "--help"])
+    assert ending.value.code == 0
+    assert "--out" in capsys.readouterr().out
+
+
+def test_an_unknown_word_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ending:
+        main(["trian"])
+    assert ending.value.code == 2
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("maskwright 0.")
+
+
+def test_a_missing_model_is_named(drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "no.safetensors", str(drawn)]) == 2
+    assert "no.safetensors" in capsys.readouterr().err
+
+
+def test_evaluate_leaves_out_what_training_saw(
+    model: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(model), str(drawn), "--out", str(tmp_path / "scores"), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "scores" / "scores.json").read_text())
+    assert len(printed["pictures"]) == 2
+    assert any("10 of 12" in remark for remark in printed["remarks"])
+
+
+def test_evaluating_everything_is_called_a_leak(
+    model: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(model), str(drawn), "--out", str(tmp_path / "scores"), "--everything"]) == 0
+    assert "LEAK: training learnt from 10 of these 12" in capsys.readouterr().err
+    assert len(list((tmp_path / "scores" / "worst").iterdir())) == 5
+
+
+def test_a_renamed_training_picture_is_recognised(model: Path, photos: Path, tmp_path: Path) -> None:
+    for path in [*(photos / "train").iterdir(), *(photos / "train_masks").iterdir()]:
+        path.rename(path.with_name(f"new_{path.name}"))
+    assert main(["evaluate", str(model), str(photos), "--out", str(tmp_path / "scores")]) == 0
+    scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    assert len(scores["pictures"]) == 2
+
+
+def test_predict_writes_masks_overlays_and_panels_at_the_original_size(
+    model: Path, drawn: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "predictions"
+    picture = an_image(drawn)
+    assert main(["predict", str(model), str(picture), "--out", str(out), "--save", "mask,overlay,panel"]) == 0
+    with Image.open(out / f"{picture.stem}_mask.png") as mask, Image.open(picture) as image:
+        assert mask.size == image.size
+        assert set(mask.get_flattened_data()) <= {0, 255}
+    with Image.open(out / f"{picture.stem}_panel.png") as panel:
+        assert panel.width > 3 * 96  # original, ground truth and prediction
+    assert (out / f"{picture.stem}_overlay.png").is_file()
+
+
+def test_predict_mirrors_folders_and_leaves_masks_out(model: Path, drawn: Path, tmp_path: Path) -> None:
+    assert main(["predict", str(model), str(drawn), "--out", str(tmp_path / "out")]) == 0
+    written = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png"))
+    assert written == sorted(f"train/{path.stem}_mask.png" for path in (drawn / "train").iterdir())
+
+
+def test_predict_takes_patterns(model: Path, drawn: Path, tmp_path: Path) -> None:
+    assert main(["predict", str(model), f"{drawn}/train/*_01.jpg", "--out", str(tmp_path / "out")]) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 6
+
+
+def test_predict_overwrites_only_when_told(
+    model: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["predict", str(model), str(an_image(drawn)), "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert main(command) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*command, "--overwrite"]) == 0
+
+
+def test_predict_refuses_two_results_of_one_name(
+    model: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / f"{an_image(drawn).stem}.png"
+    with Image.open(an_image(drawn)) as image:
+        image.save(other)
+    assert main(["predict", str(model), str(an_image(drawn)), str(other), "--out", str(tmp_path / "out")]) == 2
+    assert str(other) in capsys.readouterr().err
+
+
+def test_a_bad_picture_is_listed_and_the_others_are_predicted(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    culprit = truncated_jpeg(photos)
+    assert main(["predict", str(model), str(photos / "train"), "--out", str(tmp_path / "out")]) == 1
+    assert culprit in capsys.readouterr().err
+    assert len(list((tmp_path / "out").iterdir())) == 11

@@ -1,10 +1,12 @@
 """What several tests need."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -19,6 +21,15 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("set MASKWRIGHT_REAL_DATA to the folder of real data sets to run this")
     return Path(folder)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: tiny networks wait for their threads longer than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -112,6 +112,9 @@ def predict(
     return WITH_FAILURES if prediction.problems else DONE
 
 
+WORDS: dict[str, Callable[..., int]] = {"demo": demo, "train": train, "evaluate": evaluate, "predict": predict}
+
+
 def _preset_in(arguments: Sequence[str]) -> str:
     """The preset asked for: it has to be known before the other options, whose defaults it holds."""
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
@@ -144,10 +147,8 @@ def run_script(command: Callable[..., int]) -> int:
 
 def _run_word(arguments: Sequence[str]) -> int:
     words: dict[str, Callable[..., int]] = {
-        "demo": demo,
+        **WORDS,
         "train": functools.partial(train, settings=read_preset(_preset_in(arguments))),
-        "evaluate": evaluate,
-        "predict": predict,
     }
     code: int = tyro.extras.subcommand_cli_from_dict(
         words,

@@ -212,7 +212,7 @@ def _close(session: "Session") -> "Scores":
         predictor = load(folder.model, device=session.device)
         scores = evaluate_pairs(predictor, pairs, session.material.groups.of, advance=advance)
     keep_scores(session, scores)
-    sample = f" (every {of_all // len(pairs)}th of {of_all}, for time)" if len(pairs) < of_all else ""
+    sample = f" (a sample of {of_all}, for time)" if len(pairs) < of_all else ""
     chosen = "" if part == "test" else "; the best weights were chosen on them"
     terminal.say(
         f"Dice {scores.dice.mean:.4f} [{scores.dice.low:.4f}, {scores.dice.high:.4f}], IoU {scores.iou.mean:.4f} "

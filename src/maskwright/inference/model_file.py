@@ -52,7 +52,7 @@ class ModelCard:
 def save_model(path: Path, card: ModelCard, weights: Mapping[str, NDArray[Any]]) -> None:
     """Write a model file, whole or not at all."""
     header = {"format": FORMAT, **dataclasses.asdict(card)}
-    arrays = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in weights.items()}
     with replacing(path) as temporary:
         save_file(arrays, temporary, metadata={"maskwright": json.dumps(header)})
 
@@ -73,7 +73,11 @@ def load_model(path: Path) -> tuple[ModelCard, dict[str, NDArray[Any]]]:
         raise InputError(f"{path} is not a whole safetensors file; use the model file of another run.") from error
     if "maskwright" not in metadata:
         raise InputError(f"{path} holds weights but was not written by maskwright, so nothing says how to use them.")
-    return _read_card(json.loads(metadata["maskwright"]), path), weights
+    try:
+        card = _read_card(json.loads(metadata["maskwright"]), path)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} has a damaged header; use the model file of another run.") from error
+    return card, weights
 
 
 def _read_card(header: dict[str, Any], path: Path) -> ModelCard:

@@ -53,7 +53,7 @@ class Predictor:
 
     def logits(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits ``(C, H, W)`` at the picture's own size."""
-        if image.dtype != np.uint8 or image.ndim not in (2, 3):
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or not image.size:
             raise InputError(f"A picture is uint8 of shape (H, W, 3) or (H, W), not {image.dtype} {image.shape}.")
         if image.ndim == 2:
             image = np.repeat(image[..., np.newaxis], 3, axis=2)

@@ -117,8 +117,11 @@ def fit(
             val_figures = _validate_and_remember(learner, val, run, clock)
             finished = finished or is_finished(learner, run)
         _write_metrics(learner, run, figures, val_figures)
-        if val_figures is not None:
+        stopped = run.stop_asked() and not finished
+        if val_figures is not None or stopped:
             _save(learner, run, clock)
+        if stopped:
+            return False  # an epoch may hold a single step, after which `train_epoch` does not ask
     return True
 
 

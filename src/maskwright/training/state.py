@@ -130,7 +130,7 @@ def load_state(path: Path, learner: Learner) -> None:
         learner.scaler.load_state_dict(content["scaler"])
         learner.position = Position(**content["position"])
         learner.tally = Tally(**content["tally"])
-    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, OSError) as error:
+    except Exception as error:  # damaged bytes make the unpickler raise almost anything
         raise InputError(f"{path} cannot be resumed from: it is damaged or belongs to another network.") from error
 
 

@@ -1,0 +1,165 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from maskwright.config import Architecture
+from maskwright.errors import InputError
+from maskwright.inference.model_file import ModelCard, save_model
+from maskwright.inference.predictor import Predictor, load
+from maskwright.models.build import build_network
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Echo:
+    """An engine whose logits are given channels of its input, and which remembers the input."""
+
+    def __init__(self, channels: tuple[int, ...] = (0,), factor: float = 1.0, bias: float = 0.0) -> None:
+        self.channels, self.factor, self.bias = channels, factor, bias
+        self.batches: list[NDArray[np.float32]] = []
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.batches.append(batch)
+        return np.asarray(batch[:, list(self.channels)] * self.factor + self.bias, np.float32)
+
+
+def predictor(engine: Echo, *, size: int = 32, threshold: float = 0.5) -> Predictor:
+    return Predictor(ModelCard(Architecture(), size=size, threshold=threshold), engine)
+
+
+@pytest.fixture
+def image() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A network with first weights, in a file."""
+    torch.manual_seed(0)
+    architecture = Architecture(base_channels=8, depth=2, norm="none")
+    weights = {name: tensor.numpy() for name, tensor in build_network(architecture).state_dict().items()}
+    save_model(tmp_path / "model.safetensors", ModelCard(architecture, size=32), weights)
+    return tmp_path / "model.safetensors"
+
+
+# --- Sizes and kinds of pictures
+
+
+@pytest.mark.parametrize("shape", [(24, 32), (31, 17), (200, 300), (1, 1), (3, 100), (100, 1)])
+def test_any_size_in_and_the_mask_at_that_size_out(shape: tuple[int, int], model: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    mask = load(model)(image)
+    assert mask.shape == shape
+    assert mask.dtype == np.uint8
+    assert mask.max() <= 1
+
+
+def test_a_path_may_be_text(model: Path) -> None:
+    assert load(str(model)).card == load(model).card
+
+
+def test_a_grey_picture_is_one_of_three_equal_channels(model: Path, image: NDArray[np.uint8]) -> None:
+    grey = image[..., 0]
+    loaded = load(model)
+    assert np.array_equal(loaded.logits(grey), loaded.logits(np.stack([grey] * 3, axis=-1)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8), np.uint16),
+        np.zeros((8, 8), bool),
+        np.zeros(8, np.uint8),
+        np.zeros((1, 8, 8, 3), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((3, 8, 8), np.uint8),
+        np.zeros((0, 8, 3), np.uint8),
+    ],
+    ids=lambda array: f"{array.dtype}-{array.shape}",
+)
+def test_what_is_no_8_bit_picture_is_refused(wrong: NDArray[np.uint8]) -> None:
+    with pytest.raises(InputError, match=r"^A picture is uint8 .* not "):
+        predictor(Echo())(wrong)
+
+
+def test_the_picture_is_fit_to_the_models_size_and_divided_by_255(image: NDArray[np.uint8]) -> None:
+    engine = Echo()
+    predictor(engine)(image)
+    assert np.array_equal(engine.batches[0], (image.astype(np.float32) / 255).transpose(2, 0, 1)[np.newaxis])
+    predictor(engine, size=16)(image)
+    assert engine.batches[1].shape == (1, 3, 12, 16)
+
+
+def test_scaling_never_depends_on_content() -> None:
+    engine = Echo()
+    predictor(engine)(np.full((24, 32, 3), 51, np.uint8))
+    assert np.allclose(engine.batches[0], 0.2)
+
+
+def test_the_picture_is_left_as_it_was(model: Path, image: NDArray[np.uint8]) -> None:
+    before = image.copy()
+    load(model)(image)
+    assert np.array_equal(image, before)
+
+
+# --- Logits to classes
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.25, 0.5, 0.75, 0.9])
+def test_a_pixel_is_foreground_from_the_threshold_on(threshold: float) -> None:
+    ramp = np.repeat(np.arange(256, dtype=np.uint8).reshape(8, 32)[..., np.newaxis], 3, axis=2)
+    engine = Echo(factor=10.0, bias=-5.0)
+    mask = predictor(engine, threshold=threshold)(ramp)
+    logits = engine.logits(engine.batches[0])[0, 0].astype(np.float64)
+    assert np.array_equal(mask, 1 / (1 + np.exp(-logits)) >= threshold)
+    assert 0 < mask.mean() < 1
+
+
+def test_a_logit_of_zero_is_foreground_at_one_half() -> None:
+    assert predictor(Echo(factor=0.0))(np.zeros((8, 8, 3), np.uint8)).all()
+
+
+def test_of_several_classes_the_largest_is_taken(image: NDArray[np.uint8]) -> None:
+    mask = predictor(Echo((0, 1, 2)))(image)
+    assert mask.dtype == np.uint8
+    assert np.array_equal(mask, image.argmax(axis=2))
+    assert set(np.unique(mask)) == {0, 1, 2}
+
+
+def test_logits_are_enlarged_and_thresholded_last() -> None:
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[:, 32:] = 255
+    mask = predictor(Echo(factor=10.0, bias=-8.0), size=8)(image)
+    columns = mask.sum(axis=1)
+    assert (columns == columns[0]).all()
+    assert columns[0] % 8  # the edge falls between the model's pixels
+
+
+# --- Probabilities
+
+
+def test_probabilities_of_one_channel_are_the_sigmoid(image: NDArray[np.uint8]) -> None:
+    engine = Echo(factor=10.0, bias=-5.0)
+    found = predictor(engine).probabilities(image)
+    assert found.shape == (1, 24, 32)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-(image[np.newaxis, ..., 0] / 25.5 - 5))), rtol=1e-4)
+
+
+def test_probabilities_of_several_classes_sum_to_one(image: NDArray[np.uint8]) -> None:
+    found = predictor(Echo((0, 1, 2), factor=5.0)).probabilities(image)
+    powers = np.exp(image.transpose(2, 0, 1) / 51.0)
+    np.testing.assert_allclose(found, powers / powers.sum(0), rtol=1e-4)
+    np.testing.assert_allclose(found.sum(0), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [(0,), (0, 1)])
+def test_logits_of_any_size_have_finite_probabilities(channels: tuple[int, ...], image: NDArray[np.uint8]) -> None:
+    found = predictor(Echo(channels, factor=1e4, bias=-5e3)).probabilities(image)
+    assert np.isfinite(found).all()
+    assert found.min() >= 0
+    assert found.max() <= 1

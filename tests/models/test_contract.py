@@ -1,0 +1,116 @@
+"""What every network must keep, whatever it is built from."""
+
+import builtins
+import io
+import os
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+
+from maskwright.config import Architecture, Norm, Upsampling
+from maskwright.models.build import build_network, count_parameters
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+NORMS: tuple[Norm, ...] = ("batch", "group", "none")
+UPSAMPLINGS: tuple[Upsampling, ...] = ("transposed", "bilinear")
+
+ARCHITECTURES = [
+    *(Architecture(base_channels=8, depth=2, norm=norm, upsampling=up) for norm, up in product(NORMS, UPSAMPLINGS)),
+    Architecture(base_channels=8, depth=1, in_channels=1),
+    Architecture(base_channels=16, depth=4, in_channels=4, num_classes=3),
+    *(
+        Architecture("efficientnet_lite0", base_channels=8, norm=norm, upsampling=up)
+        for norm, up in zip(NORMS, (*UPSAMPLINGS, UPSAMPLINGS[0]), strict=True)
+    ),
+    Architecture("efficientnet_lite0", base_channels=16, in_channels=4, num_classes=3),
+    Architecture("efficientnet_lite0", base_channels=8, in_channels=1),
+]
+# Divisible; one pixel off on either side; odd and oblong; smaller than the network halves; a single pixel.
+SIZES = [(32, 64), (31, 33), (33, 31), (47, 19), (3, 70), (5, 3), (1, 1)]
+
+
+def describe(architecture: Architecture) -> str:
+    kind = "unet" if architecture.encoder == "none" else "encoder"
+    channels = f"{architecture.in_channels}to{architecture.num_classes}"
+    size = f"b{architecture.base_channels}d{architecture.depth}"
+    return f"{kind}-{channels}-{size}-{architecture.norm}-{architecture.upsampling}"
+
+
+@pytest.fixture(params=ARCHITECTURES, ids=describe)
+def architecture(request: pytest.FixtureRequest) -> Architecture:
+    assert isinstance(request.param, Architecture)
+    return request.param
+
+
+@pytest.fixture
+def network(architecture: Architecture) -> nn.Module:
+    torch.manual_seed(0)
+    return build_network(architecture)
+
+
+def test_any_height_and_width_give_logits_of_the_same_size(architecture: Architecture, network: nn.Module) -> None:
+    network.eval()
+    for height, width in SIZES:
+        with torch.inference_mode():
+            logits = network(torch.rand(1, architecture.in_channels, height, width))
+        assert logits.shape == (1, architecture.num_classes, height, width)
+        assert logits.isfinite().all()
+
+
+def test_an_image_alone_equals_the_same_image_in_a_batch(architecture: Architecture, network: nn.Module) -> None:
+    images = torch.rand(3, architecture.in_channels, 40, 56)
+    network.eval()
+    with torch.inference_mode():
+        together, alone = network(images), torch.cat([network(image.unsqueeze(0)) for image in images])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_reach_every_parameter(architecture: Architecture, network: nn.Module) -> None:
+    network.train()
+    network(torch.rand(2, architecture.in_channels, 64, 64)).square().mean().backward()
+    unreached = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert unreached == []
+
+
+def test_the_logits_see_every_pixel(architecture: Architecture, network: nn.Module) -> None:
+    image = torch.rand(1, architecture.in_channels, 37, 35, requires_grad=True)
+    network.eval()
+    network(image).square().sum().backward()
+    assert image.grad is not None
+    assert image.grad.abs().amax(1).gt(0).all()
+
+
+def test_the_input_is_left_as_it_was(architecture: Architecture, network: nn.Module) -> None:
+    image = torch.rand(1, architecture.in_channels, 32, 32)
+    before = image.clone()
+    network.eval()
+    with torch.inference_mode():
+        network(image)
+    assert torch.equal(image, before)
+
+
+def test_the_seed_decides_the_first_weights(architecture: Architecture, network: nn.Module) -> None:
+    torch.manual_seed(0)
+    again = build_network(architecture).state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in network.state_dict().items())
+
+
+def test_no_network_touches_files(architecture: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = torch.rand(1, architecture.in_channels, 32, 32)
+    build_network(architecture).eval()(image)  # what torch itself loads lazily is loaded by now
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a file was opened")
+
+    for module in (builtins, io, os):
+        monkeypatch.setattr(module, "open", refuse)
+    build_network(architecture).eval()(image)
+
+
+def test_parameters_that_learn_are_counted() -> None:
+    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Linear(2, 2))
+    network[2].requires_grad_(False)
+    assert count_parameters(network) == 3 * 2 + 2 + 2 * 2

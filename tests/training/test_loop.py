@@ -1,0 +1,350 @@
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from maskwright.config import Settings
+from maskwright.data.cache import Cache
+from maskwright.data.dataset import Batch, EpochBatches, InOrder, Samples, build_loader
+from maskwright.errors import InputError
+from maskwright.models.build import build_network
+from maskwright.training.loop import (
+    Clock,
+    Figures,
+    Run,
+    Status,
+    count,
+    dice_per_picture,
+    figures_of,
+    fit,
+    is_finished,
+    train_epoch,
+    validate,
+)
+from maskwright.training.schedules import Length, learning_rate_at
+from maskwright.training.state import Learner, Position, Tally, build_learner, load_state
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+# Nine pictures to learn from in three steps, three to validate on.
+SETTINGS = Settings(
+    base_channels=8,
+    depth=1,
+    size=32,
+    batch_size=3,
+    epochs=3,
+    learning_rate=1e-2,
+    loss="bce+dice",
+    ema=0.5,
+    seed=5,
+)
+TRAIN, VAL = range(9), range(9, 12)
+
+
+class Bench:
+    """A run on the ellipses, and what it reported."""
+
+    def __init__(
+        self, cache: Cache, folder: Path, settings: Settings, *, seconds: float | None = None, train: range = TRAIN
+    ) -> None:
+        self.settings = settings
+        torch.manual_seed(settings.seed)
+        self.learner: Learner = build_learner(build_network(settings.architecture()), settings, scaled=False)
+        self.best: list[tuple[int, Figures]] = []
+        self.shown: list[Status] = []
+        self.stop: Callable[[], bool] = lambda: False
+        self.order = EpochBatches(train, settings)
+        samples = Samples(cache, settings, augment=settings.augment)
+        self.train = build_loader(samples, self.order, workers=0, pin=False)
+        plain = Samples(cache, settings, augment=False)
+        self.val = build_loader(plain, InOrder(VAL, settings.batch_size), workers=0, pin=False)
+        folder.mkdir(exist_ok=True)
+        self.run = Run(
+            settings=settings,
+            device="cpu",
+            precision="fp32",
+            length=Length(settings.epochs, seconds),
+            state_path=folder / "state.pth",
+            metrics_path=folder / "metrics.jsonl",
+            keep_best=lambda figures: self.best.append((self.learner.position.epoch, figures)),
+            show=self.shown.append,
+            stop_asked=self._stop_asked,
+        )
+
+    def _stop_asked(self) -> bool:
+        return self.stop()
+
+    def fit(self) -> bool:
+        return fit(self.learner, self.train, self.order, self.val, self.run)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.run.metrics_path.read_text().splitlines()]
+
+
+def change(**values: object) -> Settings:
+    return dataclasses.replace(SETTINGS, **values)  # type: ignore[arg-type]
+
+
+def numbers(learner: Learner) -> list[object]:
+    average = None if learner.average is None else learner.average.state_dict()
+    return [learner.network.state_dict(), learner.optimizer.state_dict(), average]
+
+
+# --- Learning
+
+
+def test_a_tiny_network_learns_a_tiny_set(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", change(epochs=10, depth=2, ema=0.0, augment=False))
+    assert bench.fit()
+    lines = bench.metrics()
+    assert lines[-1]["train_loss"] < 0.4 * lines[0]["train_loss"]
+    assert lines[-1]["val_loss"] < lines[0]["val_loss"]
+    assert lines[-1]["val_dice"] > 0.9
+
+
+def test_each_epoch_leaves_one_line_of_metrics(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
+    bench.fit()
+    lines = bench.metrics()
+    assert [(line["epoch"], line["step"]) for line in lines] == [(1, 3), (2, 6), (3, 9)]
+    for line in lines:
+        assert {"seconds", "learning_rate", "train_loss", "train_dice", "val_loss", "val_dice"} <= set(line)
+
+
+def test_the_best_weights_are_kept_when_the_score_is_better_and_only_then(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", change(epochs=6))
+    bench.fit()
+    better, best = [], -1.0
+    for line in bench.metrics():
+        if line["val_dice"] > best:
+            best = line["val_dice"]
+            better.append((line["epoch"], best))
+    assert [(epoch, figures.dice) for epoch, figures in bench.best] == better
+    assert (bench.learner.position.best_epoch, bench.learner.position.best_dice) == better[-1]
+
+
+def test_progress_is_shown_after_each_batch(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
+    bench.fit()
+    assert [status.epoch for status in bench.shown] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert [status.progress for status in bench.shown] == pytest.approx([step / 9 for step in range(9)])
+
+
+def test_the_first_share_of_a_run_learns_at_half_size(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", change(small_first=0.5, size=96, epochs=3, augment=False))
+    widths: list[int] = []
+    bench.learner.network.register_forward_pre_hook(
+        lambda network, arguments: (
+            widths.append(int((arguments[0] != 0).any(1).any(1)[0].sum())) if network.training else None
+        )
+    )
+    bench.fit()
+    assert widths == [16] * 5 + [32] * 4
+
+
+def test_gradients_of_several_batches_equal_those_of_a_large_one(ellipse_cache: Cache, tmp_path: Path) -> None:
+    plain = change(loss="bce", norm="none", augment=False, clip_norm=0.0, epochs=1)
+    gradients = []
+    for batch_size, accumulate in ((2, 3), (6, 1)):
+        settings = dataclasses.replace(plain, batch_size=batch_size, accumulate=accumulate)
+        bench = Bench(ellipse_cache, tmp_path / "run", settings, train=range(6))
+        assert train_epoch(bench.learner, bench.train, len(bench.order), bench.run, Clock(0)) == "whole"
+        assert bench.learner.position.step == 1
+        gradients.append([parameter.grad for parameter in bench.learner.network.parameters()])
+    torch.testing.assert_close(*gradients, atol=1e-7, rtol=1e-4)
+
+
+def test_the_learning_rate_follows_the_schedule(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
+    bench.fit()
+    expected = [learning_rate_at(SETTINGS, (3 * epoch - 1) / 9, epoch - 1 / 3) for epoch in (1, 2, 3)]
+    assert [line["learning_rate"] for line in bench.metrics()] == pytest.approx(expected)
+
+
+def test_every_epoch_learns_the_statistics_of_its_batches(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", change(ema=0.0))
+    bench.fit()
+    assert bench.learner.network.state_dict()["stem.1.num_batches_tracked"] == 9
+
+
+def test_a_last_step_of_fewer_batches_is_still_made(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", change(accumulate=2, epochs=2))
+    bench.fit()
+    assert [line["step"] for line in bench.metrics()] == [2, 4]
+
+
+@pytest.mark.parametrize("clip_norm", [1e-3, 0.0])
+def test_gradients_are_clipped_where_that_is_asked(clip_norm: float, ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", change(clip_norm=clip_norm, epochs=1))
+    bench.fit()
+    squares = [float(p.grad.square().sum()) for p in bench.learner.network.parameters() if p.grad is not None]
+    norm = float(np.sqrt(sum(squares)))
+    assert (norm == pytest.approx(1e-3, rel=1e-2)) if clip_norm else (norm > 1e-2)
+
+
+def test_the_averaged_weights_are_the_ones_validated(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
+    bench.fit()
+    reported = bench.metrics()[-1]["val_loss"]
+    assert reported == validate(bench.learner.kept(), bench.val, bench.run).loss
+    assert reported != validate(bench.learner.network, bench.val, bench.run).loss
+
+
+def test_every_step_is_averaged(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
+    bench.fit()
+    assert bench.learner.average is not None
+    assert bench.learner.average.n_averaged == bench.learner.position.step == 9
+
+
+def test_validation_learns_nothing(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
+    before = {name: tensor.clone() for name, tensor in bench.learner.network.state_dict().items()}
+    figures = validate(bench.learner.network, bench.val, bench.run)
+    torch.testing.assert_close(bench.learner.network.state_dict(), before, atol=0, rtol=0)
+    assert figures == dataclasses.replace(
+        validate(bench.learner.network, bench.val, bench.run), images_per_second=figures.images_per_second
+    )
+
+
+# --- The end
+
+
+def test_patience_stops_a_run_that_gets_no_better(ellipse_cache: Cache, tmp_path: Path) -> None:
+    settings = change(learning_rate=1e-12, weight_decay=0.0, norm="none", epochs=50, patience=2, ema=0.0)
+    bench = Bench(ellipse_cache, tmp_path / "run", settings)
+    assert bench.fit()
+    assert (bench.learner.position.best_epoch, bench.learner.position.epoch) == (1, 3)
+
+
+def test_a_run_ends_when_its_seconds_do(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", change(epochs=None), seconds=0.6)
+    assert bench.fit()
+    assert 0.6 <= bench.learner.position.seconds < 2
+    assert "val_dice" in bench.metrics()[-1]
+    assert bench.run.state_path.is_file()
+
+
+def test_seconds_end_a_run_in_the_middle_of_an_epoch(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", change(epochs=None), seconds=1e-6)
+    assert bench.fit()
+    assert (bench.learner.position.epoch, bench.learner.position.batch, bench.learner.position.step) == (0, 1, 1)
+    assert [(line["epoch"], line["step"]) for line in bench.metrics()] == [(1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("position", "finished"),
+    [
+        (Position(epoch=2), False),
+        (Position(epoch=3), True),
+        (Position(epoch=1, seconds=60.0), True),
+        (Position(epoch=2, best_epoch=1, best_dice=0.5), True),
+        (Position(epoch=2, best_epoch=2, best_dice=0.5), False),
+        (Position(epoch=2, best_epoch=0, best_dice=-1.0), False),
+    ],
+)
+def test_epochs_seconds_and_patience_end_a_run(
+    position: Position, finished: bool, ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", change(patience=1), seconds=60.0)
+    bench.learner.position = position
+    assert is_finished(bench.learner, bench.run) is finished
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("stop_at", [1, 3, 4])
+def test_a_run_that_was_stopped_and_continued_equals_one_that_was_not(
+    stop_at: int, accumulate: int, ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    settings = change(accumulate=accumulate, small_first=0.4)
+    whole = Bench(ellipse_cache, tmp_path / "whole", settings)
+    assert whole.fit()
+    first, second = (Bench(ellipse_cache, tmp_path / "parts", settings) for _ in range(2))
+    first.stop = lambda: len(first.shown) >= stop_at  # with accumulation, in the middle of a step
+    assert not first.fit()
+    assert stop_at <= len(first.shown) <= stop_at + 1
+    load_state(second.run.state_path, second.learner)
+    assert second.fit()
+    torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
+    timeless = [
+        [
+            {name: value for name, value in line.items() if name not in ("seconds", "images_per_second")}
+            for line in lines
+        ]
+        for lines in (second.metrics(), whole.metrics())
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_an_epoch_of_a_single_step_can_be_stopped(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", change(batch_size=9))
+    bench.stop = lambda: bench.learner.position.step >= 1
+    assert not bench.fit()
+    assert bench.learner.position.step == 1
+    assert bench.run.state_path.is_file()
+
+
+def test_a_stop_in_the_last_step_is_the_end(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
+    bench.stop = lambda: bench.learner.position.step >= 9
+    assert bench.fit()
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
+    head = bench.learner.network.head
+    assert isinstance(head, nn.Conv2d)
+    assert head.bias is not None
+    nn.init.constant_(head.bias, float("nan"))
+    with pytest.raises(InputError, match=r"epoch 1, step 0: .*--learning-rate .*state\.pth"):
+        bench.fit()
+    assert not bench.run.state_path.exists()
+
+
+# --- Figures
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_dice_per_picture_equals_numpy(channels: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, channels, 6, 7, generator=generator)
+    target = torch.rand(3, channels, 6, 7, generator=generator)
+    weight = (torch.rand(3, 1, 6, 7, generator=generator) > 0.3).float()
+    found = dice_per_picture(logits, target, weight)
+    if channels == 1:
+        pairs = [((logits[:, 0] > 0).numpy(), (target[:, 0] >= 0.5).numpy())]
+    else:
+        called, true = logits.numpy().argmax(1), target.numpy().argmax(1)
+        pairs = [(called == k, true == k) for k in range(1, channels)]
+    assert found.shape == (3, len(pairs))
+    for k, (called, true) in enumerate(pairs):
+        for n in range(3):
+            counts = weight[n, 0].numpy() > 0
+            a, b = called[n][counts], true[n][counts]
+            assert float(found[n, k]) == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()))
+
+
+def test_dice_of_a_class_that_is_nowhere_is_no_number() -> None:
+    nothing = torch.zeros(1, 1, 4, 4)
+    assert dice_per_picture(nothing - 1, nothing, nothing + 1).isnan().all()
+
+
+def test_an_absent_class_does_not_count_in_the_mean() -> None:
+    tally = Tally()
+    target = torch.zeros(2, 1, 4, 4)
+    target[0] = 1
+    batch_logits = torch.cat([torch.ones(1, 1, 4, 4), -torch.ones(1, 1, 4, 4)])
+    count(tally, 0.5, batch_logits, Batch(torch.zeros(2, 3, 4, 4), target, torch.ones(2, 1, 4, 4)))
+    assert (tally.images, tally.scored) == (2, 1)
+    assert figures_of(tally).dice == 1.0
+    assert figures_of(tally).loss == 0.5
+
+
+def test_an_empty_tally_has_no_figures() -> None:
+    assert all(np.isnan(value) for value in dataclasses.astuple(figures_of(Tally())))

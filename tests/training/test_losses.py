@@ -1,0 +1,194 @@
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from maskwright.training.losses import (
+    bce_loss,
+    compute_loss,
+    cross_entropy_loss,
+    soft_dice_loss,
+    soft_iou_loss,
+)
+
+TERMS = ("bce", "ce", "dice", "iou")
+
+
+def make(channels: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, a soft target and a weight with holes, in fp64."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(2, channels, 5, 7, generator=generator, dtype=torch.float64) * 2
+    target = torch.rand(2, channels, 5, 7, generator=generator, dtype=torch.float64)
+    if channels > 1:
+        target = target / target.sum(1, keepdim=True)
+    weight = (torch.rand(2, 1, 5, 7, generator=generator) > 0.3).double()
+    return logits, target, weight
+
+
+def probabilities_of(logits: Tensor) -> Tensor:
+    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
+
+
+def logits_of(probabilities: Tensor, term: str) -> Tensor:
+    """Logits that a loss reads as these probabilities; to ``bce`` every channel is a question of its own."""
+    return probabilities.logit() if term == "bce" or probabilities.shape[1] == 1 else probabilities.log()
+
+
+def pixels(logits: Tensor) -> list[tuple[int, int, int]]:
+    return list(product(range(logits.shape[0]), range(logits.shape[2]), range(logits.shape[3])))
+
+
+# --- Each loss against a plain loop
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_bce_equals_a_plain_loop(channels: int) -> None:
+    logits, target, weight = make(channels)
+    total = counted = 0.0
+    for n, y, x in pixels(logits):
+        if weight[n, 0, y, x]:
+            for c in range(channels):
+                p, t = 1 / (1 + math.exp(-logits[n, c, y, x])), float(target[n, c, y, x])
+                total -= (t * math.log(p) + (1 - t) * math.log(1 - p)) / channels
+            counted += 1
+    assert float(bce_loss(logits, target, weight)) == pytest.approx(total / counted)
+
+
+def test_cross_entropy_equals_a_plain_loop() -> None:
+    logits, target, weight = make(3)
+    total = counted = 0.0
+    for n, y, x in pixels(logits):
+        if weight[n, 0, y, x]:
+            powers = [math.exp(value) for value in logits[n, :, y, x]]
+            total -= sum(float(target[n, c, y, x]) * math.log(powers[c] / sum(powers)) for c in range(3))
+            counted += 1
+    assert float(cross_entropy_loss(logits, target, weight)) == pytest.approx(total / counted)
+
+
+def test_cross_entropy_of_one_channel_is_the_binary_one() -> None:
+    assert cross_entropy_loss(*make(1)) == bce_loss(*make(1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_dice_and_iou_equal_a_plain_loop(channels: int) -> None:
+    logits, target, weight = make(channels)
+    probabilities = probabilities_of(logits)
+    dice, iou = np.zeros(channels), np.zeros(channels)
+    for c in range(channels):
+        overlap = squares = 0.0
+        for n, y, x in pixels(logits):
+            p, t, w = (float(values[n, k, y, x]) for values, k in ((probabilities, c), (target, c), (weight, 0)))
+            overlap += w * p * t
+            squares += w * (p * p + t * t)
+        dice[c] = (2 * overlap + 1) / (squares + 1)
+        iou[c] = (overlap + 1) / (squares - overlap + 1)
+    assert float(soft_dice_loss(logits, target, weight)) == pytest.approx(1 - dice.mean())
+    assert float(soft_iou_loss(logits, target, weight)) == pytest.approx(1 - iou.mean())
+
+
+def test_overlap_is_summed_over_the_batch_and_not_averaged_over_pictures() -> None:
+    logits, target, weight = make(1)
+    beside = [torch.cat([tensor[:1], tensor[1:]], dim=-1) for tensor in (logits, target, weight)]
+    assert soft_dice_loss(logits, target, weight) == pytest.approx(float(soft_dice_loss(*beside)))
+
+
+# --- What all of them keep
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("term", TERMS)
+def test_ignored_pixels_change_nothing(term: str, channels: int) -> None:
+    logits, target, weight = make(channels)
+    other_logits, other_target, _ = make(channels, seed=1)
+    counts = weight.bool()
+    logits2 = torch.where(counts, logits, other_logits)
+    target2 = torch.where(counts, target, other_target)
+    gradients = []
+    losses = []
+    for these, those in ((logits, target), (logits2, target2)):
+        leaf = these.clone().requires_grad_()
+        loss = compute_loss([term], leaf, those, weight)
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert leaf.grad is not None
+        losses.append(float(loss.detach()))
+        gradients.append(leaf.grad)
+    assert losses[0] == losses[1]
+    assert torch.equal(*gradients)
+    assert not gradients[0][~counts.expand_as(logits)].any()
+    assert gradients[0][counts.expand_as(logits)].any()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("term", TERMS)
+def test_a_perfect_prediction_has_no_loss(term: str, channels: int) -> None:
+    _, target, weight = make(channels)
+    if channels == 1:
+        hard = (target > 0.5).double()
+    else:
+        hard = torch.nn.functional.one_hot(target.argmax(1), channels).movedim(-1, 1).double()
+    assert float(compute_loss([term], (hard - 0.5) * 200, hard, weight)) == pytest.approx(0, abs=1e-6)
+    assert float(compute_loss([term], (0.5 - hard) * 200, hard, weight)) > 0.5
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("term", TERMS)
+def test_a_grey_target_is_met_exactly_at_the_least_loss(term: str, channels: int) -> None:
+    _, target, weight = make(channels)
+    best = logits_of(target, term)
+    leaf = best.clone().requires_grad_()
+    least = compute_loss([term], leaf, target, weight)
+    least.backward()  # type: ignore[no-untyped-call]
+    assert leaf.grad is not None
+    assert leaf.grad.abs().max() < 1e-6
+    for seed in range(5):
+        nudge = torch.randn(best.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        assert compute_loss([term], best + nudge, target, weight) > least
+
+
+@pytest.mark.parametrize("term", ["dice", "iou"])
+def test_overlap_losses_are_zero_for_a_grey_target_that_is_met(term: str) -> None:
+    _, target, weight = make(1)
+    assert float(compute_loss([term], logits_of(target, term), target, weight)) == pytest.approx(0, abs=1e-6)
+
+
+def test_terms_are_added() -> None:
+    logits, target, weight = make(1)
+    apart = [float(compute_loss([term], logits, target, weight)) for term in TERMS]
+    assert float(compute_loss(TERMS, logits, target, weight)) == pytest.approx(sum(apart))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("term", TERMS)
+def test_16_bit_logits_of_a_large_picture_do_not_overflow(term: str, dtype: torch.dtype) -> None:
+    logits = torch.full((1, 1, 400, 400), 8.0, dtype=dtype, requires_grad=True)  # 160 000 pixels, fp16 ends at 65 504
+    target, weight = torch.ones(1, 1, 400, 400), torch.ones(1, 1, 400, 400)
+    loss = compute_loss([term], logits, target, weight)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.dtype == torch.float32
+    assert float(loss.detach()) == pytest.approx(0, abs=1e-3)
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("term", TERMS)
+def test_16_bit_logits_are_computed_with_in_32_bit(term: str, dtype: torch.dtype) -> None:
+    logits, target, weight = (tensor.float() for tensor in make(3))
+    rounded = logits.to(dtype)
+    loss = compute_loss([term], rounded, target, weight)
+    assert float(loss) == float(compute_loss([term], rounded.float(), target, weight))
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_a_batch_in_which_nothing_counts_has_a_finite_loss(term: str) -> None:
+    logits, target, weight = make(1)
+    assert float(compute_loss([term], logits, target, torch.zeros_like(weight))) == 0
+
+
+@pytest.mark.parametrize("term", ["dice", "iou"])
+def test_a_picture_without_foreground_that_is_found_empty_has_no_loss(term: str) -> None:
+    nothing = torch.zeros(1, 1, 8, 8)
+    assert float(compute_loss([term], nothing - 100, nothing, torch.ones(1, 1, 8, 8))) == pytest.approx(0, abs=1e-6)

@@ -1,0 +1,218 @@
+import copy
+import dataclasses
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from maskwright.config import Settings
+from maskwright.errors import InputError
+from maskwright.models.unet import UNet
+from maskwright.training.state import Learner, Position, Tally, build_learner, build_optimizer, load_state, save_state
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SETTINGS = Settings(ema=0.9, learning_rate=1e-2, weight_decay=0.1)
+
+
+def start(settings: Settings = SETTINGS, *, depth: int = 1, seed: int = 0) -> Learner:
+    torch.manual_seed(seed)
+    return build_learner(UNet(base_channels=8, depth=depth), settings, scaled=False)
+
+
+def learn(learner: Learner, steps: range) -> None:
+    """A few steps on noise that the step's number decides."""
+    learner.network.train()
+    for step in steps:
+        images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(step))
+        learner.optimizer.zero_grad()
+        learner.network(images).square().mean().backward()
+        learner.optimizer.step()
+        if learner.average is not None:
+            learner.average.update_parameters(learner.network)
+
+
+def numbers(learner: Learner) -> list[object]:
+    """Everything that a step depends on."""
+    average = None if learner.average is None else learner.average.state_dict()
+    return [learner.network.state_dict(), learner.optimizer.state_dict(), average, learner.position, learner.tally]
+
+
+def assert_identical(first: object, second: object) -> None:
+    torch.testing.assert_close(first, second, atol=0, rtol=0)
+
+
+# --- Saved and loaded
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam"])
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_saved_run_continues_bit_for_bit(optimizer: str, ema: float, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, optimizer=optimizer, ema=ema)  # type: ignore[arg-type]
+    learner = start(settings)
+    learn(learner, range(3))
+    save_state(tmp_path / "state.pth", learner)
+    learn(learner, range(3, 6))
+    resumed = start(settings, seed=1)
+    load_state(tmp_path / "state.pth", resumed)
+    learn(resumed, range(3, 6))
+    assert_identical(numbers(resumed)[:3], numbers(learner)[:3])
+
+
+def test_the_moments_of_the_optimizer_are_kept(tmp_path: Path) -> None:
+    learner, resumed = start(), start(seed=1)
+    learn(learner, range(3))
+    save_state(tmp_path / "state.pth", learner)
+    load_state(tmp_path / "state.pth", resumed)
+    moments = list(resumed.optimizer.state.values())
+    assert len(moments) == len(list(learner.network.parameters()))
+    for mine, theirs in zip(moments, learner.optimizer.state.values(), strict=True):
+        assert mine["exp_avg_sq"].any()
+        assert_identical(dict(mine), dict(theirs))
+
+
+def test_the_position_and_the_tally_are_kept(tmp_path: Path) -> None:
+    learner, resumed = start(), start(seed=1)
+    learner.position = Position(3, 5, 41, 12.5, 600.0, 0.75, 2, 11.0, 0.5)
+    learner.tally = Tally(20, 3.5, 12.25, 19, 4.5)
+    save_state(tmp_path / "state.pth", learner)
+    load_state(tmp_path / "state.pth", resumed)
+    assert (resumed.position, resumed.tally) == (learner.position, learner.tally)
+
+
+def test_the_scale_of_fp16_is_kept(tmp_path: Path) -> None:
+    learners = [build_learner(nn.Conv2d(3, 1, 1), SETTINGS, scaled=True) for _ in range(2)]
+    learners[0].scaler.load_state_dict({**learners[0].scaler.state_dict(), "scale": 128.0, "_growth_tracker": 7})
+    save_state(tmp_path / "state.pth", learners[0])
+    load_state(tmp_path / "state.pth", learners[1])
+    assert learners[1].scaler.state_dict() == learners[0].scaler.state_dict()
+    assert learners[1].scaler.get_scale() == 128.0
+
+
+# --- What cannot be loaded
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    learner = start()
+    learn(learner, range(1))
+    save_state(tmp_path / "state.pth", learner)
+    return tmp_path / "state.pth"
+
+
+def assert_refused(path: Path, learner: Learner) -> None:
+    with pytest.raises(InputError, match=f"^{path} cannot be resumed from") as raised:
+        load_state(path, learner)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_a_truncated_state_is_refused(share: float, saved: Path) -> None:
+    content = saved.read_bytes()
+    saved.write_bytes(content[: int(len(content) * share)])
+    assert_refused(saved, start())
+
+
+@pytest.mark.parametrize("content", [b"not a state", b"\x80\x02 pickled, almost", b"PK\x03\x04 zipped, almost"])
+def test_garbage_is_refused(content: bytes, saved: Path) -> None:
+    saved.write_bytes(content)
+    assert_refused(saved, start())
+
+
+def test_a_missing_state_is_refused(tmp_path: Path) -> None:
+    assert_refused(tmp_path / "state.pth", start())
+
+
+@pytest.mark.parametrize("content", [[1, 2], {}, {"network": 3}, torch.zeros(2)])
+def test_a_file_of_torch_that_is_no_state_is_refused(content: object, saved: Path) -> None:
+    torch.save(content, saved)
+    assert_refused(saved, start())
+
+
+def test_the_state_of_another_network_is_refused(saved: Path) -> None:
+    assert_refused(saved, start(depth=2))
+
+
+def test_a_state_without_averaged_weights_is_refused_where_they_are_wanted(saved: Path) -> None:
+    save_state(saved, start(Settings(ema=0.0)))
+    assert_refused(saved, start())
+
+
+class Malice:
+    """Unpickled carelessly, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, (f"open({str(self.path)!r}, 'w').close()",)
+
+
+@pytest.mark.parametrize("kind", ["torch", "torch, old format", "pickle"])
+def test_code_in_a_state_is_refused_and_not_run(kind: str, saved: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "executed"
+    content = {"network": Malice(trace)}
+    if kind == "pickle":
+        saved.write_bytes(pickle.dumps(content, protocol=2))
+    else:
+        torch.save(content, saved, _use_new_zipfile_serialization=kind == "torch")
+    assert_refused(saved, start())
+    assert not trace.exists()
+    torch.load(saved, weights_only=False) if kind != "pickle" else pickle.loads(saved.read_bytes())  # noqa: S301
+    assert trace.exists()  # it would have
+
+
+# --- The average
+
+
+def test_averaged_weights_equal_a_plain_loop() -> None:
+    learner = start(dataclasses.replace(SETTINGS, ema=0.6))
+    learn(learner, range(1))
+    expected = copy.deepcopy(learner.network.state_dict())
+    for step in range(1, 12):
+        learn(learner, range(step, step + 1))
+        share = 1 - min(0.6, (1 + step) / (10 + step))
+        for name, now in learner.network.state_dict().items():
+            is_float = now.is_floating_point()
+            expected[name] = expected[name] * (1 - share) + now * share if is_float else now.clone()
+    found = learner.kept().state_dict()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, atol=1e-6, rtol=1e-5)
+
+
+def test_averaged_weights_include_the_statistics_of_the_batches() -> None:
+    learner = start()
+    learn(learner, range(20))
+    average, raw = (network.state_dict() for network in (learner.kept(), learner.network))
+    for name in ("stem.1.running_mean", "stem.1.running_var"):
+        assert not torch.equal(average[name], raw[name])
+        torch.testing.assert_close(average[name], raw[name], atol=0.1, rtol=0.5)
+    assert average["stem.1.num_batches_tracked"] == 20
+
+
+def test_without_averaging_the_raw_weights_are_kept() -> None:
+    learner = start(Settings(ema=0.0))
+    assert learner.kept() is learner.network
+
+
+# --- The optimizer
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam)])
+def test_the_optimizer_is_as_asked(name: str, kind: type[torch.optim.Optimizer]) -> None:
+    settings = Settings(optimizer=name, learning_rate=0.25)  # type: ignore[arg-type]
+    optimizer = build_optimizer(UNet(base_channels=8, depth=1), settings)
+    assert type(optimizer) is kind
+    assert {group["lr"] for group in optimizer.param_groups} == {0.25}
+
+
+def test_weight_decay_pulls_at_convolutions_only() -> None:
+    network = UNet(base_channels=8, depth=1)
+    optimizer = build_optimizer(network, Settings(weight_decay=0.3))
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    weights = {id(module.weight) for module in network.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)}
+    parameter: Tensor
+    for parameter in network.parameters():
+        assert decays[id(parameter)] == (0.3 if id(parameter) in weights else 0.0)

@@ -70,7 +70,14 @@ def test_pictures_that_each_stand_alone_give_the_usual_interval() -> None:
     scores = np.random.default_rng(1).normal(0.8, 0.1, 400).tolist()
     interval = bootstrap_interval(scores, [str(index) for index in range(400)])
     half = 1.96 * np.std(scores) / 20
-    assert (interval.low, interval.high) == pytest.approx((interval.mean - half, interval.mean + half), abs=0.002)
+    assert (interval.low, interval.high) == pytest.approx((interval.mean - half, interval.mean + half), abs=0.001)
+
+
+def test_the_interval_lies_around_the_mean_where_groups_differ_in_size() -> None:
+    groups = [f"large{index % 20}" for index in range(180)] + [f"small{index}" for index in range(20)]
+    interval = bootstrap_interval([1.0] * 180 + [0.0] * 20, groups)
+    assert interval.mean == pytest.approx(0.9)
+    assert 0.8 < interval.low < 0.9 < interval.high < 1
 
 
 def test_the_interval_is_the_same_every_time() -> None:

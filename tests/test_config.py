@@ -180,3 +180,9 @@ def test_losses_are_added_by_name() -> None:
 def test_the_architecture_takes_every_setting_of_the_network() -> None:
     architecture = UNUSUAL.architecture(in_channels=4, num_classes=5)
     assert architecture == Architecture("efficientnet_lite0", 4, 5, 24, 3, "group", "bilinear")
+
+
+def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("size = ")
+    with pytest.raises(InputError, match=r"config\.toml is not TOML"):
+        read_settings(tmp_path / "config.toml")

@@ -265,7 +265,11 @@ def write_settings(path: Path, settings: Settings) -> None:
 
 def read_settings(path: Path) -> Settings:
     """Read what `write_settings` wrote."""
-    return settings_from(tomllib.loads(path.read_text(encoding="utf-8")), source=str(path))
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not TOML ({error}); correct it.") from error
+    return settings_from(table, source=str(path))
 
 
 def _require(condition: bool, sentence: str) -> None:

@@ -136,3 +136,15 @@ def test_a_newer_format_is_refused(path: Path) -> None:
 def test_a_header_that_is_no_card_is_refused(text: str, path: Path) -> None:
     rewrite(path, {"maskwright": text})
     assert_refused(path, "damaged header")
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1])
+def test_a_threshold_that_tells_nothing_apart_is_refused(threshold: float) -> None:
+    with pytest.raises(InputError, match="threshold"):
+        ModelCard(Architecture(), size=64, threshold=threshold)
+
+
+def test_a_score_that_does_not_exist_is_left_out_of_the_header(tmp_path: Path) -> None:
+    card = ModelCard(Architecture(), size=64, metrics={"dice": float("nan"), "iou": 0.5})
+    save_model(tmp_path / "model.safetensors", card, {})
+    assert header_of(tmp_path / "model.safetensors")["metrics"] == {"iou": 0.5}

@@ -123,5 +123,5 @@ def test_a_panel_is_white_around_its_pictures(image: NDArray[np.uint8], mask: ND
 
 def test_a_panel_of_several_classes_is_coloured(image: NDArray[np.uint8]) -> None:
     mask = np.repeat(np.arange(40, dtype=np.uint8)[:, np.newaxis], 60, axis=1)
-    tile = panel(image, mask)[PANEL_CAPTION : PANEL_CAPTION + 40, -PANEL_GAP - 60 : -PANEL_GAP]
+    tile = panel(image, mask, num_classes=40)[PANEL_CAPTION : PANEL_CAPTION + 40, -PANEL_GAP - 60 : -PANEL_GAP]
     assert [tuple(colour) for colour in tile[:, 0].tolist()[:9]] == [(0, 0, 0), *CLASS_COLOURS, CLASS_COLOURS[0]]

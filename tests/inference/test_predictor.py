@@ -163,3 +163,10 @@ def test_logits_of_any_size_have_finite_probabilities(channels: tuple[int, ...],
     assert np.isfinite(found).all()
     assert found.min() >= 0
     assert found.max() <= 1
+
+
+def test_a_file_whose_weights_do_not_fit_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(path, ModelCard(Architecture(base_channels=8, depth=1), size=32), {"weight": np.zeros(3, np.float32)})
+    with pytest.raises(InputError, match=r"model\.safetensors holds weights of another network"):
+        load(path)

@@ -7,7 +7,7 @@ import pytest
 from maskwright.config import Settings, read_settings
 from maskwright.data.splits import Groups
 from maskwright.errors import InputError
-from maskwright.training.run_folder import RunFolder, choose_folder, keep_metrics_until, start_or_check
+from maskwright.training.run_folder import RunFolder, choose_folder, keep_metrics_until, open_run
 
 SPLIT = {"a_1": "train", "a_2": "train", "b_1": "val", "c_1": "test"}
 GROUPS = Groups({"a_1": "a", "a_2": "a", "b_1": "b", "c_1": "c"}, "by hand")
@@ -17,7 +17,7 @@ GROUPS = Groups({"a_1": "a", "a_2": "a", "b_1": "b", "c_1": "c"}, "by hand")
 def started(tmp_path: Path) -> RunFolder:
     """A run that has saved its state."""
     folder = RunFolder(tmp_path / "run")
-    start_or_check(folder, Settings(epochs=3), SPLIT, GROUPS)
+    open_run(folder, Settings(epochs=3), SPLIT, GROUPS)
     folder.state.touch()
     return folder
 
@@ -72,7 +72,7 @@ def test_the_latest_run_of_that_name_is_resumed(name: str, tmp_path: Path, monke
 
 def test_a_new_run_writes_its_settings_and_its_split(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    assert not start_or_check(folder, Settings(epochs=3), SPLIT, GROUPS)
+    assert not open_run(folder, Settings(epochs=3), SPLIT, GROUPS)
     assert read_settings(folder.config) == Settings(epochs=3)
     assert json.loads(folder.split.read_text()) == {
         "rule": "by hand",
@@ -82,7 +82,7 @@ def test_a_new_run_writes_its_settings_and_its_split(tmp_path: Path) -> None:
 
 
 def test_the_same_settings_and_pictures_are_resumed(started: RunFolder) -> None:
-    assert start_or_check(started, Settings(epochs=3), SPLIT, GROUPS)
+    assert open_run(started, Settings(epochs=3), SPLIT, GROUPS)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_the_same_settings_and_pictures_are_resumed(started: RunFolder) -> None:
 def test_other_settings_are_refused(name: str, value: object, sentence: str, started: RunFolder) -> None:
     settings = dataclasses.replace(Settings(epochs=3), **{name: value})  # type: ignore[arg-type]
     with pytest.raises(InputError, match=sentence) as raised:
-        start_or_check(started, settings, SPLIT, GROUPS)
+        open_run(started, settings, SPLIT, GROUPS)
     assert str(started.path) in str(raised.value)
     assert read_settings(started.config) == Settings(epochs=3)
 
@@ -112,13 +112,13 @@ def test_other_settings_are_refused(name: str, value: object, sentence: str, sta
 )
 def test_other_pictures_are_refused(split: dict[str, str], changed: str, started: RunFolder) -> None:
     with pytest.raises(InputError, match=rf"pictures changed .*\({changed} is"):
-        start_or_check(started, Settings(epochs=3), split, GROUPS)
+        open_run(started, Settings(epochs=3), split, GROUPS)
 
 
 def test_a_run_that_never_saved_starts_anew(started: RunFolder) -> None:
     started.state.unlink()
     started.metrics.write_text('{"step": 1}\n')
-    assert not start_or_check(started, Settings(epochs=9), SPLIT, GROUPS)
+    assert not open_run(started, Settings(epochs=9), SPLIT, GROUPS)
     assert read_settings(started.config) == Settings(epochs=9)
     assert not started.metrics.exists()
 
@@ -144,3 +144,11 @@ def test_a_line_that_was_half_written_when_the_power_went_is_cut(tmp_path: Path)
 def test_a_run_without_metrics_has_none_to_cut(tmp_path: Path) -> None:
     keep_metrics_until(tmp_path / "metrics.jsonl", 3)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("lost", ["config", "split"])
+def test_a_run_that_lost_a_file_is_refused(lost: str, started: RunFolder) -> None:
+    started.state.touch()
+    getattr(started, lost).unlink()
+    with pytest.raises(InputError, match="cannot be resumed"):
+        open_run(started, Settings(epochs=3), SPLIT, GROUPS)

@@ -116,7 +116,7 @@ def _draw_worst(folder: Path, scores: "Scores", pairs: Sequence[Pair], predictor
     by_name = {pair.name: pair for pair in pairs}
     for rank, picture in enumerate(scores.worst(WORST), start=1):
         image, truth = read_pair(by_name[picture.name])
-        drawn = panel(image, predictor(image), truth)
+        drawn = panel(image, predictor(image), truth, num_classes=len(predictor.card.class_names))
         write_image(folder / "worst" / f"{rank}_{Path(picture.name).name}_panel.png", drawn)
 
 

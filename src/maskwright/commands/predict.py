@@ -172,7 +172,7 @@ def _predict_one(predictor: "Predictor", job: Job, kinds: Sequence[str]) -> list
             drawn = outputs.overlay(image, mask)
         else:
             truth = resize_classes(read_mask(job.truth), *mask.shape) if job.truth else None
-            drawn = outputs.panel(image, mask, truth)
+            drawn = outputs.panel(image, mask, truth, num_classes=len(predictor.card.class_names))
         write_image(job.output(kind), drawn)
         written.append(job.output(kind))
     return written

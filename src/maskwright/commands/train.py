@@ -15,7 +15,7 @@ from maskwright.data.pairing import Pair, Problem, find_pairs
 from maskwright.data.splits import Groups, make_split
 from maskwright.errors import InputError, MissingExtraError
 from maskwright.interop.weights import read_imagenet_weights
-from maskwright.training.run_folder import RunFolder, choose_folder, start_or_check
+from maskwright.training.run_folder import RunFolder, choose_folder, open_run
 
 if TYPE_CHECKING:
     from maskwright.evaluation.evaluate import Scores
@@ -81,7 +81,7 @@ def train(
     folder = choose_folder(Path(out) if out else None, Path(photos).resolve().name, resume=resume)
     try:
         material = _prepare_pictures(Path(photos), folder, settings)
-        resuming = start_or_check(folder, settings, material.split, material.groups)
+        resuming = open_run(folder, settings, material.split, material.groups)
         return _train(_build_session(material, folder, settings, started), resuming=resuming)
     finally:
         shutil.rmtree(folder.cache, ignore_errors=True)

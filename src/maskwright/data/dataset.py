@@ -55,7 +55,8 @@ class Samples(Dataset[Batch]):
         image = torch.from_numpy(self.cache.image(draw.picture).copy()).permute(2, 0, 1).float() / 255  # (3, H, W)
         target = torch.from_numpy(self.cache.mask(draw.picture).copy()).float().unsqueeze(0) / 255  # (1, H, W)
         if draw.half:
-            image, target = F.avg_pool2d(image, 2), F.avg_pool2d(target, 2)
+            thin = min(image.shape[-2:]) < 2  # a side of one pixel stays one
+            image, target = (F.avg_pool2d(tensor, 2, ceil_mode=thin) for tensor in (image, target))
         if not self.augment:
             return Batch(image, target, torch.ones_like(target[:1]))
         rng = np.random.default_rng((self.settings.seed, draw.epoch, draw.picture))

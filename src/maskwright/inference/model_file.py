@@ -5,6 +5,7 @@ The format is safetensors; nothing is ever unpickled. The header holds a `ModelC
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,10 +49,16 @@ class ModelCard:
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuse a threshold that no probability could be told apart by."""
+        if not 0 < self.threshold < 1:
+            raise InputError(f"The threshold must lie between 0 and 1, not at {self.threshold}.")
+
 
 def save_model(path: Path, card: ModelCard, weights: Mapping[str, NDArray[Any]]) -> None:
     """Write a model file, whole or not at all."""
     header = {"format": FORMAT, **dataclasses.asdict(card)}
+    header["metrics"] = {name: value for name, value in card.metrics.items() if not math.isnan(value)}  # not JSON
     arrays = {name: np.asarray(array, order="C") for name, array in weights.items()}
     with replacing(path) as temporary:
         save_file(arrays, temporary, metadata={"maskwright": json.dumps(header)})

@@ -1,5 +1,6 @@
 """What a mask becomes: a file, an overlay, a panel."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -54,13 +55,17 @@ def outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def panel(
-    image: NDArray[np.uint8], prediction: NDArray[np.uint8], truth: NDArray[np.uint8] | None = None
+    image: NDArray[np.uint8],
+    prediction: NDArray[np.uint8],
+    truth: NDArray[np.uint8] | None = None,
+    *,
+    num_classes: int = 2,
 ) -> NDArray[np.uint8]:
     """The picture original | ground truth | prediction; without a truth, its column is left out."""
     columns = [("original", image)]
     if truth is not None:
-        columns.append(("ground truth", _coloured(truth)))
-    columns.append(("prediction", _coloured(prediction)))
+        columns.append(("ground truth", _coloured(truth, num_classes)))
+    columns.append(("prediction", _coloured(prediction, num_classes)))
     height = min(PANEL_HEIGHT, image.shape[0])
     width = max(1, round(image.shape[1] * height / image.shape[0]))
     return side_by_side([(caption, image_files.resize_image(tile, height, width)) for caption, tile in columns])
@@ -82,10 +87,10 @@ def side_by_side(columns: Sequence[tuple[str, NDArray[np.uint8]]]) -> NDArray[np
     return np.asarray(canvas)
 
 
-def _coloured(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _coloured(mask: NDArray[np.uint8], num_classes: int) -> NDArray[np.uint8]:
     """Classes as a picture ``(H, W, 3)``: white on black for two, a palette for more."""
-    if mask.max(initial=0) <= 1:
+    if num_classes <= 2:
         return np.repeat(binary_mask(mask)[..., np.newaxis], 3, axis=2)
-    repeats = -(-int(mask.max()) // len(CLASS_COLOURS))
+    repeats = math.ceil(num_classes / len(CLASS_COLOURS))
     palette = np.array([(0, 0, 0), *CLASS_COLOURS * repeats], np.uint8)
     return palette[mask]

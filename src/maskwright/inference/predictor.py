@@ -71,7 +71,10 @@ def load(path: str | Path, *, device: str = "cpu") -> Predictor:
         InputError: The file is missing or is not one of ours.
     """
     card, weights = load_model(Path(path))
-    return Predictor(card, TorchEngine(card.architecture, weights, device))
+    try:
+        return Predictor(card, TorchEngine(card.architecture, weights, device))
+    except RuntimeError as error:
+        raise InputError(f"{path} holds weights of another network than it says; use another model file.") from error
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:

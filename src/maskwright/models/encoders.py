@@ -26,6 +26,8 @@ LITE0_STAGES = (
 )
 STEM_CHANNELS = 32
 BATCH_NORM_EPS = 1e-3
+# At stride 32 this leaves more than one value per channel; batch normalisation cannot learn from a single one.
+SMALLEST = 64
 
 
 class SameConv(nn.Conv2d):
@@ -167,7 +169,7 @@ class EncoderUNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(N, in_channels, H, W)`` in 0..1 to logits ``(N, num_classes, H, W)``."""
         height, width = x.shape[-2:]
-        *skips, x = self.encoder(pad_to_multiple(x, 32))
+        *skips, x = self.encoder(pad_to_multiple(x, 32, at_least=SMALLEST))
         for up in self.ups:
             x = up(x, skips.pop() if skips else None)
         return self.head(x)[..., :height, :width]  # type: ignore[no-any-return]

@@ -131,13 +131,14 @@ class UNet(nn.Module):
         return self.head(x)[..., :height, :width]  # type: ignore[no-any-return]
 
 
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column until both sides divide by ``multiple``.
+def pad_to_multiple(x: Tensor, multiple: int, *, at_least: int = 1) -> Tensor:
+    """Repeat the last row and column until both sides divide by ``multiple`` and are ``at_least`` so long.
 
     Repeating brings no edge into the picture that the network would have to explain.
     """
     height, width = x.shape[-2:]
-    bottom, right = -height % multiple, -width % multiple
+    bottom = max(-height % multiple, at_least - height)
+    right = max(-width % multiple, at_least - width)
     if bottom == 0 and right == 0:
         return x
     return F.pad(x, (0, right, 0, bottom), mode="replicate")

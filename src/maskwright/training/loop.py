@@ -106,6 +106,7 @@ def fit(
         )
         ending = train_epoch(learner, train, len(order), run, clock)
         if ending == "signal":
+            _save(learner, run, clock)
             return False
         figures = figures_of(learner.tally)
         if ending == "whole":
@@ -121,7 +122,7 @@ def fit(
         if val_figures is not None or stopped:
             _save(learner, run, clock)
         if stopped:
-            return False  # an epoch may hold a single step, after which `train_epoch` does not ask
+            return False
     return True
 
 
@@ -139,7 +140,7 @@ def train_epoch(
     """Learn from every batch once, or from those that are left after a resume.
 
     Returns:
-        What ended it: the epoch, the minutes, or a signal (with the state saved).
+        What ended it: the epoch, the minutes, or a signal.
     """
     settings, position, tally = run.settings, learner.position, learner.tally
     learner.network.train()
@@ -153,9 +154,8 @@ def train_epoch(
         tally.seconds, started = tally.seconds + now - started, now
         run.show(Status(progress, position.epoch + 1, figures_of(tally), position.best_dice))
         if position.batch % settings.accumulate or position.batch == batches:
-            continue  # gradients of a step half done are in no state; a whole epoch is handled by the caller
+            continue  # gradients of a step half done are in no state; after a whole epoch `fit` decides
         if run.stop_asked():
-            _save(learner, run, clock)
             return "signal"
         if run.length.progress(0, now) >= 1:
             return "time"

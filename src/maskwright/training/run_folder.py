@@ -79,8 +79,9 @@ def choose_folder(out: Path | None, name: str, *, resume: bool) -> RunFolder:
             raise InputError(f"{out} is not empty; continue its run with --resume, or choose another --out.")
         return RunFolder(out)
     if resume:
-        pattern = f"????-??-??-??????-{glob.escape(name)}"
-        earlier = [path for path in RUNS.glob(pattern) if (path / "state.pth").is_file()]
+        stem = f"????-??-??-??????-{glob.escape(name)}"
+        folders = (path for pattern in (stem, f"{stem}-[0-9]") for path in RUNS.glob(pattern))
+        earlier = [path for path in folders if (path / "state.pth").is_file()]
         if earlier:
             return RunFolder(max(earlier))
     return RunFolder(dated_folder(name))
@@ -93,8 +94,10 @@ def write_split(folder: RunFolder, split: Mapping[str, str], groups: Groups) -> 
     write_json(folder.split, {"rule": groups.rule, "pictures": parts, "groups": held_out})
 
 
-def start_or_check(folder: RunFolder, settings: Settings, split: Mapping[str, str], groups: Groups) -> bool:
-    """Write the settings and the split of a new run, or check them against those of the one to resume.
+def open_run(folder: RunFolder, settings: Settings, split: Mapping[str, str], groups: Groups) -> bool:
+    """Open a run folder: with a state in it, check that the run is the same one; without, begin it anew.
+
+    A new run writes its settings and its split, and what a run without a saved state left there goes.
 
     Returns:
         Whether there is a run to resume.
@@ -108,6 +111,8 @@ def start_or_check(folder: RunFolder, settings: Settings, split: Mapping[str, st
         write_settings(folder.config, settings)
         write_split(folder, split, groups)
         return False
+    if not (folder.config.is_file() and folder.split.is_file()):
+        raise InputError(f"{folder.path} lost its config.toml or split.json and cannot be resumed; start a new run.")
     earlier, now = asdict(read_settings(folder.config)), asdict(settings)
     for name, value in earlier.items():
         if now[name] != value:

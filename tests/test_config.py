@@ -124,6 +124,7 @@ def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
         ("colour", -0.1, "--colour"),
         ("ema", 1.0, "--ema"),
         ("val_share", 1.0, "--val-share"),
+        ("val_share", 0.0, "--val-share"),
         ("test_share", -0.1, "--test-share"),
         ("learning_rate", 0.0, "--learning-rate"),
         ("learning_rate", float("nan"), "--learning-rate"),

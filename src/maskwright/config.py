@@ -201,6 +201,7 @@ class Settings:
         for name in ("rotate", "weight_decay", "clip_norm", "patience", "seed"):
             _require(getattr(self, name) >= 0, f"--{_word(name)} must be at least 0")
         _require(self.workers is None or self.workers >= 0, "--workers must be at least 0")
+        _require(self.val_share > 0, "--val-share must be above 0: the best weights are chosen on those pictures")
         _require(self.learning_rate > 0, "--learning-rate must be above 0")
         _require(self.minutes is None or self.minutes > 0, "--minutes must be above 0")
         _require(self.epochs is None or self.epochs >= 1, "--epochs must be at least 1")

@@ -20,7 +20,7 @@ from maskwright.training.run_folder import RunFolder, choose_folder, open_run
 if TYPE_CHECKING:
     from maskwright.evaluation.evaluate import Scores
     from maskwright.training.loop import Status
-    from maskwright.training.session import Material, Session
+    from maskwright.training.session import Closing, Material, Session
 
 DEFAULT_MINUTES = 10.0
 # Pictures that cannot be used are listed up to this many.
@@ -166,16 +166,18 @@ def _build_session(material: "Material", folder: RunFolder, settings: Settings, 
 def _train(session: "Session", *, resuming: bool) -> TrainedRun:
     """Run the loop, then score what it kept."""
     from maskwright.training.loop import fit, is_finished
-    from maskwright.training.session import build_loaders, build_run, resume_learner
+    from maskwright.training.session import build_loaders, build_run, plan_closing, resume_learner
     from maskwright.training.signals import catching_signals
 
     folder, learner = session.folder, session.learner
     if resuming:
         resume_learner(session)
         terminal.say(f"Resuming {folder.path} after {learner.position.epoch} epochs")
+    closing = plan_closing(session)
     with catching_signals() as stop_asked, terminal.progressing("Training") as update:
         run = build_run(
             session,
+            closing,
             show=lambda status: update(status.progress, _words(status)),
             stop_asked=stop_asked,
         )
@@ -184,7 +186,7 @@ def _train(session: "Session", *, resuming: bool) -> TrainedRun:
         elif not fit(learner, *build_loaders(session), run):
             terminal.warn(f"Stopped and saved; the same command with --out {folder.path} --resume goes on from here.")
             return TrainedRun(folder.path, folder.model, finished=False, scores=None)
-    return TrainedRun(folder.path, folder.model, finished=True, scores=_close(session))
+    return TrainedRun(folder.path, folder.model, finished=True, scores=_close(session, closing))
 
 
 def _words(status: "Status") -> str:
@@ -197,23 +199,22 @@ def _words(status: "Status") -> str:
     )
 
 
-def _close(session: "Session") -> "Scores":
+def _close(session: "Session", closing: "Closing") -> "Scores":
     """Draw the curves, score the best weights at the pictures' own size, and write it all down."""
     from maskwright.evaluation.evaluate import evaluate_pairs
     from maskwright.inference.predictor import load
     from maskwright.training.curves import draw_curves
-    from maskwright.training.session import held_out_pairs, keep_last, keep_scores
+    from maskwright.training.session import keep_last, keep_scores
 
     folder = session.folder
     keep_last(session)
     draw_curves(folder.metrics, folder.curves)
-    part, pairs, of_all = held_out_pairs(session)
-    with terminal.counting("Scoring", len(pairs)) as advance:
+    with terminal.counting("Scoring", len(closing.pairs)) as advance:
         predictor = load(folder.model, device=session.device)
-        scores = evaluate_pairs(predictor, pairs, session.material.groups.of, advance=advance)
+        scores = evaluate_pairs(predictor, closing.pairs, session.material.groups.of, advance=advance)
     keep_scores(session, scores)
-    sample = f" (a sample of {of_all}, for time)" if len(pairs) < of_all else ""
-    chosen = "" if part == "test" else "; the best weights were chosen on them"
+    sample = f" (a sample of {closing.available}, for time)" if len(closing.pairs) < closing.available else ""
+    chosen = "" if closing.part == "test" else "; the best weights were chosen on them"
     terminal.say(
         f"Dice {scores.dice.mean:.4f} [{scores.dice.low:.4f}, {scores.dice.high:.4f}], IoU {scores.iou.mean:.4f} "
         f"at full size on {len(scores.pictures)} unseen pictures of {scores.groups} groups{sample}{chosen}."

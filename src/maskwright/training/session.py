@@ -1,6 +1,7 @@
 """The pieces of one training run, put together: pictures, learner, device, length, and what is kept of them."""
 
 import dataclasses
+import math
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -35,6 +36,8 @@ from maskwright.training.state import Learner, build_learner, load_state
 SCORING_SHARE = 0.15
 # Seconds for what else comes after the last step: a last validation, saving, drawing the curves.
 CLOSING_SECONDS = 5.0
+# Of the minutes, training gets at least this share.
+LEAST_SHARE = 0.1
 MOST_WORKERS = 4
 
 
@@ -57,6 +60,23 @@ class Material:
     def fingerprints(self, part: str) -> tuple[str, ...]:
         """What recognises the pictures of a part later."""
         return tuple(self.cache.fingerprints[index] for index in self.indices(part))
+
+
+@dataclass(frozen=True)
+class Closing:
+    """What is scored at the end of a run.
+
+    Attributes:
+        part: ``test`` or ``val``.
+        pairs: The pairs of it that are scored.
+        available: How many pairs the part has.
+        seconds: What a run by the clock sets aside for what comes after its last step.
+    """
+
+    part: str
+    pairs: list[Pair]
+    available: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -117,11 +137,32 @@ def build_loaders(session: Session) -> tuple[DataLoader[Batch], EpochBatches, Da
     return train, order, val
 
 
-def build_run(session: Session, *, show: Callable[[Status], None], stop_asked: Callable[[], bool]) -> Run:
+def plan_closing(session: Session) -> Closing:
+    """Decide what is scored at the end, and with minutes how long that will take.
+
+    The test part is scored where there is one, else the validation part; a sample, spread evenly, where all of it would
+    take too large a share of the minutes.
+    """
+    part = "test" if session.material.indices("test") else "val"
+    pairs = session.material.pairs(part)
+    minutes = session.settings.minutes
+    if minutes is None:
+        return Closing(part, pairs, len(pairs), seconds=0.0)
+    each = 1.25 * _scoring_seconds(session, pairs[0])  # not all pictures are alike
+    affordable = max(1, int(minutes * 60 * SCORING_SHARE / each))
+    sample = pairs[:: math.ceil(len(pairs) / affordable)]
+    return Closing(part, sample, len(pairs), seconds=CLOSING_SECONDS + each * len(sample))
+
+
+def build_run(
+    session: Session, closing: Closing, *, show: Callable[[Status], None], stop_asked: Callable[[], bool]
+) -> Run:
     """What stays the same throughout the run; with minutes, this decides how many seconds the training gets."""
-    position, folder = session.learner.position, session.folder
-    if session.settings.minutes is not None and position.budget is None:
-        position.budget = _training_seconds(session)
+    position, folder, minutes = session.learner.position, session.folder, session.settings.minutes
+    if minutes is not None and position.budget is None:
+        left = minutes * 60 - (time.monotonic() - session.started) - closing.seconds
+        # However short the minutes are, some of them are for training.
+        position.budget = max(left, LEAST_SHARE * minutes * 60)
     return Run(
         settings=session.settings,
         device=session.device,
@@ -135,21 +176,6 @@ def build_run(session: Session, *, show: Callable[[Status], None], stop_asked: C
     )
 
 
-def held_out_pairs(session: Session) -> tuple[str, list[Pair], int]:
-    """The part that is scored at the end, the pairs of it that the minutes allow, and how many it has.
-
-    It is the test part where there is one, else the validation part. A sample is spread evenly over the part.
-    """
-    part = "test" if session.material.indices("test") else "val"
-    pairs = session.material.pairs(part)
-    minutes = session.settings.minutes
-    if minutes is None:
-        return part, pairs, len(pairs)
-    affordable = minutes * 60 * SCORING_SHARE / _scoring_seconds(session, pairs[0])
-    stride = max(1, -(-len(pairs) // max(1, int(affordable))))
-    return part, pairs[::stride], len(pairs)
-
-
 def keep_last(session: Session) -> None:
     """Write the weights at the end of the run."""
     _save(session, session.folder.last, {})
@@ -161,15 +187,6 @@ def keep_scores(session: Session, scores: Scores) -> None:
     card, weights = load_model(session.folder.model)
     metrics = {**card.metrics, "dice": scores.dice.mean, "iou": scores.iou.mean}
     save_model(session.folder.model, dataclasses.replace(card, metrics=metrics), weights)
-
-
-def _training_seconds(session: Session) -> float:
-    """What the minutes leave for training after the preparation and before the closing."""
-    total = (session.settings.minutes or 0) * 60
-    _, pairs, _ = held_out_pairs(session)
-    closing = CLOSING_SECONDS + 1.25 * len(pairs) * _scoring_seconds(session, pairs[0])
-    # However short the minutes are, some of them are for training.
-    return max(total - (time.monotonic() - session.started) - closing, 0.1 * total)
 
 
 def _scoring_seconds(session: Session, pair: Pair) -> float:

@@ -245,3 +245,45 @@ def test_a_bad_picture_is_listed_and_the_others_are_predicted(
     assert main(["predict", str(model), str(photos / "train"), "--out", str(tmp_path / "out")]) == 1
     assert culprit in capsys.readouterr().err
     assert len(list((tmp_path / "out").iterdir())) == 11
+
+
+@pytest.mark.parametrize("words", [["train", "photos"], ["evaluate", "model", "photos"], ["predict", "model", "a.jpg"]])
+def test_without_torch_a_hint_says_what_to_install(words: list[str], model: Path, drawn: Path) -> None:
+    given = [
+        {"photos": str(drawn), "model": str(model), "a.jpg": str(an_image(drawn))}.get(word, word) for word in words
+    ]
+    code = (
+        "import importlib.util, sys\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, package=None: None if name == 'torch' else find(name, package)\n"
+        f"from maskwright.cli import main; code = main({given!r}); sys.exit(3 if 'torch' in sys.modules else code)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=drawn)
+    assert result.returncode == 2
+    assert "pip install '.[train]'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_place_that_cannot_be_written_to_is_named(
+    model: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["evaluate", str(model), str(drawn), "--out", str(tmp_path / "file" / "below")]) == 2
+    assert str(tmp_path / "file") in capsys.readouterr().err
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    an_image(photos).rename(an_image(photos).with_name("car[red]_:smile:.jpg"))
+    assert main(["evaluate", str(model), str(photos), "--out", str(tmp_path / "scores")]) == 1
+    assert "car[red]_:smile:.jpg" in capsys.readouterr().err
+
+
+def test_evaluating_no_pair_at_all_says_so(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for mask in (photos / "train_masks").iterdir():
+        mask.rename(mask.with_name(f"other{mask.name}"))
+    assert main(["evaluate", str(model), str(photos), "--out", str(tmp_path / "scores")]) == 2
+    assert "no image with a mask" in capsys.readouterr().err

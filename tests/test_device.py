@@ -101,12 +101,20 @@ def test_a_driver_that_lists_no_card_gives_no_hint(
     assert unused_gpu_hint() is None
 
 
+@no_gpu
+def test_a_gpu_that_was_hidden_on_purpose_is_not_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_nvidia_smi(tmp_path, b"#!/bin/sh\necho 'NVIDIA T4'\n", monkeypatch)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert unused_gpu_hint() is None
+
+
 def test_without_a_driver_there_is_no_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert unused_gpu_hint() is None
 
 
 def write_nvidia_smi(folder: Path, script: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     program = folder / "nvidia-smi"
     program.write_bytes(script)
     program.chmod(0o755)

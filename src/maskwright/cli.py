@@ -30,8 +30,7 @@ def demo(*, out: Path | None = None, minutes: float = 2.5, cars: int = 16, seed:
     """
     from maskwright.commands.demo import demo as command
 
-    command(out=out, minutes=minutes, cars=cars, seed=seed)
-    return DONE
+    return STOPPED_AND_SAVED if command(out=out, minutes=minutes, cars=cars, seed=seed) is None else DONE
 
 
 def train(
@@ -129,7 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 done, 1 done with failures that were listed, 2 could not start, 75 stopped by a signal with its state saved.
+        0 done, 1 done with failures that were listed, 2 could not start or go on, 75 stopped by a signal with its state
+        saved, 130 interrupted where there was no state to save.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments == ["--version"]:
@@ -166,6 +166,14 @@ def _exit_code(call: Callable[[], int]) -> int:
         return call()
     except InputError as error:
         terminal.warn(str(error))
+        return NOT_STARTED
+    except OSError as error:  # a full disk, a folder that may not be written to
+        terminal.warn(f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}.")
+        return NOT_STARTED
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        terminal.warn("There is not enough memory; a smaller --batch-size or --size needs less.")
         return NOT_STARTED
     except KeyboardInterrupt:
         terminal.warn("Interrupted.")

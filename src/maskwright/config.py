@@ -22,6 +22,8 @@ Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Optimizer = Literal["adamw", "adam"]
 Schedule = Literal["cosine", "step", "constant"]
 
+# Eight halvings leave one pixel of a picture 256 wide, and double the channels as often.
+DEEPEST = 7
 LOSSES = ("bce", "ce", "dice", "iou")
 
 # Settings that are one of several words; a TOML file can hold any.
@@ -62,8 +64,10 @@ class Architecture:
 
     def __post_init__(self) -> None:
         """Refuse what no network could be built from."""
+        _require_choices(self)
         for name in ("in_channels", "num_classes", "base_channels", "depth"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1")
+        _require(self.depth <= DEEPEST, f"depth must be at most {DEEPEST}")
         if self.norm == "group":
             _require(
                 self.base_channels % 8 == 0,
@@ -171,7 +175,7 @@ class Settings:
     """Passes over the training pictures. With neither, ten minutes; with both, whichever ends first."""
 
     patience: int = 0
-    """Stop after so many epochs without a better score; 0 never does."""
+    """Stop after so many validations (one each epoch with --epochs) without a better score; 0 never does."""
 
     # The machine
     seed: int = 0
@@ -188,9 +192,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse values that could only fail later."""
-        for name, choice in _CHOICES.items():
-            words = get_args(choice)
-            _require(getattr(self, name) in words, f"--{_word(name)} is one of {', '.join(words)}")
+        _require_choices(self)
         for name in ("size", "batch_size", "accumulate", "step_epochs"):
             _require(getattr(self, name) >= 1, f"--{_word(name)} must be at least 1")
         _require(self.size >= 32, "--size must be at least 32 pixels")
@@ -271,6 +273,14 @@ def read_settings(path: Path) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not TOML ({error}); correct it.") from error
     return settings_from(table, source=str(path))
+
+
+def _require_choices(config: "Architecture | Settings") -> None:
+    """Refuse words that a file or a script made up; the command line has checked its own."""
+    for name, choice in _CHOICES.items():
+        words = get_args(choice)
+        if hasattr(config, name):
+            _require(getattr(config, name) in words, f"--{_word(name)} is one of {', '.join(words)}")
 
 
 def _require(condition: bool, sentence: str) -> None:

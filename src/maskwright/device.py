@@ -3,6 +3,8 @@
 The choice is a pure function of facts, so that it can be tested on a machine that has none of them.
 """
 
+import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -10,9 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from maskwright.config import Precision
-from maskwright.errors import InputError
+from maskwright.errors import InputError, MissingExtraError
 
-Half = Literal["fp32", "fp16", "bf16"]
+ComputePrecision = Literal["fp32", "fp16", "bf16"]
 
 # Cards of the TU116 and TU117 chips return NaN from half-precision convolutions, often only at larger batches.
 # Source: pytorch/pytorch issues 58123 and 77955; the list of ultralytics/ultralytics pull request 17977.
@@ -36,7 +38,7 @@ class DeviceFacts:
     fast_bf16: bool = False
 
 
-def choose_precision(facts: DeviceFacts, wish: Precision = "auto") -> Half:
+def choose_precision(facts: DeviceFacts, wish: Precision = "auto") -> ComputePrecision:
     """The precision that is sound and fast on a device; a wish is obeyed.
 
     >>> choose_precision(DeviceFacts("cuda", "NVIDIA GeForce GTX 1650 Ti", (7, 5)))
@@ -59,19 +61,43 @@ def choose_device(wish: str = "auto") -> str:
 
     Raises:
         InputError: The wished device is not there.
+        MissingExtraError: There is no torch.
     """
+    require_torch()
     import torch
 
     if wish == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=wish)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise InputError(f"--device {wish} cannot be used here ({reason}); try --device cpu.") from error
+        available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        return next((kind for kind in available if available[kind] and why_unusable(kind) is None), "cpu")
+    reason = why_unusable(wish)
+    if reason is not None:
+        raise InputError(f"--device {wish} cannot be used here ({reason}); try --device cpu.")
     return wish
+
+
+def require_torch() -> None:
+    """Say in one sentence that torch is missing.
+
+    Raises:
+        MissingExtraError: The extra that brings torch is not installed.
+    """
+    for package in ("torch", "torchvision", "matplotlib"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "train")
+
+
+def why_unusable(device: str) -> str | None:
+    """What torch says when it is to add two numbers on a device; None where it can.
+
+    A card may be there, and seen by torch, without kernels for its generation in this build.
+    """
+    import torch
+
+    try:
+        (torch.ones(1, device=device) + 1).item()
+    except (RuntimeError, AssertionError) as error:
+        return str(error).splitlines()[0].rstrip(".")
+    return None
 
 
 def read_facts(device: str) -> DeviceFacts:
@@ -88,12 +114,17 @@ def unused_gpu_hint() -> str | None:
     """A sentence for the user when an NVIDIA GPU is there and this torch cannot use it, else None."""
     import torch
 
-    if torch.cuda.is_available():
-        return None
     name = _nvidia_name()
-    if name is None:
+    if name is None or "CUDA_VISIBLE_DEVICES" in os.environ:  # hidden on purpose
         return None
-    build = "was built without CUDA" if torch.version.cuda is None else f"finds no driver for CUDA {torch.version.cuda}"
+    if torch.version.cuda is None:
+        build = "was built without CUDA"
+    elif not torch.cuda.is_available():
+        build = f"finds no driver for CUDA {torch.version.cuda}"
+    elif reason := why_unusable("cuda"):
+        build = f"cannot compute on it ({reason})"
+    else:
+        return None
     return (
         f"{name} is here, but torch {torch.__version__} {build}: training runs on the CPU. "
         "See 'A GPU that torch cannot use' in README.md."

@@ -20,23 +20,23 @@ LINE_SECONDS = 10.0
 @cache
 def output() -> Console:
     """Standard output."""
-    return Console(highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 @cache
 def errors() -> Console:
     """Standard error."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def say(sentence: str) -> None:
     """Print a sentence as it is."""
-    output().print(sentence, markup=False)
+    output().print(sentence)
 
 
 def warn(sentence: str) -> None:
     """Print a sentence that should not be missed."""
-    errors().print(sentence, markup=False, style="yellow")
+    errors().print(sentence, style="yellow")
 
 
 def show_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -76,9 +76,9 @@ def _bar(description: str, total: float) -> Iterator[Callable[[float, str], None
     if not console.is_terminal:
         yield _plain_lines(description, total)
         return
-    count = [MofNCompleteColumn()] if isinstance(total, int) else [TextColumn("{task.fields[text]}")]
+    count = [MofNCompleteColumn()] if isinstance(total, int) else [TextColumn("{task.fields[text]}", markup=False)]
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         *count,
         TimeRemainingColumn(),
@@ -99,6 +99,6 @@ def _plain_lines(description: str, total: float) -> Callable[[float, str], None]
             return
         written = now
         left = (now - started) * (total - done) / done if done else 0
-        errors().print(f"{description}: {text} ({left:.0f} s left)", markup=False)
+        errors().print(f"{description}: {text} ({left:.0f} s left)")
 
     return update

@@ -11,6 +11,7 @@ from maskwright.errors import InputError
 
 def test_the_demo_leaves_pictures_a_model_scores_and_panels(tmp_path: Path) -> None:
     folder = demo(out=tmp_path / "demo", minutes=0.2, cars=2)
+    assert folder is not None
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["unseen_cars"] == 2
     assert summary["unseen_pictures"] == 32
@@ -28,3 +29,9 @@ def test_the_demo_refuses_a_folder_that_is_not_empty(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not empty"):
         demo(out=tmp_path)
     assert (tmp_path / "mine.txt").read_text() == "keep"
+
+
+def test_the_demo_needs_two_cars(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--cars"):
+        demo(out=tmp_path / "demo", cars=1)
+    assert not (tmp_path / "demo").exists()

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from maskwright.commands.train import train
 from maskwright.config import Settings, read_settings
 from maskwright.data.drawn_cars import write_drawn_cars
+from maskwright.data.image_files import write_image
 from maskwright.errors import InputError
 from maskwright.inference.model_file import load_model
 from maskwright.training import loop
@@ -169,3 +170,35 @@ def test_a_mask_of_another_shape_is_refused_by_name_unless_bad_ones_are_skipped(
         train(folder, out=tmp_path / "run", settings=TINY)
     run = train(folder, out=tmp_path / "run", settings=dataclasses.replace(TINY, skip_bad=True, epochs=1))
     assert run.finished
+
+
+def test_pictures_in_two_parts_are_called_a_leak(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part in ("train", "val"):
+        for kind in ("train", "train_masks"):
+            target = tmp_path / "split" / part / kind.replace("train_masks", "masks").replace("train", "images")
+            shutil.copytree(photos / kind, target)
+    train(tmp_path / "split", out=tmp_path / "run", settings=dataclasses.replace(TINY, epochs=1))
+    said = capsys.readouterr().err
+    assert "LEAK: 6 groups have pictures in train and in val" in said
+    assert "LEAK: 12 pictures of val are in train too" in said
+
+
+def test_masks_without_any_foreground_are_refused(photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "photos")
+    for mask in (tmp_path / "photos" / "train_masks").iterdir():
+        write_image(mask, np.zeros((64, 96), np.uint8))
+    with pytest.raises(InputError, match=r"No mask .* has any foreground"):
+        train(tmp_path / "photos", out=tmp_path / "run", settings=TINY)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_by_the_clock_scores_a_sample_where_all_would_take_too_long(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = dataclasses.replace(TINY, epochs=None, minutes=1e-4)
+    run = train(photos, out=tmp_path / "run", settings=settings)
+    assert run.scores is not None
+    assert len(run.scores.pictures) == 1
+    assert "a sample of 2, for time" in capsys.readouterr().out

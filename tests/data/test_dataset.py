@@ -164,3 +164,10 @@ def test_a_batch_moves_to_a_device_whole() -> None:
     moved: Tensor
     for moved in collate([sample(8, 8)]).to("meta"):
         assert moved.device.type == "meta"
+
+
+def test_a_padded_image_repeats_its_edge() -> None:
+    one = sample(40, 20)
+    images = collate([one]).images[0]
+    assert torch.equal(images[:, :40, 20:], one.images[:, :, -1:].expand(-1, -1, 12))
+    assert torch.equal(images[:, 40:, :20], one.images[:, -1:, :].expand(-1, 24, -1))

@@ -40,7 +40,7 @@ def test_single_pictures_are_kept_beside_enough_groups() -> None:
     names = [*cars(5), "train/lonely_01", "train/plain"]
     groups = find_groups(names)
     assert len(set(groups.of.values())) == 7
-    assert groups.of["train/plain"] == "plain"
+    assert groups.of["train/plain"] == "train/plain"
 
 
 def test_a_separator_in_front_is_no_prefix() -> None:
@@ -223,3 +223,9 @@ def test_real_sets_without_groups_stand_alone(real_data: Path, name: str) -> Non
     # give the split.
     found = find_pairs(real_data / name).pairs
     assert find_groups([pair.name for pair in found]).rule == ALONE
+
+
+def test_equal_stems_in_different_folders_are_no_group() -> None:
+    names = [f"{case}/{number:03d}" for case in ("case_a", "case_b") for number in range(6)]
+    groups = find_groups(names)
+    assert groups.of == {name: name for name in names}

@@ -36,5 +36,5 @@ def test_the_engine_keeps_weights_of_its_own() -> None:
 
 def test_weights_of_another_network_are_not_used_silently() -> None:
     weights = {name: tensor.numpy() for name, tensor in build_network(ARCHITECTURE).state_dict().items()}
-    with pytest.raises(RuntimeError, match="size mismatch"):
+    with pytest.raises(ValueError, match="size mismatch"):
         TorchEngine(Architecture(base_channels=16, depth=1), weights)

@@ -139,11 +139,14 @@ def test_progress_is_shown_after_each_batch(ellipse_cache: Cache, tmp_path: Path
 def test_the_first_share_of_a_run_learns_at_half_size(ellipse_cache: Cache, tmp_path: Path) -> None:
     bench = Bench(ellipse_cache, tmp_path / "run", change(small_first=0.5, size=96, epochs=3, augment=False))
     widths: list[int] = []
-    bench.learner.network.register_forward_pre_hook(
-        lambda network, arguments: (
-            widths.append(int((arguments[0] != 0).any(1).any(1)[0].sum())) if network.training else None
-        )
-    )
+
+    def note_width(network: nn.Module, arguments: tuple[torch.Tensor]) -> None:
+        if network.training:
+            (images,) = arguments
+            differs = (images[0, :, :, 1:] != images[0, :, :, :-1]).any(0).any(0)  # padding repeats the last column
+            widths.append(1 + int(differs.sum()))
+
+    bench.learner.network.register_forward_pre_hook(note_width)
     bench.fit()
     assert widths == [16] * 5 + [32] * 4
 
@@ -216,6 +219,27 @@ def test_validation_learns_nothing(ellipse_cache: Cache, tmp_path: Path) -> None
 # --- The end
 
 
+def test_patience_waits_for_the_validation_of_the_epoch_it_judges(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(
+        ellipse_cache,
+        tmp_path / "run",
+        change(epochs=8, patience=1, learning_rate=3e-3, ema=0.5, norm="group", batch_size=2),
+    )
+    bench.fit()
+    scores = [line["val_dice"] for line in bench.metrics()]
+    assert scores[1] > scores[0]  # the second epoch is better, so that patience may not end the run after it
+    worse = [index for index in range(1, len(scores)) if scores[index] <= max(scores[:index])]
+    assert len(scores) == (worse[0] + 1 if worse else 8)
+
+
+def test_without_any_foreground_the_loss_chooses_the_weights(ellipse_cache: Cache, tmp_path: Path) -> None:
+    empty = dataclasses.replace(ellipse_cache, mask_bytes=np.zeros_like(ellipse_cache.mask_bytes))
+    bench = Bench(empty, tmp_path / "run", change(epochs=4, loss="bce"))
+    bench.fit()
+    assert bench.learner.position.best_epoch == 4
+    assert -1 < bench.learner.position.best_dice < 0
+
+
 def test_patience_stops_a_run_that_gets_no_better(ellipse_cache: Cache, tmp_path: Path) -> None:
     settings = change(learning_rate=1e-12, weight_decay=0.0, norm="none", epochs=50, patience=2, ema=0.0)
     bench = Bench(ellipse_cache, tmp_path / "run", settings)
@@ -226,7 +250,7 @@ def test_patience_stops_a_run_that_gets_no_better(ellipse_cache: Cache, tmp_path
 def test_a_run_ends_when_its_seconds_do(ellipse_cache: Cache, tmp_path: Path) -> None:
     bench = Bench(ellipse_cache, tmp_path / "run", change(epochs=None), seconds=0.6)
     assert bench.fit()
-    assert 0.6 <= bench.learner.position.seconds < 2
+    assert bench.learner.position.seconds >= 0.6
     assert "val_dice" in bench.metrics()[-1]
     assert bench.run.state_path.is_file()
 
@@ -244,9 +268,7 @@ def test_seconds_end_a_run_in_the_middle_of_an_epoch(ellipse_cache: Cache, tmp_p
         (Position(epoch=2), False),
         (Position(epoch=3), True),
         (Position(epoch=1, seconds=60.0), True),
-        (Position(epoch=2, best_epoch=1, best_dice=0.5), True),
-        (Position(epoch=2, best_epoch=2, best_dice=0.5), False),
-        (Position(epoch=2, best_epoch=0, best_dice=-1.0), False),
+        (Position(epoch=2, validations_since_best=1), True),
     ],
 )
 def test_epochs_seconds_and_patience_end_a_run(
@@ -302,7 +324,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(ellipse_cache: Ca
     assert isinstance(head, nn.Conv2d)
     assert head.bias is not None
     nn.init.constant_(head.bias, float("nan"))
-    with pytest.raises(InputError, match=r"epoch 1, step 0: .*--learning-rate .*state\.pth"):
+    with pytest.raises(InputError, match=r"epoch 1, step 0: .*--learning-rate"):
         bench.fit()
     assert not bench.run.state_path.exists()
 

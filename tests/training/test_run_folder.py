@@ -1,6 +1,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,3 +153,16 @@ def test_a_run_that_lost_a_file_is_refused(lost: str, started: RunFolder) -> Non
     getattr(started, lost).unlink()
     with pytest.raises(InputError, match="cannot be resumed"):
         open_run(started, Settings(epochs=3), SPLIT, GROUPS)
+
+
+def test_a_folder_that_holds_something_else_is_not_resumed(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text("mine")
+    with pytest.raises(InputError, match="holds no run"):
+        choose_folder(tmp_path, "cars", resume=True)
+    assert (tmp_path / "metrics.jsonl").read_text() == "mine"
+
+
+@pytest.mark.parametrize("setting", [{"device": "cuda"}, {"workers": 3}, {"precision": "bf16"}])
+def test_a_run_goes_on_on_another_machine(setting: dict[str, Any], started: RunFolder) -> None:
+    started.state.touch()
+    assert open_run(started, Settings(epochs=3, **setting), SPLIT, GROUPS)

@@ -11,6 +11,7 @@ from maskwright.commands.predict import predict
 from maskwright.commands.train import train
 from maskwright.config import read_preset
 from maskwright.data.drawn_cars import VIEWS, write_drawn_cars
+from maskwright.device import require_torch
 from maskwright.errors import InputError
 from maskwright.files import dated_folder, write_json
 
@@ -20,30 +21,36 @@ UNSEEN_SEED_STEP = 1_000_003
 CAR = "([0-9a-f]{12})_"
 
 
-def demo(*, out: str | Path | None = None, minutes: float = 2.5, cars: int = 16, seed: int = 0) -> Path:
+def demo(*, out: str | Path | None = None, minutes: float = 2.5, cars: int = 16, seed: int = 0) -> Path | None:
     """Draw cars, train on them, evaluate on cars that training never saw, and predict those.
 
     Args:
         out: Folder for everything; by default a new one under ``runs/``.
         minutes: How long to train.
-        cars: Cars to learn from, sixteen views each; a quarter as many are drawn to evaluate on.
+        cars: Cars to learn from, sixteen views each; a quarter as many, at least two, are drawn to evaluate on.
         seed: Another seed draws other cars.
 
     Returns:
-        The folder: ``photos/`` and ``unseen/`` (drawn), ``run/`` (the model), ``evaluation/`` and ``predictions/``.
+        The folder: ``photos/`` and ``unseen/`` (drawn), ``run/`` (the model), ``evaluation/`` and ``predictions/``;
+        None when a signal stopped the training.
 
     Raises:
-        InputError: ``out`` is not empty.
+        InputError: ``out`` is not empty, or there is no torch.
     """
     started = time.monotonic()
+    require_torch()
+    if cars < 2:
+        raise InputError("--cars must be at least 2: one to learn from and one to choose the best weights on.")
+    settings = dataclasses.replace(read_preset("quick"), minutes=minutes, seed=seed, group=CAR)
     folder = Path(out) if out else dated_folder("demo")
     if folder.exists() and (folder.is_file() or any(folder.iterdir())):
         raise InputError(f"{folder} is not empty; choose another --out.")
     unseen = max(2, cars // 4)
     _draw(folder / "photos", cars, seed)
     _draw(folder / "unseen", unseen, seed + UNSEEN_SEED_STEP)
-    settings = dataclasses.replace(read_preset("quick"), minutes=minutes, group=CAR)
     run = train(folder / "photos", out=folder / "run", settings=settings)
+    if not run.finished:
+        return None
     scores = evaluate(run.model_path, folder / "unseen", out=folder / "evaluation", group=CAR)
     examples = sorted((folder / "unseen" / "train").iterdir())[:: VIEWS + 3]
     predict(run.model_path, examples, out=folder / "predictions", save="mask,overlay,panel")

@@ -1,5 +1,6 @@
 """`maskwright evaluate`: scores of a model on pictures that it has not seen."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,23 +44,26 @@ def evaluate(
     Raises:
         InputError: Something given cannot be used; the sentence says what.
     """
-    from maskwright.device import choose_device
     from maskwright.evaluation.evaluate import evaluate_pairs
     from maskwright.inference.predictor import load
 
     photos = Path(photos)
-    predictor = load(model, device=choose_device(device))
+    predictor = load(model, device=device)
     pairing = find_pairs(photos)
     for problem in pairing.problems:
         terminal.warn(f"Left out: {problem.sentence}")
     folder = Path(out) if out else dated_folder(f"evaluate-{photos.resolve().name}")
     if folder.exists() and (folder.is_file() or any(folder.iterdir())):
         raise InputError(f"{folder} is not empty; choose another --out.")
+    if not pairing.pairs:
+        raise InputError(f"{photos} holds no image with a mask of its own; see the list above.")
+    folder.mkdir(parents=True, exist_ok=True)
     pairs, remarks = _choose_unseen(pairing.pairs, predictor.card, photos, everything=everything)
     groups = find_groups([pair.name for pair in pairing.pairs], pattern=group)
     with terminal.counting("Scoring", len(pairs)) as advance:
         scores = evaluate_pairs(predictor, pairs, groups.of, advance=advance)
-    for problem in scores.problems:
+    scores = dataclasses.replace(scores, problems=(*pairing.problems, *scores.problems))
+    for problem in scores.problems[len(pairing.problems) :]:
         terminal.warn(f"Not scored: {problem.sentence}")
     content = {
         "model": str(model),
@@ -124,7 +128,7 @@ def _show(scores: "Scores", remarks: Sequence[str], folder: Path) -> None:
     from maskwright.evaluation.evaluate import DEFINITIONS
 
     rows = [
-        (name, f"{score.mean:.4f}", f"{score.low:.4f} to {score.high:.4f}")
+        (name, f"{score.mean:.4f}", score.range_in_words())
         for name, score in (("Dice", scores.dice), ("IoU", scores.iou))
     ]
     title = f"{len(scores.pictures)} pictures of {scores.groups} groups, each at its own size"

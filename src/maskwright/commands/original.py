@@ -14,6 +14,7 @@ from maskwright.commands.train import train
 from maskwright.config import Settings, read_preset
 from maskwright.data.pairing import Pair, Pairing, find_pairs
 from maskwright.data.splits import make_split
+from maskwright.device import require_torch
 from maskwright.errors import InputError
 from maskwright.files import replacing
 
@@ -90,7 +91,9 @@ def draw_original(
     predictor = _load_state_dict(weights, size)
     image, truth = read_pair(pair)
     write_image(PICTURE, panel(image, predictor(image), truth))
-    terminal.say(f"{PICTURE} shows {pair.image.name}: original | ground truth | prediction")
+    terminal.say(
+        f"{PICTURE} shows {pair.image.name} (predicted at a longer side of {size}): original, truth, prediction"
+    )
     return DONE
 
 
@@ -102,7 +105,10 @@ def _find_dataset(data: Path) -> Pairing:
             f"{data}/train/<car>_<view>.jpg and {data}/train_masks/<car>_<view>_mask.gif, or name another folder "
             "with --data."
         )
-    return find_pairs(data)
+    pairing = find_pairs(data)
+    if not pairing.pairs:
+        raise InputError(pairing.problems[0].sentence)
+    return pairing
 
 
 def _choose_picture(pairing: Pairing, name: str | None) -> Pair:
@@ -146,6 +152,7 @@ def _write_state_dict(model: Path, path: Path) -> None:
 
 def _load_state_dict(path: Path, size: int) -> "Predictor":
     """A predictor from a plain state dict of the classic U-Net."""
+    require_torch()
     import torch
 
     from maskwright.config import Architecture

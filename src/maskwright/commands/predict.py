@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskwright import terminal
+from maskwright.data.image_files import IMAGE_SUFFIXES
 from maskwright.data.pairing import Problem, find_mask, find_pairs, find_pictures, match_masks
 from maskwright.errors import InputError
 
@@ -70,7 +71,6 @@ def predict(
     Raises:
         InputError: Something given cannot be used, or results are there already.
     """
-    from maskwright.device import choose_device
     from maskwright.inference.predictor import load
 
     kinds = [kind.strip() for kind in save.split(",")]
@@ -81,7 +81,7 @@ def predict(
     _refuse_collisions(jobs, kinds, overwrite=overwrite)
     if "panel" in kinds:
         jobs = _with_truths(jobs, Path(masks) if masks else None)
-    predictor = load(model, device=choose_device(device))
+    predictor = load(model, device=device)
     written: list[Path] = []
     problems: list[Problem] = []
     with terminal.counting("Predicting", len(jobs)) as advance:
@@ -125,12 +125,15 @@ def _jobs_in_folder(folder: Path, out: Path) -> list[Job]:
 
 
 def _jobs_of_files(name: str, out: Path) -> list[Job]:
-    """A file, or the files that a pattern matches."""
+    """A file, or the pictures that a pattern matches."""
     path = Path(name)
-    found = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207 - Path.glob takes no absolute pattern
-    if not found:
-        raise InputError(f"{name} matches no file; check the name.")
-    return [Job(image, out / image.stem) for image in found]
+    if path.exists():
+        return [Job(path, out / path.stem)]
+    matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    images = [path for path in map(Path, matches) if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not images:
+        raise InputError(f"{name} matches no picture; check the name.")
+    return [Job(image, out / image.stem) for image in images]
 
 
 def _refuse_collisions(jobs: Sequence[Job], kinds: Sequence[str], *, overwrite: bool) -> None:

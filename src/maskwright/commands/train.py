@@ -2,25 +2,29 @@
 
 import contextlib
 import dataclasses
-import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from maskwright import terminal
 from maskwright.config import Settings, read_preset
 from maskwright.data.pairing import Pair, Problem, find_pairs
 from maskwright.data.splits import Groups, make_split
-from maskwright.errors import InputError, MissingExtraError
+from maskwright.device import ComputePrecision, choose_device, choose_precision, read_facts, unused_gpu_hint
+from maskwright.errors import InputError
 from maskwright.interop.weights import read_imagenet_weights
-from maskwright.training.run_folder import RunFolder, choose_folder, open_run
+from maskwright.training.run_folder import choose_folder, open_run
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from maskwright.evaluation.evaluate import Scores
     from maskwright.training.loop import Status
     from maskwright.training.session import Closing, Material, Session
+    from maskwright.training.state import Learner
 
 DEFAULT_MINUTES = 10.0
 # Pictures that cannot be used are listed up to this many.
@@ -73,51 +77,76 @@ def train(
     """
     started = time.monotonic()
     settings = settings or read_preset(preset)
-    if minutes is not None or epochs is not None:
-        settings = dataclasses.replace(settings, minutes=minutes, epochs=epochs)
+    if minutes is not None:
+        settings = dataclasses.replace(settings, minutes=minutes)
+    if epochs is not None:
+        settings = dataclasses.replace(settings, epochs=epochs)
     if settings.minutes is None and settings.epochs is None:
         settings = dataclasses.replace(settings, minutes=DEFAULT_MINUTES)
-    _require_torch()
+    device = choose_device(settings.device)
+    encoder_weights = read_imagenet_weights(settings.encoder)
     folder = choose_folder(Path(out) if out else None, Path(photos).resolve().name, resume=resume)
+    pairs = _find_pairs(Path(photos), settings)
+    folder.path.mkdir(parents=True, exist_ok=True)
     try:
-        material = _prepare_pictures(Path(photos), folder, settings)
-        resuming = open_run(folder, settings, material.split, material.groups)
-        return _train(_build_session(material, folder, settings, started), resuming=resuming)
+        with TemporaryDirectory(prefix=".cache-", dir=folder.path, ignore_cleanup_errors=True) as cache:
+            material = _prepare_pictures(pairs, Path(cache), settings)
+            resuming = open_run(folder, settings, material.split, material.groups)
+            if resume and not resuming:
+                terminal.say(f"There is nothing to resume; this is a new run in {folder.path}")
+            from maskwright.training.session import Session
+
+            learner, precision = _build_learner(settings, device, encoder_weights)
+            session = Session(material, folder, settings, learner, device, precision, started)
+            return _train(session, resuming=resuming)
     finally:
-        shutil.rmtree(folder.cache, ignore_errors=True)
         with contextlib.suppress(OSError):
             folder.path.rmdir()  # a run that could not start leaves nothing; any other folder is not empty
 
 
-def _require_torch() -> None:
-    try:
-        import torch  # noqa: F401
-        import torchvision  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("torch with torchvision", "train") from error
-
-
-def _prepare_pictures(photos: Path, folder: RunFolder, settings: Settings) -> "Material":
-    """Find, split, read and check the pictures; say what was found."""
-    from maskwright.data.cache import build_cache
-    from maskwright.training.session import Material
-
+def _find_pairs(photos: Path, settings: Settings) -> tuple[Pair, ...]:
+    """Find the pictures, and refuse what could not be split before anything is read."""
     pairing = find_pairs(photos)
     _refuse_problems(pairing.problems, settings)
     terminal.say(f"{photos}: {len(pairing.pairs)} pictures with masks ({pairing.layout})")
-    _split(pairing.pairs, settings)  # an impossible split is refused before anything is read
-    with terminal.counting("Reading", len(pairing.pairs)) as advance:
-        cache, problems = build_cache(pairing.pairs, folder.cache, longer_side=settings.size, advance=advance)
+    _split(pairing.pairs, settings)
+    return pairing.pairs
+
+
+def _prepare_pictures(pairs: Sequence[Pair], cache_folder: Path, settings: Settings) -> "Material":
+    """Read, check and split the pictures; say what was found."""
+    from maskwright.data.cache import build_cache
+    from maskwright.training.session import Material
+
+    with terminal.counting("Reading", len(pairs)) as advance:
+        cache, problems = build_cache(pairs, cache_folder, longer_side=settings.size, advance=advance)
     _refuse_problems(problems, settings)
-    split, groups = _split(cache.pairs, settings)
-    material = Material(cache, split, groups)
-    parts = " + ".join(
-        f"{len(pairs)} {part} ({len({groups.of[pair.name] for pair in pairs})} groups)"
+    material = Material(cache, *_split(cache.pairs, settings))
+    counts = " + ".join(
+        f"{len(found)} {part} ({len(material.groups_of(part))} groups)"
         for part in ("train", "val", "test")
-        if (pairs := material.pairs(part))
+        if (found := material.indices(part))
     )
-    terminal.say(f"Split: {parts}; {groups.rule}")
+    terminal.say(f"Split: {counts}; {material.groups.rule}")
+    _check_parts(material)
     return material
+
+
+def _check_parts(material: "Material") -> None:
+    """Refuse a part without foreground to learn, and say where parts are not independent."""
+    if not material.has_foreground("train"):
+        raise InputError("No mask of the pictures to learn from has any foreground; check what the masks hold.")
+    for part in ("val", "test"):
+        if not material.indices(part):
+            continue
+        if not material.has_foreground(part):
+            terminal.warn(f"No mask of the {part} part has any foreground: there will be no Dice to go by.")
+        shared = material.groups_of("train") & material.groups_of(part)
+        if shared:
+            terminal.warn(f"LEAK: {len(shared)} groups have pictures in train and in {part}, as the folders give them.")
+        copies = set(material.fingerprints("train")) & set(material.fingerprints(part))
+        if copies:
+            terminal.warn(f"LEAK: {len(copies)} pictures of {part} are in train too, byte for byte.")
 
 
 def _split(pairs: Sequence[Pair], settings: Settings) -> tuple[dict[str, str], Groups]:
@@ -143,24 +172,25 @@ def _refuse_problems(problems: Sequence[Problem], settings: Settings) -> None:
         terminal.warn(f"Left out: {sentence}")
 
 
-def _build_session(material: "Material", folder: RunFolder, settings: Settings, started: float) -> "Session":
-    """Choose device and precision, build the network, and say so."""
-    from maskwright.device import choose_device, choose_precision, read_facts, unused_gpu_hint
+def _build_learner(
+    settings: Settings, device: str, encoder_weights: "Mapping[str, Tensor] | None"
+) -> "tuple[Learner, ComputePrecision]":
+    """Choose the precision, build the network, and say so."""
     from maskwright.models.build import count_parameters
-    from maskwright.training.session import Session, build_learner_for
+    from maskwright.training.session import build_learner_for
 
-    device = choose_device(settings.device)
-    hint = unused_gpu_hint()
-    if hint:
-        terminal.warn(hint)
+    if settings.device == "auto":
+        hint = unused_gpu_hint()
+        if hint:
+            terminal.warn(hint)
     precision = choose_precision(read_facts(device), settings.precision)
-    learner = build_learner_for(settings, device, precision, read_imagenet_weights(settings.encoder))
+    learner = build_learner_for(settings, device, precision, encoder_weights)
     kind = "classic U-Net" if settings.encoder == "none" else f"U-Net on {settings.encoder}"
     terminal.say(
         f"{kind}, {count_parameters(learner.network) / 1e6:.1f} M parameters, longer side {settings.size}, "
         f"batch {settings.batch_size}, {device} in {precision}"
     )
-    return Session(material, folder, settings, learner, device, precision, started)
+    return learner, precision
 
 
 def _train(session: "Session", *, resuming: bool) -> TrainedRun:
@@ -216,8 +246,8 @@ def _close(session: "Session", closing: "Closing") -> "Scores":
     sample = f" (a sample of {closing.available}, for time)" if len(closing.pairs) < closing.available else ""
     chosen = "" if closing.part == "test" else "; the best weights were chosen on them"
     terminal.say(
-        f"Dice {scores.dice.mean:.4f} [{scores.dice.low:.4f}, {scores.dice.high:.4f}], IoU {scores.iou.mean:.4f} "
-        f"at full size on {len(scores.pictures)} unseen pictures of {scores.groups} groups{sample}{chosen}."
+        f"Dice {scores.dice.mean:.4f} ({scores.dice.range_in_words()}), IoU {scores.iou.mean:.4f} at full size "
+        f"on {len(scores.pictures)} unseen pictures of {scores.groups} groups{sample}{chosen}."
     )
     terminal.say(f"Model: {folder.model}")
     return scores

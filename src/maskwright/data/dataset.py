@@ -18,7 +18,7 @@ from maskwright.config import Settings
 from maskwright.data.augmentation import apply_change, draw_change
 from maskwright.data.cache import Cache
 
-# Every network here halves at most this often; a batch whose sides divide by it needs no padding inside.
+# A batch whose sides divide by this needs no padding inside networks of up to five halvings.
 SIDE_MULTIPLE = 32
 
 
@@ -111,16 +111,20 @@ class InOrder(Sampler[list[Draw]]):
 
 
 def collate(samples: Sequence[Batch]) -> Batch:
-    """Samples of any sizes side by side: padded at the right and at the bottom with pixels of no weight."""
+    """Samples of any sizes side by side: padded at the right and at the bottom with pixels of no weight.
+
+    Images repeat their edge there, as networks do where they have to pad a picture.
+    """
     height = max(sample.images.shape[-2] for sample in samples)
     width = max(sample.images.shape[-1] for sample in samples)
     height += -height % SIDE_MULTIPLE
     width += -width % SIDE_MULTIPLE
 
-    def pad(tensor: Tensor) -> Tensor:
-        return F.pad(tensor, (0, width - tensor.shape[-1], 0, height - tensor.shape[-2]))
+    def stack(tensors: Sequence[Tensor], mode: str) -> Tensor:
+        return torch.stack([F.pad(t, (0, width - t.shape[-1], 0, height - t.shape[-2]), mode=mode) for t in tensors])
 
-    return Batch(*(torch.stack([pad(tensor) for tensor in parts]) for parts in zip(*samples, strict=True)))
+    images, targets, weights = zip(*samples, strict=True)
+    return Batch(stack(images, "replicate"), stack(targets, "constant"), stack(weights, "constant"))
 
 
 def build_loader(samples: Samples, batches: Sampler[list[Draw]], *, workers: int, pin: bool) -> DataLoader[Batch]:

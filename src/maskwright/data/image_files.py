@@ -6,10 +6,9 @@ What cannot be read so is refused with a sentence that names the file. Of files 
 or pages the first one is read.
 """
 
-import secrets
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from maskwright.errors import InputError
+from maskwright.files import replacing
 
 IMAGE_SUFFIXES: frozenset[str] = frozenset(
     {
@@ -194,17 +194,11 @@ def write_image(path: Path, array: NDArray[np.uint8], *, palette: Sequence[tuple
     picture = Image.fromarray(array)
     if palette is not None:
         picture.putpalette([channel for colour in palette for channel in colour])
-    # Not derived from the name, which may already be as long as a file system takes.
-    unfinished = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(unfinished, format=file_format, quality=95)  # PNG knows no quality
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            picture.save(unfinished, format=file_format, **({"quality": 95} if file_format == "JPEG" else {}))
     except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink()
-        reason = error.strerror or error
-        raise InputError(f"{path} cannot be written ({reason}); choose another place.") from error
+        raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from error
 
 
 @contextmanager

@@ -46,4 +46,8 @@ def check_same_shape(pair: Pair, image_shape: Sequence[int], mask_shape: Sequenc
 
 def fingerprint_of(path: Path) -> str:
     """A short hash of a file's content, to recognise a picture that training saw."""
-    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); change its permissions or remove it.") from error
+    return hashlib.blake2b(content, digest_size=8).hexdigest()

@@ -134,13 +134,20 @@ def _prefix_groups(names: Sequence[str]) -> list[Groups]:
     stems = {name: PurePosixPath(name).name for name in names}
     ways = {
         f"the part of the name before the {end} '{separator}'": {
-            name: cut(stem, separator) for name, stem in stems.items()
+            name: _own_unless_cut(name, stem, cut(stem, separator)) for name, stem in stems.items()
         }
         for separator in _SEPARATORS
         for end, cut in (("first", _before_first), ("last", _before_last))
     }
-    ways["the letters before the number"] = {name: _letters(stem) for name, stem in stems.items()}
+    ways["the letters before the number"] = {
+        name: _own_unless_cut(name, stem, _letters(stem)) for name, stem in stems.items()
+    }
     return [Groups(of, f"{len(set(of.values()))} groups by {way}") for way, of in ways.items()]
+
+
+def _own_unless_cut(name: str, stem: str, prefix: str) -> str:
+    """The prefix; a name that has none is a group of its own, also where another folder has the same stem."""
+    return name if prefix == stem else prefix
 
 
 def _before_first(stem: str, separator: str) -> str:

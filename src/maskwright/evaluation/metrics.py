@@ -22,6 +22,10 @@ class Interval:
     low: float
     high: float
 
+    def range_in_words(self) -> str:
+        """The range, or why there is none."""
+        return "none: a single group" if np.isnan(self.low) else f"{self.low:.4f} to {self.high:.4f}"
+
 
 def confusion_counts(
     truth: NDArray[np.integer], prediction: NDArray[np.integer], num_classes: int

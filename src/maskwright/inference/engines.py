@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.config import Architecture
-from maskwright.errors import MissingExtraError
+from maskwright.device import require_torch
 
 
 class Engine(Protocol):
@@ -22,17 +22,24 @@ class Engine(Protocol):
 
 
 class TorchEngine:
-    """The network in PyTorch, in fp32."""
+    """The network in PyTorch, in fp32.
+
+    Raises:
+        MissingExtraError: There is no torch.
+        ValueError: The weights are those of another network.
+    """
 
     def __init__(self, architecture: Architecture, weights: Mapping[str, NDArray[Any]], device: str = "cpu") -> None:
-        try:
-            import torch
-        except ImportError as error:
-            raise MissingExtraError("torch", "train") from error
+        require_torch()
+        import torch
+
         from maskwright.models.build import build_network
 
         network = build_network(architecture)
-        network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+        try:
+            network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
         self._network = network.eval().to(device)
         self._device = device
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data import image_files
+from maskwright.device import choose_device
 from maskwright.errors import InputError
 from maskwright.inference.engines import Engine, TorchEngine
 from maskwright.inference.model_file import ModelCard, load_model
@@ -68,13 +69,14 @@ def load(path: str | Path, *, device: str = "cpu") -> Predictor:
     """A predictor from a model file.
 
     Raises:
-        InputError: The file is missing or is not one of ours.
+        InputError: The file is missing or is not one of ours, or the device cannot be used.
     """
     card, weights = load_model(Path(path))
     try:
-        return Predictor(card, TorchEngine(card.architecture, weights, device))
-    except RuntimeError as error:
+        engine = TorchEngine(card.architecture, weights, choose_device(device))
+    except ValueError as error:
         raise InputError(f"{path} holds weights of another network than it says; use another model file.") from error
+    return Predictor(card, engine)
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -121,7 +121,8 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(N, in_channels, H, W)`` in 0..1 to logits ``(N, num_classes, H, W)``."""
         height, width = x.shape[-2:]
-        x = self.stem(pad_to_multiple(x, 2 ** len(self.downs)))
+        coarsest = 2 ** len(self.downs)  # pixels under one of the lowest level, which needs two to be normalised
+        x = self.stem(pad_to_multiple(x, coarsest, at_least=2 * coarsest))
         skips = []
         for down in self.downs:
             skips.append(x)

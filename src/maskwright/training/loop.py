@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from maskwright.config import Settings
 from maskwright.data.dataset import Batch, EpochBatches
-from maskwright.device import Half
+from maskwright.device import ComputePrecision
 from maskwright.errors import InputError
 from maskwright.training.losses import compute_loss
 from maskwright.training.schedules import Length, learning_rate_at
@@ -64,7 +64,7 @@ class Run:
 
     settings: Settings
     device: str
-    precision: Half
+    precision: ComputePrecision
     length: Length
     state_path: Path
     metrics_path: Path
@@ -131,7 +131,7 @@ def is_finished(learner: Learner, run: Run) -> bool:
     position, patience = learner.position, run.settings.patience
     if run.length.progress(position.epoch, position.seconds) >= 1:
         return True
-    return patience > 0 and position.best_dice >= 0 and position.epoch - position.best_epoch >= patience
+    return 0 < patience <= position.validations_since_best
 
 
 def train_epoch(
@@ -144,12 +144,12 @@ def train_epoch(
     """
     settings, position, tally = run.settings, learner.position, learner.tally
     learner.network.train()
-    saved_at = started = clock.seconds()
+    started = clock.seconds()
     for batch in loader:
         epochs = position.epoch + position.batch / batches
         progress = run.length.progress(epochs, clock.seconds())
         rate = learning_rate_at(settings, progress, epochs)
-        _learn(learner, batch.to(run.device), rate, run, last=position.batch + 1 == batches)
+        _learn(learner, batch.to(run.device), rate, run, batches)
         now = clock.seconds()
         tally.seconds, started = tally.seconds + now - started, now
         run.show(Status(progress, position.epoch + 1, figures_of(tally), position.best_dice))
@@ -159,40 +159,47 @@ def train_epoch(
             return "signal"
         if run.length.progress(0, now) >= 1:
             return "time"
-        if now - saved_at > SAVE_SECONDS:
+        if now - learner.saved_at > SAVE_SECONDS:
             _save(learner, run, clock)
-            saved_at = now
     return "whole"
 
 
-def _learn(learner: Learner, batch: Batch, rate: float, run: Run, *, last: bool) -> None:
-    """Add the gradients of one batch, and step when enough are together."""
+def _learn(learner: Learner, batch: Batch, rate: float, run: Run, batches: int) -> None:
+    """Add the gradients of one batch, and step when those of a step, or of the epoch's rest, are together."""
     settings, position = run.settings, learner.position
-    if position.batch % settings.accumulate == 0:
+    first = position.batch - position.batch % settings.accumulate
+    together = min(settings.accumulate, batches - first)
+    if position.batch == first:
         learner.optimizer.zero_grad(set_to_none=True)
     with autocast(run):
         logits = learner.network(batch.images)
     loss = compute_loss(settings.loss_terms(), logits, batch.targets, batch.weights)
     if not torch.isfinite(loss):
-        raise InputError(
-            f"The loss is no longer a number at epoch {position.epoch + 1}, step {position.step}: "
-            f"try a lower --learning-rate or --precision fp32; {run.state_path} still holds the last good state."
-        )
-    learner.scaler.scale(loss / settings.accumulate).backward()  # type: ignore[no-untyped-call]
+        raise _divergence(learner)
+    learner.scaler.scale(loss / together).backward()  # type: ignore[no-untyped-call]
     count(learner.tally, float(loss.detach()), logits.detach(), batch)
     position.batch += 1
-    if position.batch % settings.accumulate and not last:
+    if position.batch < first + together:
         return
     for group in learner.optimizer.param_groups:
         group["lr"] = rate
-    if settings.clip_norm > 0:
-        learner.scaler.unscale_(learner.optimizer)
-        nn.utils.clip_grad_norm_(learner.network.parameters(), settings.clip_norm)
+    learner.scaler.unscale_(learner.optimizer)
+    norm = nn.utils.clip_grad_norm_(learner.network.parameters(), settings.clip_norm or math.inf)
+    if not learner.scaler.is_enabled() and not torch.isfinite(norm):  # the scaler skips such steps by itself
+        raise _divergence(learner)
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     if learner.average is not None:
         learner.average.update_parameters(learner.network)
     position.step += 1
+
+
+def _divergence(learner: Learner) -> InputError:
+    position = learner.position
+    return InputError(
+        f"The loss or its gradients are no longer numbers at epoch {position.epoch + 1}, step {position.step}: "
+        "start a new run with a lower --learning-rate or with --precision fp32."
+    )
 
 
 def validate(network: nn.Module, loader: DataLoader[Batch], run: Run) -> Figures:
@@ -269,9 +276,11 @@ def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, c
     position = learner.position
     started = clock.seconds()
     figures = validate(learner.kept(), val, run)
-    score = 0.0 if math.isnan(figures.dice) else figures.dice  # no picture has any foreground
+    position.validations_since_best += 1
+    # Without any overlap, or any foreground, Dice tells nothing apart; then the loss decides, below any Dice.
+    score = figures.dice if figures.dice > 0 else -figures.loss / (1 + figures.loss)
     if score > position.best_dice:
-        position.best_dice, position.best_epoch = score, position.epoch
+        position.best_dice, position.best_epoch, position.validations_since_best = score, position.epoch, 0
         run.keep_best(figures)
     position.validated_at = clock.seconds()
     position.validation_seconds = position.validated_at - started
@@ -279,7 +288,7 @@ def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, c
 
 
 def _save(learner: Learner, run: Run, clock: Clock) -> None:
-    learner.position.seconds = clock.seconds()
+    learner.position.seconds = learner.saved_at = clock.seconds()
     save_state(run.state_path, learner)
 
 

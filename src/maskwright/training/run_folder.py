@@ -11,6 +11,9 @@ from maskwright.data.splits import Groups
 from maskwright.errors import InputError
 from maskwright.files import RUNS, dated_folder, write_json, write_text
 
+# A run may go on on another machine.
+MACHINE_SETTINGS = ("device", "precision", "workers")
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -58,11 +61,6 @@ class RunFolder:
         """A picture of the metrics."""
         return self.path / "curves.png"
 
-    @property
-    def cache(self) -> Path:
-        """Pictures at training size; removed at the end."""
-        return self.path / "cache"
-
 
 def choose_folder(out: Path | None, name: str, *, resume: bool) -> RunFolder:
     """The folder of a new run, or of the one to resume.
@@ -70,14 +68,18 @@ def choose_folder(out: Path | None, name: str, *, resume: bool) -> RunFolder:
     Without ``out`` it is ``runs/<date>-<name>``; to resume, the latest of that name.
 
     Raises:
-        InputError: ``out`` holds a run already and ``resume`` was not asked for.
+        InputError: ``out`` holds a run already and ``resume`` was not asked for, or something that is no run.
     """
     if out is not None:
         if out.is_file():
             raise InputError(f"--out {out} is a file; name a folder.")
-        if not resume and out.is_dir() and any(out.iterdir()):
-            raise InputError(f"{out} is not empty; continue its run with --resume, or choose another --out.")
-        return RunFolder(out)
+        folder = RunFolder(out)
+        if out.is_dir() and any(out.iterdir()):
+            if not resume:
+                raise InputError(f"{out} is not empty; continue its run with --resume, or choose another --out.")
+            if not (folder.state.is_file() or folder.config.is_file()):
+                raise InputError(f"{out} is not empty and holds no run to resume; choose another --out.")
+        return folder
     if resume:
         stem = f"????-??-??-??????-{glob.escape(name)}"
         folders = (path for pattern in (stem, f"{stem}-[0-9]") for path in RUNS.glob(pattern))
@@ -115,7 +117,7 @@ def open_run(folder: RunFolder, settings: Settings, split: Mapping[str, str], gr
         raise InputError(f"{folder.path} lost its config.toml or split.json and cannot be resumed; start a new run.")
     earlier, now = asdict(read_settings(folder.config)), asdict(settings)
     for name, value in earlier.items():
-        if now[name] != value:
+        if now[name] != value and name not in MACHINE_SETTINGS:
             word = name.replace("_", "-")
             raise InputError(
                 f"{folder.path} was started with --{word} {value}, not {now[name]}: repeat its options to resume it."

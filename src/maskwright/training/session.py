@@ -1,7 +1,6 @@
 """The pieces of one training run, put together: pictures, learner, device, length, and what is kept of them."""
 
 import dataclasses
-import math
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -20,7 +20,7 @@ from maskwright.data.cache import Cache
 from maskwright.data.dataset import Batch, EpochBatches, InOrder, Samples, build_loader
 from maskwright.data.pairing import Pair
 from maskwright.data.splits import Groups
-from maskwright.device import Half
+from maskwright.device import ComputePrecision
 from maskwright.evaluation.evaluate import Scores, score_pair
 from maskwright.files import write_json
 from maskwright.inference.engines import TorchEngine
@@ -52,6 +52,14 @@ class Material:
     def indices(self, part: str) -> list[int]:
         """Where in the cache the pictures of a part lie."""
         return [index for index, pair in enumerate(self.cache.pairs) if self.split[pair.name] == part]
+
+    def groups_of(self, part: str) -> set[str]:
+        """The groups that a part has pictures of."""
+        return {self.groups.of[pair.name] for pair in self.pairs(part)}
+
+    def has_foreground(self, part: str) -> bool:
+        """Whether any mask of a part has a pixel that is more foreground than not."""
+        return any((self.cache.mask(index) >= 128).any() for index in self.indices(part))
 
     def pairs(self, part: str) -> list[Pair]:
         """The pairs of a part."""
@@ -98,12 +106,12 @@ class Session:
     settings: Settings
     learner: Learner
     device: str
-    precision: Half
+    precision: ComputePrecision
     started: float
 
 
 def build_learner_for(
-    settings: Settings, device: str, precision: Half, encoder_weights: Mapping[str, Tensor] | None
+    settings: Settings, device: str, precision: ComputePrecision, encoder_weights: Mapping[str, Tensor] | None
 ) -> Learner:
     """A fresh learner on a device; its first weights are decided by the seed."""
     torch.manual_seed(settings.seed)
@@ -120,7 +128,7 @@ def resume_learner(session: Session) -> None:
 def build_loaders(session: Session) -> tuple[DataLoader[Batch], EpochBatches, DataLoader[Batch]]:
     """Training batches, their order, and validation batches."""
     settings, material = session.settings, session.material
-    on_gpu = session.device != "cpu"
+    on_gpu = session.device.startswith("cuda")
     workers = settings.workers
     if workers is None:
         # On a CPU the cores are busy with the network, and handing tensors between processes costs more than it saves.
@@ -140,8 +148,8 @@ def build_loaders(session: Session) -> tuple[DataLoader[Batch], EpochBatches, Da
 def plan_closing(session: Session) -> Closing:
     """Decide what is scored at the end, and with minutes how long that will take.
 
-    The test part is scored where there is one, else the validation part; a sample, spread evenly, where all of it would
-    take too large a share of the minutes.
+    The test part is scored where there is one, else the validation part; a sample where all of it would take too large
+    a share of the minutes.
     """
     part = "test" if session.material.indices("test") else "val"
     pairs = session.material.pairs(part)
@@ -150,7 +158,9 @@ def plan_closing(session: Session) -> Closing:
         return Closing(part, pairs, len(pairs), seconds=0.0)
     each = 1.25 * _scoring_seconds(session, pairs[0])  # not all pictures are alike
     affordable = max(1, int(minutes * 60 * SCORING_SHARE / each))
-    sample = pairs[:: math.ceil(len(pairs) / affordable)]
+    # Drawn, since every n-th picture may be the same view of each car.
+    chosen = np.random.default_rng(session.settings.seed).permutation(len(pairs))[:affordable]
+    sample = [pairs[index] for index in sorted(chosen)]
     return Closing(part, sample, len(pairs), seconds=CLOSING_SECONDS + each * len(sample))
 
 

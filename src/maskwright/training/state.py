@@ -47,6 +47,7 @@ class Position:
         budget: Seconds that the run may spend; None without `--minutes`.
         best_dice: Best validation score so far, -1 before the first.
         best_epoch: The epoch it came from.
+        validations_since_best: Validations since then that were no better.
         validated_at: Seconds spent when the last validation ended.
         validation_seconds: What that validation took.
     """
@@ -58,6 +59,7 @@ class Position:
     budget: float | None = None
     best_dice: float = -1.0
     best_epoch: int = 0
+    validations_since_best: int = 0
     validated_at: float = 0.0
     validation_seconds: float = 0.0
 
@@ -72,6 +74,7 @@ class Learner:
     scaler: torch.amp.GradScaler
     position: Position = field(default_factory=Position)
     tally: Tally = field(default_factory=Tally)
+    saved_at: float = 0.0
 
     def kept(self) -> nn.Module:
         """The network worth keeping: the averaged one where there is one."""
@@ -127,7 +130,8 @@ def load_state(path: Path, learner: Learner) -> None:
         learner.optimizer.load_state_dict(content["optimizer"])
         if learner.average is not None:
             learner.average.load_state_dict(content["average"])
-        learner.scaler.load_state_dict(content["scaler"])
+        if content["scaler"] and learner.scaler.is_enabled():  # another machine may compute in another precision
+            learner.scaler.load_state_dict(content["scaler"])
         learner.position = Position(**content["position"])
         learner.tally = Tally(**content["tally"])
     except Exception as error:  # damaged bytes make the unpickler raise almost anything

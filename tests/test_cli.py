@@ -287,3 +287,20 @@ def test_evaluating_no_pair_at_all_says_so(
         mask.rename(mask.with_name(f"other{mask.name}"))
     assert main(["evaluate", str(model), str(photos), "--out", str(tmp_path / "scores")]) == 2
     assert "no image with a mask" in capsys.readouterr().err
+
+
+def test_a_run_that_is_terminated_while_it_reads_leaves_nothing(drawn: Path, tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from maskwright.data import cache\n"
+        "read = cache.read_pair\n"
+        "def read_and_signal(pair):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return read(pair)\n"
+        "cache.read_pair = read_and_signal\n"
+        f"from maskwright.cli import main; sys.exit(main(['train', {str(drawn)!r}, '--out', 'run', *{TRAIN!r}]))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert result.returncode == 130
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []

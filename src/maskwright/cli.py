@@ -5,8 +5,11 @@ the word is used, so that `--help` answers at once and needs no torch.
 """
 
 import functools
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import tyro
@@ -160,10 +163,24 @@ def _run_word(arguments: Sequence[str]) -> int:
     return code
 
 
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM unwind like Ctrl-C, so that what was begun is cleared away."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only there may a handler be set
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _exit_code(call: Callable[[], int]) -> int:
     """What the call returns; what the user can mend becomes a sentence instead of a traceback."""
     try:
-        return call()
+        with _termination_as_interrupt():
+            return call()
     except InputError as error:
         terminal.warn(str(error))
         return NOT_STARTED

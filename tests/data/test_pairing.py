@@ -352,3 +352,10 @@ def test_real_split_folders_are_kept(real_data: Path) -> None:
 def test_a_real_set_without_mask_pictures_is_refused(real_data: Path) -> None:
     with pytest.raises(InputError, match="car_parts holds 40 picture"):
         find_pairs(real_data / "car_parts")
+
+
+def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / os.fsdecode(b"caf\xe9.png")).touch()
+    with pytest.raises(InputError, match=r"caf\\udce9\.png' has a name that is not UTF-8"):
+        find_pairs(tmp_path)

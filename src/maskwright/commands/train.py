@@ -16,7 +16,7 @@ from maskwright.data.splits import Groups, make_split
 from maskwright.device import ComputePrecision, choose_device, choose_precision, read_facts, unused_gpu_hint
 from maskwright.errors import InputError
 from maskwright.interop.weights import read_imagenet_weights
-from maskwright.training.run_folder import choose_folder, open_run
+from maskwright.training.run_folder import CACHE_PREFIX, choose_folder, open_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,32 +76,36 @@ def train(
         InputError: Something given cannot be used; the sentence says what.
     """
     started = time.monotonic()
-    settings = settings or read_preset(preset)
-    if minutes is not None:
-        settings = dataclasses.replace(settings, minutes=minutes)
-    if epochs is not None:
-        settings = dataclasses.replace(settings, epochs=epochs)
-    if settings.minutes is None and settings.epochs is None:
-        settings = dataclasses.replace(settings, minutes=DEFAULT_MINUTES)
+    settings = _with_length(settings or read_preset(preset), minutes, epochs)
     device = choose_device(settings.device)
+    from maskwright.training.session import Session  # only now is it known that there is a torch to import
+
     encoder_weights = read_imagenet_weights(settings.encoder)
     folder = choose_folder(Path(out) if out else None, Path(photos).resolve().name, resume=resume)
     pairs = _find_pairs(Path(photos), settings)
     folder.path.mkdir(parents=True, exist_ok=True)
+    folder.remove_stale_caches()
     try:
-        with TemporaryDirectory(prefix=".cache-", dir=folder.path, ignore_cleanup_errors=True) as cache:
+        with TemporaryDirectory(prefix=CACHE_PREFIX, dir=folder.path, ignore_cleanup_errors=True) as cache:
             material = _prepare_pictures(pairs, Path(cache), settings)
             resuming = open_run(folder, settings, material.split, material.groups)
             if resume and not resuming:
                 terminal.say(f"There is nothing to resume; this is a new run in {folder.path}")
-            from maskwright.training.session import Session
-
             learner, precision = _build_learner(settings, device, encoder_weights)
             session = Session(material, folder, settings, learner, device, precision, started)
             return _train(session, resuming=resuming)
     finally:
         with contextlib.suppress(OSError):
             folder.path.rmdir()  # a run that could not start leaves nothing; any other folder is not empty
+
+
+def _with_length(settings: Settings, minutes: float | None, epochs: int | None) -> Settings:
+    """The settings with what was asked for besides, and with some end to the run."""
+    minutes = settings.minutes if minutes is None else minutes
+    epochs = settings.epochs if epochs is None else epochs
+    if minutes is None and epochs is None:
+        minutes = DEFAULT_MINUTES
+    return dataclasses.replace(settings, minutes=minutes, epochs=epochs)
 
 
 def _find_pairs(photos: Path, settings: Settings) -> tuple[Pair, ...]:

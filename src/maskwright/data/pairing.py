@@ -174,7 +174,17 @@ def find_pictures(folder: Path) -> list[Path]:
         visited.add(real)
         folders[:] = sorted(filter(_is_visible, folders))
         found += [Path(where, name) for name in files if _is_picture(name)]
+    for path in found:
+        _refuse_undecodable(path)
     return sorted(found, key=_natural)
+
+
+def _refuse_undecodable(path: Path) -> None:
+    """Names that are no UTF-8 come out of archives packed elsewhere; nothing could print them or write them down."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{str(path)!a} has a name that is not UTF-8; rename it.") from error
 
 
 # --- Files and folders

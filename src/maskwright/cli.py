@@ -143,9 +143,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _exit_code(lambda: _run_word(arguments))
 
 
-def run_script(command: Callable[..., int]) -> int:
-    """Run one command as a script of its own, its options from the command line."""
-    return _exit_code(lambda: tyro.cli(command, config=(FlagCreatePairsOff,)))
+def run_script(command: Callable[..., bool]) -> int:
+    """Run one command as a script of its own, its options from the command line; it says whether it came to its end."""
+    return _exit_code(lambda: DONE if tyro.cli(command, config=(FlagCreatePairsOff,)) else STOPPED_AND_SAVED)
 
 
 def _run_word(arguments: Sequence[str]) -> int:

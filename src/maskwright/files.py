@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from maskwright.errors import InputError
+
 # Results go here, where no other folder is named.
 RUNS = Path("runs")
 
@@ -40,6 +42,18 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: object) -> None:
     """Write ``content`` as readable JSON, whole or not at all."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def choose_new_folder(out: str | Path | None, name: str) -> Path:
+    """The folder that a command may fill: ``out``, or a dated one of that name.
+
+    Raises:
+        InputError: ``out`` holds something already.
+    """
+    folder = Path(out) if out else dated_folder(name)
+    if folder.exists() and (folder.is_file() or any(folder.iterdir())):
+        raise InputError(f"{folder} is not empty; choose another --out.")
+    return folder
 
 
 def dated_folder(name: str) -> Path:

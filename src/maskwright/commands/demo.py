@@ -13,7 +13,7 @@ from maskwright.config import read_preset
 from maskwright.data.drawn_cars import VIEWS, write_drawn_cars
 from maskwright.device import require_torch
 from maskwright.errors import InputError
-from maskwright.files import dated_folder, write_json
+from maskwright.files import choose_new_folder, write_json
 
 # Unseen cars are drawn with another seed, so that no car stands on both sides.
 UNSEEN_SEED_STEP = 1_000_003
@@ -42,9 +42,7 @@ def demo(*, out: str | Path | None = None, minutes: float = 2.5, cars: int = 16,
     if cars < 2:
         raise InputError("--cars must be at least 2: one to learn from and one to choose the best weights on.")
     settings = dataclasses.replace(read_preset("quick"), minutes=minutes, seed=seed, group=CAR)
-    folder = Path(out) if out else dated_folder("demo")
-    if folder.exists() and (folder.is_file() or any(folder.iterdir())):
-        raise InputError(f"{folder} is not empty; choose another --out.")
+    folder = choose_new_folder(out, "demo")
     unseen = max(2, cars // 4)
     _draw(folder / "photos", cars, seed)
     _draw(folder / "unseen", unseen, seed + UNSEEN_SEED_STEP)

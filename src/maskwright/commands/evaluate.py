@@ -10,7 +10,7 @@ from maskwright import terminal
 from maskwright.data.pairing import Pair, find_pairs
 from maskwright.data.splits import find_groups
 from maskwright.errors import InputError
-from maskwright.files import dated_folder, write_json
+from maskwright.files import choose_new_folder, write_json
 
 if TYPE_CHECKING:
     from maskwright.evaluation.evaluate import Scores
@@ -52,9 +52,7 @@ def evaluate(
     pairing = find_pairs(photos)
     for problem in pairing.problems:
         terminal.warn(f"Left out: {problem.sentence}")
-    folder = Path(out) if out else dated_folder(f"evaluate-{photos.resolve().name}")
-    if folder.exists() and (folder.is_file() or any(folder.iterdir())):
-        raise InputError(f"{folder} is not empty; choose another --out.")
+    folder = choose_new_folder(out, f"evaluate-{photos.resolve().name}")
     if not pairing.pairs:
         raise InputError(f"{photos} holds no image with a mask of its own; see the list above.")
     folder.mkdir(parents=True, exist_ok=True)

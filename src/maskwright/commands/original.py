@@ -1,6 +1,7 @@
 """The two commands of the project that this one grew out of, with the words they always had.
 
-`trainuNet.py` and `inference.py` at the root of the repository call these.
+`trainuNet.py` and `inference.py` at the root of the repository call these. Both say whether they came to their end;
+only a signal keeps them from it.
 """
 
 import dataclasses
@@ -27,8 +28,6 @@ PICTURE = Path("resources/inference_result.png")
 SIZE = 480
 DOWNLOAD = "https://www.kaggle.com/c/carvana-image-masking-challenge/data"
 
-DONE, STOPPED_AND_SAVED = 0, 75
-
 
 def train_original(
     *,
@@ -39,7 +38,7 @@ def train_original(
     data: Path = DATASET,
     size: int = SIZE,
     resume: bool = False,
-) -> int:
+) -> bool:
     """Train the classic U-Net on Kaggle's Carvana and leave unet_carvana.pth.
 
     Args:
@@ -64,17 +63,17 @@ def train_original(
     )
     run = train(data, settings=settings, resume=resume)
     if not run.finished:
-        return STOPPED_AND_SAVED
+        return False
     _keep_previous(WEIGHTS)
     _write_state_dict(run.model_path, WEIGHTS)
     shutil.copyfile(WEIGHTS, run.folder / WEIGHTS.name)
     terminal.say(f"Weights: {WEIGHTS} (a plain state dict); python inference.py draws a picture with them.")
-    return DONE
+    return True
 
 
 def draw_original(
     *, data: Path = DATASET, weights: Path = WEIGHTS, size: int = SIZE, picture: str | None = None
-) -> int:
+) -> bool:
     """Draw original | ground truth | prediction to resources/inference_result.png.
 
     Args:
@@ -94,7 +93,7 @@ def draw_original(
     terminal.say(
         f"{PICTURE} shows {pair.image.name} (predicted at a longer side of {size}): original, truth, prediction"
     )
-    return DONE
+    return True
 
 
 def _find_dataset(data: Path) -> Pairing:

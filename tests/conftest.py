@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskwright.data.cache import Cache, build_cache
-from maskwright.data.pairing import Pair
+from maskwright.data.pairs import Pair
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,7 @@ def ellipses(tmp_path: Path) -> tuple[Pair, ...]:
             image = rng.integers(0, 100, (48, 64, 3))
             mask = _ellipse(48, 64, rng)
             image[mask] = colour - rng.integers(0, 40, (int(mask.sum()), 3))
-            for path, pixels in ((pair.image, image), (pair.mask, mask * 255)):
+            for path, pixels in ((pair.image, image), (pair.mask_path, mask * 255)):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels.astype(np.uint8)).save(path)
             pairs.append(pair)

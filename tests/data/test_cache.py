@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from maskwright.data.cache import READ_AHEAD, build_cache
-from maskwright.data.pairing import Pair
+from maskwright.data.pairs import Pair
 from maskwright.data.reading import fingerprint_of, read_pair
 
 
@@ -21,7 +21,7 @@ def mixed(tmp_path: Path) -> list[Pair]:
         height, width = 20 + 7 * (index % 4), 30 + 5 * (index % 3)
         pair = Pair(f"p{index}", tmp_path / f"p{index}.png", tmp_path / f"p{index}_mask.png", None)
         Image.fromarray(np.full((height, width, 3), index, np.uint8)).save(pair.image)
-        Image.fromarray(np.full((height, width), 255 * (index % 2), np.uint8)).save(pair.mask)
+        Image.fromarray(np.full((height, width), 255 * (index % 2), np.uint8)).save(pair.mask_path)
         pairs.append(pair)
     return pairs
 
@@ -55,13 +55,13 @@ def test_fingerprints_are_those_of_the_image_files(ellipses: tuple[Pair, ...], t
 def test_what_cannot_be_read_is_a_problem_and_the_rest_is_kept(ellipses: tuple[Pair, ...], tmp_path: Path) -> None:
     whole, _ = build_cache(ellipses, tmp_path / "whole", longer_side=16, advance=nothing)
     ellipses[3].image.write_text("not a picture")
-    ellipses[8].mask.write_bytes(ellipses[8].mask.read_bytes()[:60])
+    ellipses[8].mask_path.write_bytes(ellipses[8].mask_path.read_bytes()[:60])
     cache, problems = build_cache(ellipses, tmp_path / "cache", longer_side=16, advance=nothing)
     kept = [index for index in range(12) if index not in (3, 8)]
     assert cache.pairs == tuple(ellipses[index] for index in kept)
     assert [problem.path for problem in problems] == [ellipses[3].image, ellipses[8].image]
     assert str(ellipses[3].image) in problems[0].sentence
-    assert str(ellipses[8].mask) in problems[1].sentence
+    assert str(ellipses[8].mask_path) in problems[1].sentence
     for here, there in enumerate(kept):
         assert np.array_equal(cache.image(here), whole.image(there))
         assert np.array_equal(cache.mask(here), whole.mask(there))

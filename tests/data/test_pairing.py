@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.data.pairing import Pair, find_mask, find_pairs
+from maskwright.data.pairing import find_mask, find_pairs
+from maskwright.data.pairs import Pair
 from maskwright.errors import InputError
 
 
@@ -22,7 +23,7 @@ def shown(folder: Path, pairs: Sequence[Pair]) -> list[tuple[str, str, str | Non
     return [
         (
             pair.image.relative_to(folder).as_posix(),
-            pair.mask.relative_to(folder).as_posix(),
+            pair.mask_path.relative_to(folder).as_posix(),
             pair.split,
         )
         for pair in pairs
@@ -339,7 +340,7 @@ def test_real_sets_are_paired_completely(real_data: Path, name: str, count: int,
     assert len(found.pairs) == count
     assert found.problems == ()
     assert found.layout == layout
-    assert all(find_mask(pair.image) == pair.mask for pair in found.pairs[:3])
+    assert all(find_mask(pair.image) == pair.mask_path for pair in found.pairs[:3])
 
 
 @pytest.mark.realdata

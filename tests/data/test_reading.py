@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from maskwright.data.pairing import Pair
+from maskwright.data.pairs import Pair
 from maskwright.data.reading import check_same_shape, fingerprint_of, read_mask, read_pair
 from maskwright.errors import InputError
 
@@ -47,7 +47,7 @@ def test_a_mask_of_another_shape_is_refused_with_both_names(mask_shape: tuple[in
     with pytest.raises(InputError) as raised:
         read_pair(pair)
     height, width = mask_shape
-    assert str(raised.value).startswith(f"{pair.mask} is {width}x{height}, ")
+    assert str(raised.value).startswith(f"{pair.mask_path} is {width}x{height}, ")
     assert "car.png (30x20)" in str(raised.value)
 
 
@@ -67,7 +67,7 @@ def test_a_mask_is_read_at_its_own_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", ["image", "mask"])
 def test_a_file_that_is_no_picture_is_named(part: str, tmp_path: Path) -> None:
     pair = write_pair(tmp_path, (20, 30), (20, 30))
-    path = pair.image if part == "image" else pair.mask
+    path = pair.image if part == "image" else pair.mask_path
     path.write_text("not a picture")
     with pytest.raises(InputError, match=path.name):
         read_pair(pair)

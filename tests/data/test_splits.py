@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.data.pairing import Pair, find_pairs
+from maskwright.data.pairing import find_pairs
+from maskwright.data.pairs import Pair
 from maskwright.data.splits import find_groups, make_split, split_groups
 from maskwright.errors import InputError
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskwright.config import Architecture
-from maskwright.data.pairing import Pair
+from maskwright.data.pairs import Pair
 from maskwright.data.reading import read_pair
 from maskwright.evaluation.evaluate import Scores, evaluate_pairs, score_pair
 from maskwright.inference.model_file import ModelCard
@@ -44,7 +44,7 @@ def evaluate(pairs: tuple[Pair, ...], predictor: Predictor) -> Scores:
 def write_empty(pair: Pair) -> None:
     """Make a picture dark and its mask empty."""
     Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(pair.image)
-    Image.fromarray(np.zeros((48, 64), np.uint8)).save(pair.mask)
+    Image.fromarray(np.zeros((48, 64), np.uint8)).save(pair.mask_path)
 
 
 @pytest.mark.parametrize("size", [64, 32, 200])

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskwright import terminal
-from maskwright.data.pairing import Pair, find_pairs
+from maskwright.data.pairing import find_pairs
+from maskwright.data.pairs import Pair
 from maskwright.data.splits import find_groups
 from maskwright.errors import InputError
 from maskwright.files import choose_new_folder, write_json

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from maskwright import terminal
 from maskwright.commands.train import train
 from maskwright.config import Settings, read_preset
-from maskwright.data.pairing import Pair, Pairing, find_pairs
+from maskwright.data.pairing import find_pairs
+from maskwright.data.pairs import Pair, Pairing
 from maskwright.data.splits import make_split
 from maskwright.device import require_torch
 from maskwright.errors import InputError

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from maskwright import terminal
 from maskwright.data.image_files import IMAGE_SUFFIXES
-from maskwright.data.pairing import Problem, find_mask, find_pairs, find_pictures, match_masks
+from maskwright.data.pairing import find_mask, find_pairs, find_pictures, match_masks
+from maskwright.data.pairs import Problem
 from maskwright.errors import InputError
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def find_jobs(inputs: Sequence[str | Path], out: Path) -> list[Job]:
 def _jobs_in_folder(folder: Path, out: Path) -> list[Job]:
     """The pictures below a folder. Masks that lie beside their pictures are truths, not pictures to predict."""
     try:
-        truths = {pair.image: pair.mask for pair in find_pairs(folder).pairs}
+        truths = {pair.image: pair.mask_path for pair in find_pairs(folder).pairs}
     except InputError:  # a folder without masks is the usual case here
         truths = {}
     masks = set(truths.values())

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from maskwright import terminal
 from maskwright.config import Settings, read_preset
-from maskwright.data.pairing import Pair, Problem, find_pairs
+from maskwright.data.pairing import find_pairs
+from maskwright.data.pairs import Pair, Problem
 from maskwright.data.splits import Groups, make_split
 from maskwright.device import ComputePrecision, choose_device, choose_precision, read_facts, unused_gpu_hint
 from maskwright.errors import InputError

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data import image_files
-from maskwright.data.pairing import Pair, Problem
+from maskwright.data.pairs import Pair, Problem
 from maskwright.data.reading import fingerprint_of, read_pair
 from maskwright.errors import InputError
 

@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path, PurePath
 
 from maskwright.data.image_files import IMAGE_SUFFIXES
+from maskwright.data.pairs import Pair, Pairing, Problem
 from maskwright.errors import InputError
 
 _EXPECTED = "images/ with masks/, train/ with train_masks/, train/images/ with train/masks/, or a.jpg beside a_mask.png"
@@ -41,36 +42,6 @@ _SPLIT_FOLDERS = {
 
 _MASK_WORDS = "masks?|labels?|annotations?|annots?|gt|ground_?truth|segmentations?|seg|matte|manual[0-9]*"
 _ALL_WORDS = f"{_MASK_WORDS}|images?|imgs?|photos?|pictures?|training|test"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """An image and its mask."""
-
-    name: str
-    """Unique: the image's path below the folder, posix, without suffix."""
-    image: Path
-    mask: Path
-    split: str | None
-    """The part that folders give: "train", "val", "test", or None."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A picture that could not be paired."""
-
-    path: Path
-    sentence: str
-
-
-@dataclass(frozen=True)
-class Pairing:
-    """What was found in a folder."""
-
-    pairs: tuple[Pair, ...]
-    problems: tuple[Problem, ...]
-    layout: str
-    """One phrase for the user, such as "train/ + train_masks/"."""
 
 
 @dataclass(frozen=True)
@@ -394,9 +365,9 @@ def _describe_layout(folder: Path, pairs: Sequence[Pair], left_out: Sequence[Pat
 
 
 def _describe_pair(folder: Path, pair: Pair) -> str:
-    if pair.image.parent == pair.mask.parent:
+    if pair.image.parent == pair.mask_path.parent:
         return "images and masks in one folder, told apart by their names"
-    return f"{_head(folder, pair.image) or 'the folder itself'} + {_head(folder, pair.mask)}"
+    return f"{_head(folder, pair.image) or 'the folder itself'} + {_head(folder, pair.mask_path)}"
 
 
 def _head(folder: Path, file: Path) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data import image_files, labels
-from maskwright.data.pairing import Pair
+from maskwright.data.pairs import Pair
 from maskwright.errors import InputError
 
 # A mask may be a pixel off its image's shape after being resized by another program.
@@ -24,7 +24,7 @@ def read_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         InputError: One of them cannot be read, or they differ in shape.
     """
     image = image_files.read_image(pair.image)
-    mask = read_mask(pair.mask)
+    mask = read_mask(pair.mask_path)
     check_same_shape(pair, image.shape[:2], mask.shape)
     return image, image_files.resize_classes(mask, *image.shape[:2])
 
@@ -39,7 +39,7 @@ def check_same_shape(pair: Pair, image_shape: Sequence[int], mask_shape: Sequenc
     (height, width), (mask_height, mask_width) = image_shape, mask_shape
     if abs(mask_width / mask_height * height / width - 1) > ASPECT_TOLERANCE:
         raise InputError(
-            f"{pair.mask} is {mask_width}x{mask_height}, which is another shape than its image "
+            f"{pair.mask_path} is {mask_width}x{mask_height}, which is another shape than its image "
             f"{pair.image.name} ({width}x{height}); crop one of them to match."
         )
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from maskwright.data.pairing import Pair
+from maskwright.data.pairs import Pair
 from maskwright.errors import InputError
 
 _LEAST_GROUPS = 5

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from maskwright.data.pairing import Pair, Problem
+from maskwright.data.pairs import Pair, Problem
 from maskwright.data.reading import read_pair
 from maskwright.errors import InputError
 from maskwright.evaluation.metrics import (

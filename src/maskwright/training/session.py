@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from maskwright.config import Settings
 from maskwright.data.cache import Cache
 from maskwright.data.dataset import Batch, EpochBatches, InOrder, Samples, build_loader
-from maskwright.data.pairing import Pair
+from maskwright.data.pairs import Pair
 from maskwright.data.splits import Groups
 from maskwright.device import ComputePrecision
 from maskwright.evaluation.evaluate import Scores, score_pair

@@ -1,63 +1,39 @@
 """Which mask belongs to which image, in the layouts people have.
 
-Only names are looked at. Folder names are read as words: `masks`, `train_masks` and `trainannot`
-hold masks, `images` and `imgs` hold images, `train` and `val` are parts of a split, and whatever is
-left is a folder that masks mirror. An image and a mask belong together when their folders leave the
-same and their names do, once words such as `_mask` and `_image` are taken off. Where no folder is
-for masks, these words tell masks from images.
+Only names are looked at, and a VOC folder's lists. Where folders say which files are masks
+(`images/` and `masks/`, `train/` and `train_masks/`), an image and a mask belong together when their
+folders leave the same and their names do; where no folder does, words such as `_mask` in the names
+of files tell masks from images. `folder_words` knows the words, `matching` the rules.
 """
 
 import os
-import re
-import unicodedata
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path, PurePath
 
+from maskwright.data.folder_words import (
+    Place,
+    bare_name,
+    name_without_mask_words,
+    names_a_mask,
+    natural,
+    natural_text,
+    read_folder,
+    read_place,
+    shorter_names,
+    split_of_word,
+)
 from maskwright.data.image_files import IMAGE_SUFFIXES
-from maskwright.data.pairs import Pair, Pairing, Problem
+from maskwright.data.matching import Kind, Matches, join, match
+from maskwright.data.pairs import Layers, Mask, Pair, Pairing, Problem, mask_files
 from maskwright.errors import InputError
 
 _EXPECTED = "images/ with masks/, train/ with train_masks/, train/images/ with train/masks/, or a.jpg beside a_mask.png"
 
-_IMAGE_FOLDERS = ("images", "image", "imgs", "img", "photos", "photo", "pictures", "jpegimages")
-_MASK_FOLDERS = (
-    *("masks", "mask", "labels", "label", "annotations", "annotation", "annot", "annots", "gt"),
-    *(
-        "ground_truth",
-        "groundtruth",
-        "segmentation",
-        "segmentations",
-        "segmentationclass",
-        "1st_manual",
-    ),
-)
-_SPLIT_FOLDERS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-
-_MASK_WORDS = "masks?|labels?|annotations?|annots?|gt|ground_?truth|segmentations?|seg|matte|manual[0-9]*"
-_ALL_WORDS = f"{_MASK_WORDS}|images?|imgs?|photos?|pictures?|training|test"
-
-
-@dataclass(frozen=True)
-class _Place:
-    """What the names of a file's folders say."""
-
-    role: str | None = None
-    """ "image", "mask", or None."""
-    split: str | None = None
-    folders: tuple[str, ...] = ()
-    """The rest, which masks mirror."""
-
-    @property
-    def shared(self) -> tuple[str | None, tuple[str, ...]]:
-        """What an image and its mask have in common."""
-        return self.split, self.folders
+# Left behind by programs that unpack or show pictures.
+_NO_FOLDERS = ("__MACOSX", "@eaDir")
 
 
 def find_pairs(folder: Path) -> Pairing:
@@ -73,176 +49,307 @@ def find_pairs(folder: Path) -> Pairing:
         Pairs and problems in natural order (2 before 10).
 
     Raises:
-        InputError: The folder is missing, is a file, or holds no pictures or no masks.
+        InputError: The folder is missing, is a file, or holds no pictures or no masks; or nothing
+            decides between two kinds of masks.
     """
-    files = find_pictures(folder)
-    if not files:
-        raise InputError(f"{folder} holds no pictures; it should hold {_EXPECTED}.")
-    places = {file: _read_place(file.relative_to(folder).parent.parts) for file in files}
-    images, masks = _tell_apart(places)
-    matches, problems = _match(images, masks, places)
-    has_mask_folder = any(place.role == "mask" for place in places.values())
-    if not matches and not has_mask_folder:
-        raise InputError(f"{folder} holds {len(files)} picture(s) but no masks for them; it should hold {_EXPECTED}.")
+    listing = _list_pictures(folder)
+    if not listing.files:
+        raise InputError(_first_sentence(listing) or f"{folder} holds no pictures; it should hold {_EXPECTED}.")
+    sorted_out = _sort_out(folder, listing.files)
+    _refuse_without_pairs(folder, listing, sorted_out)
+    lists = _read_lists(folder, sorted_out.masks)
+    places, found = sorted_out.places, sorted_out.found
     pairs = [
-        Pair(image.relative_to(folder).with_suffix("").as_posix(), image, mask, places[image].split)
-        for image, mask in sorted(matches, key=lambda match: _natural(match[0]))
+        Pair(
+            image.relative_to(folder).with_suffix("").as_posix(),
+            image,
+            mask,
+            _listed_split(image, lists) or places[image].split or places[mask_files(mask)[0]].split,
+        )
+        for image, mask in sorted(found.masks.items(), key=lambda item: natural(item[0]))
+        if listing.broken.isdisjoint((image, *mask_files(mask)))
     ]
-    used = {*images, *masks}
-    left_out = [file for file in files if file not in used]
+    unneeded = {image for image in sorted_out.images if _needs_no_mask(image, lists)} | sorted_out.unneeded
+    problems = [
+        *listing.problems,
+        *(
+            problem
+            for problem in found.problems
+            if problem.path not in listing.broken
+            and not (problem.kind == "image without mask" and problem.path in unneeded)
+        ),
+    ]
     return Pairing(
         tuple(_without_lone_split(pairs)),
-        tuple(sorted(problems, key=lambda problem: _natural(problem.path))),
-        _describe_layout(folder, pairs, left_out),
+        tuple(sorted(problems, key=lambda problem: natural(problem.path))),
+        _describe_layout(folder, pairs, sorted_out, unneeded - found.masks.keys()),
     )
 
 
-def find_mask(image: Path) -> Path | None:
-    """Finds the mask of one image file, in the same layouts as `find_pairs`.
+def find_mask(image: Path) -> Mask | None:
+    """Finds the mask of one image file; see `find_masks`."""
+    return find_masks([image]).get(image)
 
-    For a picture or a few: each call lists the image's folder and those beside it.
 
-    Returns:
-        The mask; None where there is none, or more than one.
+def find_masks(images: Iterable[Path]) -> dict[Path, Mask]:
+    """Finds the masks of image files, in the same layouts as `find_pairs`.
+
+    Only the images' own folders are listed and those beside them. An image without a mask, or whose
+    mask cannot be told, is missing from the result.
     """
-    image = image.absolute()
-    neighbours = _pictures_in(image.parent)
-    for folder in _mask_folders_near(image.parent):
-        matches, _ = _match(neighbours, _pictures_in(folder))
-        if mask := dict(matches).get(image):
-            return mask
-    matches, _ = _match(*_part(_names_a_mask, neighbours))
-    return dict(matches).get(image)
+    by_folder: dict[Path, list[Path]] = defaultdict(list)
+    for image in images:
+        by_folder[image.absolute().parent].append(image)
+    found: dict[Path, Mask] = {}
+    for folder, some in by_folder.items():
+        for masks in _masks_of_folder(folder):
+            found |= {
+                image: masks[image.absolute()] for image in some if image not in found and image.absolute() in masks
+            }
+            if all(image in found for image in some):
+                break
+    return found
 
 
-def match_masks(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
+def _masks_of_folder(folder: Path) -> Iterator[Mapping[Path, Mask]]:
+    """The masks of a folder's pictures, nearest first: each result counts where those before it have none."""
+    neighbours = _pictures_in(folder)
+    files = dict.fromkeys(neighbours)
+    for ancestor in (folder, *folder.parents[:3]):
+        for beside in _mask_folders_in(ancestor, folder):
+            folders = [beside, *(below for below in _list_folder(beside) if _is_folder(below) and below != folder)]
+            files |= dict.fromkeys(picture for each in folders for picture in _pictures_in(each))
+        if len(files) > len(neighbours):
+            yield _sort_out(ancestor, list(files)).found.masks
+    # Words in the names of files count where no folder is for masks.
+    yield _sort_out(folder, neighbours).found.masks
+
+
+def match_masks(images: Sequence[Path], folder: Path) -> dict[Path, Mask]:
     """Finds the masks of images among the pictures below a folder, by their names alone.
 
     Raises:
         InputError: The folder is missing or is a file.
     """
-    matches, _ = _match(images, find_pictures(folder))
-    return dict(matches)
+    masks = _list_pictures(folder).files
+    is_image = dict.fromkeys(images, Place("image"))
+    found = match(images, masks, is_image | dict.fromkeys(masks, Place("mask"))).masks
+    # Where names recur in sub-folders, these may be classes.
+    below = {mask: read_place(mask.relative_to(folder).parent.parts) for mask in masks}
+    by_class = match(images, masks, is_image | {mask: replace(place, split=None) for mask, place in below.items()})
+    return by_class.masks | found
 
 
 def find_pictures(folder: Path) -> list[Path]:
     """Finds every picture file below a folder, in natural order; hidden ones are left out.
 
     Raises:
-        InputError: The folder is missing or is a file.
+        InputError: The folder is missing or is a file, or a name is not UTF-8.
     """
-    if not folder.exists():
-        raise InputError(f"{folder} does not exist; name a folder that holds {_EXPECTED}.")
-    if not folder.is_dir():
-        raise InputError(f"{folder} is a file; name a folder that holds {_EXPECTED}.")
-    found: list[Path] = []
-    visited: set[str] = set()
-    for where, folders, files in os.walk(folder, onerror=_refuse_folder, followlinks=True):
-        # Links are followed, since data often lies elsewhere, but not in circles.
-        if (real := os.path.realpath(where)) in visited:
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(filter(_is_visible, folders))
-        found += [Path(where, name) for name in files if _is_picture(name)]
-    for path in found:
-        _refuse_undecodable(path)
-    return sorted(found, key=_natural)
-
-
-def _refuse_undecodable(path: Path) -> None:
-    """Names that are no UTF-8 come out of archives packed elsewhere; nothing could print them or write them down."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{str(path)!a} has a name that is not UTF-8; rename it.") from error
+    listing = _list_pictures(folder)
+    for problem in listing.problems:
+        if problem.kind == "name":
+            raise InputError(problem.sentence)
+    return list(listing.files)
 
 
 # --- Files and folders
 
 
-def _refuse_folder(error: OSError) -> None:
-    raise InputError(f"{error.filename} cannot be listed ({error.strerror}); change its permissions.") from error
+@dataclass
+class _Listing:
+    files: list[Path] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    broken: set[Path] = field(default_factory=set)
+    """Pictures that cannot be opened, listed among the files so that their partners are not called lonely."""
+
+
+def _list_pictures(folder: Path) -> _Listing:
+    """Every picture below a folder, in natural order.
+
+    Names that are no UTF-8 come out of archives packed elsewhere; nothing could print them or write
+    them down, so they are problems. Links are followed, since data often lies elsewhere, but not in
+    circles, and after what is really there, whose names count.
+
+    Raises:
+        InputError: The folder is missing or is a file, or one below it cannot be listed.
+    """
+    if not folder.exists():
+        raise InputError(f"{folder} does not exist; name a folder that holds {_EXPECTED}.")
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder that holds {_EXPECTED}.")
+    listing = _Listing()
+    visited: set[tuple[int, int]] = set()
+    folders, links = [folder], list[Path]()
+    while folders or links:
+        where = folders.pop() if folders else links.pop(0)
+        identity, entries = _entries(where)
+        if identity not in visited:
+            visited.add(identity)
+            _list_one(where, entries, listing, folders, links)
+            links.sort(key=natural)
+    listing.files.sort(key=natural)
+    return listing
+
+
+def _list_one(
+    where: Path, entries: Iterable[os.DirEntry[str]], listing: _Listing, folders: list[Path], links: list[Path]
+) -> None:
+    """Adds a folder's pictures and problems to the listing, and what is below it to the folders and links."""
+    for entry in entries:
+        path = where / entry.name
+        suffix = path.suffix.lower()
+        is_folder = _is_folder(path) if entry.is_symlink() else entry.is_dir()
+        is_picture = not is_folder and suffix in IMAGE_SUFFIXES
+        # A broken link without a suffix may have been a folder.
+        if not (is_folder or is_picture or (entry.is_symlink() and not suffix)) or not _is_visible(entry.name):
+            continue
+        if problem := _problem_of_name(path):
+            listing.problems.append(problem)
+        elif is_folder:
+            (links if entry.is_symlink() else folders).append(path)
+        else:
+            listing.files += [path] if is_picture else []
+            if problem := _problem_of_file(path, entry):
+                listing.problems.append(problem)
+                listing.broken.add(path)
+
+
+def _entries(folder: Path) -> tuple[tuple[int, int], list[os.DirEntry[str]]]:
+    """What a folder is, whatever links lead to it, and what lies in it."""
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as entries:
+            return (status.st_dev, status.st_ino), list(entries)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be listed ({error.strerror}); change its permissions.") from error
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a link to where nobody may look
+        return False
+
+
+def _problem_of_name(path: Path) -> Problem | None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        printable = Path(str(path).encode(errors="backslashreplace").decode())
+        return Problem(printable, f"{str(path)!a} has a name that is not UTF-8; rename it.", "name")
+    return None
+
+
+def _problem_of_file(path: Path, entry: os.DirEntry[str]) -> Problem | None:
+    try:
+        if entry.is_file():
+            return None
+    except OSError:  # a link to itself
+        pass
+    if entry.is_symlink():
+        target = os.fsencode(path.readlink()).decode(errors="backslashreplace")
+        return Problem(path, f"{path} is a link to {target}, which cannot be opened; mend the link or remove it.")
+    return Problem(path, f"{path} is no regular file; remove it.")
+
+
+def _first_sentence(listing: _Listing) -> str | None:
+    return listing.problems[0].sentence if listing.problems else None
 
 
 def _list_folder(folder: Path) -> list[Path]:
     """What lies in a folder, sorted; nothing for one that cannot be listed."""
     try:
-        return sorted(folder.iterdir(), key=_natural)
+        return sorted(folder.iterdir(), key=natural)
     except OSError:
         return []
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    return [file for file in _list_folder(folder) if _is_picture(file.name)]
-
-
-def _is_picture(name: str) -> bool:
-    return _is_visible(name) and PurePath(name).suffix.lower() in IMAGE_SUFFIXES
+    return [file for file in _list_folder(folder) if _is_visible(file.name) and file.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def _is_visible(name: str) -> bool:
-    return not name.startswith(".") and name != "__MACOSX"
+    return not name.startswith(".") and name not in _NO_FOLDERS
 
 
-def _natural(path: PurePath) -> tuple[list[str], str]:
-    """Sorts 2 before 10; the text itself decides between equals, so that no order is left open."""
-    parts = [re.sub("[0-9]+", lambda digits: digits[0].zfill(20), part.casefold()) for part in path.parts]
-    return parts, str(path)
+def _mask_folders_in(ancestor: Path, folder: Path) -> Iterator[Path]:
+    """Folders below an ancestor whose masks `find_pairs` could give to the pictures of this one."""
+    below = folder.relative_to(ancestor).parts
+    rests = {below[start:] for start in range(len(below) + 1)}
+    for beside in _list_folder(ancestor):
+        for rest in sorted(rests):
+            candidate = beside.joinpath(*rest)
+            if candidate != folder and _is_folder(candidate) and read_place((beside.name, *rest)).role == "mask":
+                yield candidate
 
 
-# --- What folder names say
+# --- Images and masks
 
 
-def _read_place(folders: Sequence[str]) -> _Place:
-    """Reads the folders of a file; the innermost word counts, as in `photo-2023/masks/`."""
-    place = _Place()
-    for folder in reversed(folders):
-        word = _read_folder(folder)
-        if (place.role and word.role) or (place.split and word.split):
-            word = _Place(folders=(folder,))
-        place = _Place(place.role or word.role, place.split or word.split, word.folders + place.folders)
-    return place
+@dataclass(frozen=True)
+class _SortedOut:
+    """The pictures of a folder by what they are."""
+
+    places: Mapping[Path, Place]
+    images: Sequence[Path]
+    masks: Sequence[Path]
+    found: Matches
+    unneeded: frozenset[Path]
+    """Images that are not missed where they have no mask: of folders without masks."""
 
 
-@lru_cache(maxsize=4096)
-def _read_folder(name: str) -> _Place:
-    """Reads one name: a word, or two such as `train_masks`, `trainannot` and `masks-train`."""
-    if name.lower() in _SPLIT_FOLDERS:
-        return _Place(split=_SPLIT_FOLDERS[name.lower()])
-    for role, words in (("mask", _MASK_FOLDERS), ("image", _IMAGE_FOLDERS)):
-        if name.lower() in words:
-            return _Place(role)
-        word = "|".join(words)
-        match = re.fullmatch(f"(?P<rest>.+?)(?P<gap>[-_. ]?)({word})", name, re.IGNORECASE)
-        match = match or re.fullmatch(f"({word})(?P<gap>[-_. ]?)(?P<rest>.+)", name, re.IGNORECASE)
-        if match and match["rest"].lower() in _SPLIT_FOLDERS:
-            return _Place(role, _SPLIT_FOLDERS[match["rest"].lower()])
-        if match and match["gap"]:
-            is_image_word = match["rest"].lower() in _IMAGE_FOLDERS  # mask_images/
-            return _Place(role, None, () if is_image_word else (match["rest"],))
-    return _Place(folders=(name,))
+def _sort_out(folder: Path, files: Sequence[Path]) -> _SortedOut:
+    places = {file: read_place(file.relative_to(folder).parent.parts) for file in files}
+    images, masks = _tell_apart(files, places)
+    found = match(images, masks, places)
+    used = {*masks} - {*found.aside, *found.unused}
+    labelled = {places[file].shared for file in (*used, *found.masks)}
+    parts = {places[file].split for file in (*used, *found.masks)} | {None, "train"}
+    by_folders = any(places[mask].role == "mask" for mask in masks)
+
+    def is_missed(image: Path) -> bool:
+        if by_folders and places[image].role == "image":
+            return places[image].split in parts
+        return places[image].shared in labelled
+
+    unneeded = frozenset(image for image in images if not is_missed(image))
+    return _SortedOut(places, images, masks, found, unneeded)
 
 
-def _tell_apart(places: Mapping[Path, _Place]) -> tuple[list[Path], list[Path]]:
-    """Images and masks, by the words of their folders, or of their own names where those have none.
-
-    What is neither is left out: pictures of a folder without masks, unless it holds train's images.
-    """
-    others, masks = _part(lambda file: places[file].role == "mask", places)
+def _tell_apart(files: Sequence[Path], places: Mapping[Path, Place]) -> tuple[list[Path], list[Path]]:
+    """Images and masks, by the words of their folders, or of their own names where those have none."""
+    others, masks = _part(lambda file: places[file].role == "mask", files)
     if not masks:
-        others, masks = _part(_names_a_mask, places)
-        labelled = {places[mask].shared for mask in masks}
-        return [file for file in others if places[file].shared in labelled], masks
-    plain, images = _part(lambda file: places[file].role == "image", others)
+        return _tell_names_apart(files, places)
     # Pictures of a folder without such a word (`train/`, or the folder itself beside `masks/`) are
-    # the images of masks that have no others.
-    unclaimed = {places[mask].shared for mask in masks} - {places[image].shared for image in images}
-    splits = {places[mask].split for mask in masks} | {None, "train"}
-    return [
-        *(file for file in plain if places[file].shared in unclaimed),
-        *(file for file in images if places[file].split in splits),
-    ], masks
+    # images unless others have the very place: a cover beside `images/`.
+    taken = {places[file].shared for file in others if places[file].role == "image"}
+    return [file for file in others if places[file].role == "image" or places[file].shared not in taken], masks
+
+
+def _tell_names_apart(files: Sequence[Path], places: Mapping[Path, Place]) -> tuple[list[Path], list[Path]]:
+    images, masks = _part(lambda file: names_a_mask(file.stem), files)
+    known = {(places[image].shared, bare_name(image.stem)) for image in images}
+
+    def shows_a_part(file: Path) -> bool:
+        """Whether it is an `a_mask_1` or `a_mask_car` beside `a`; `with_mask_1` alone is a picture."""
+        return any(
+            name_without_mask_words(head) != head and (places[file].shared, bare_name(head)) in known
+            for head, _ in shorter_names(file.stem)
+        )
+
+    images, parts = _part(shows_a_part, images)
+    masks = sorted([*masks, *parts], key=natural)
+    return (images, masks) if masks else _tell_twins_apart(images)
+
+
+def _tell_twins_apart(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Photographs and masks of the very same names, `1.jpg` and `1.png`, as far as every file has its twin."""
+    masks, images = _part(lambda file: file.suffix.lower() in (".jpg", ".jpeg"), files)
+    names = {image.with_suffix("") for image in images}
+    are_twins = len(images) == len(masks) == len(names) > 1 and all(mask.with_suffix("") in names for mask in masks)
+    return (images, masks) if are_twins else (list(files), [])
 
 
 def _part(holds: Callable[[Path], bool], files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
@@ -253,98 +360,78 @@ def _part(holds: Callable[[Path], bool], files: Iterable[Path]) -> tuple[list[Pa
     return parts
 
 
-def _mask_folders_near(folder: Path) -> Iterator[Path]:
-    """Folders whose masks `find_pairs` would give to the pictures of this one, nearest first."""
-    for ancestor in (folder, *folder.parents[:3]):
-        below = folder.relative_to(ancestor).parts
-        shared = _read_place(below).shared
-        for beside in _list_folder(ancestor):
-            for rest in (below, below[1:]):
-                place = _read_place((beside.name, *rest))
-                candidate = beside.joinpath(*rest)
-                is_beside = candidate.is_dir() and candidate != folder
-                if is_beside and place.role == "mask" and place.shared == shared:
-                    yield candidate
+def _refuse_without_pairs(folder: Path, listing: _Listing, sorted_out: _SortedOut) -> None:
+    found, masks = sorted_out.found, sorted_out.masks
+    if found.rivals:
+        one, other = (_describe_kind(kind, found.rivals) for kind in found.rivals)
+        raise InputError(
+            f"{folder} has two masks for most images, {one} and {other}; leave one kind in the folder, or write a "
+            "manifest.csv with the columns image,mask."
+        )
+    if found.masks:
+        return
+    if not sorted_out.images:
+        raise InputError(
+            _first_sentence(listing)
+            or f"{folder} holds {len(masks)} mask(s) but none of their images, which some programs leave out of an "
+            f"export; it should hold {_EXPECTED}."
+        )
+    if not any(sorted_out.places[mask].role == "mask" for mask in masks):
+        count = len(listing.files)
+        raise InputError(f"{folder} holds {count} picture(s) but no masks for them; it should hold {_EXPECTED}.")
 
 
-# --- What file names say
+# --- VOC's lists
+
+Lists = Mapping[Path, Mapping[str, str | None]]
+"""For the root of each VOC folder, the names that its lists hold and the part of the split that they give."""
 
 
-def _match(
-    images: Sequence[Path], masks: Sequence[Path], places: Mapping[Path, _Place] | None = None
-) -> tuple[list[tuple[Path, Path]], list[Problem]]:
-    """Pairs images and masks by place and name, and says what is wrong with the others."""
-
-    def key(file: Path) -> Hashable:
-        return places and places[file].shared, _bare_name(file)
-
-    matches: list[tuple[Path, Path]] = []
-    problems: list[Problem] = []
-    for some_images, some_masks in _group(images, masks, key):
-        resolved = _resolve(some_images, some_masks)
-        matches += resolved
-        problems += [] if resolved else _explain(some_images, some_masks)
-    return matches, problems
-
-
-def _resolve(images: Sequence[Path], masks: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Pairs files of one bare name, all of them or none.
-
-    Words that were taken off too many (`001` and `img_001` in one folder) are put back until each
-    image has its mask.
-    """
-    for key in (_bare_name, _name_without_mask_words, lambda file: file.stem):
-        groups = _group(images, masks, key)
-        if all(len(some) == 1 for group in groups for some in group):
-            return [(image, mask) for (image,), (mask,) in groups]
-    return []
+def _read_lists(folder: Path, masks: Iterable[Path]) -> Lists:
+    """Reads `ImageSets/Segmentation/*.txt` beside `SegmentationClass/`; CVAT exports masks in the same layout."""
+    parents = dict.fromkeys(mask.parent for mask in masks)
+    roots = dict.fromkeys(
+        around.parent
+        for parent in parents
+        for around in (parent, *parent.parents)
+        if around.is_relative_to(folder) and around.name.lower() == "segmentationclass"
+    )
+    found: dict[Path, dict[str, str | None]] = {}
+    for root in roots:
+        # What is in two lists is no training picture.
+        lists = sorted((root / "ImageSets" / "Segmentation").glob("*.txt"), key=lambda file: _rank_of_list(file.stem))
+        for file in lists:
+            try:
+                lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            except OSError as error:
+                raise InputError(f"{file} cannot be read ({error.strerror}); change its permissions.") from error
+            names = (line.strip().strip('"') for line in lines)
+            found.setdefault(root, {}).update((name, split_of_word(file.stem)) for name in names if name)
+    return found
 
 
-def _explain(images: Sequence[Path], masks: Sequence[Path]) -> list[Problem]:
-    if not masks:
-        return [
-            Problem(image, f"{image} has no mask; add one of the same name or remove the picture.") for image in images
-        ]
-    if not images:
-        return [
-            Problem(mask, f"{mask} is a mask without an image; add the image or remove the mask.") for mask in masks
-        ]
-    if len(images) == 1:
-        return [Problem(images[0], f"{images[0]} has several masks, {_join(masks)}; keep one of them.")]
-    several = f"{_join(images)} are images of the same name for {_join(masks)}"
-    return [Problem(images[0], f"{several}; keep one of them or rename them.")]
+def _rank_of_list(name: str) -> int:
+    return (None, "train", "val", "test").index(split_of_word(name))
 
 
-def _group(
-    images: Iterable[Path], masks: Iterable[Path], key: Callable[[Path], Hashable]
-) -> list[tuple[list[Path], list[Path]]]:
-    groups: dict[Hashable, tuple[list[Path], list[Path]]] = defaultdict(lambda: ([], []))
-    for image in images:
-        groups[key(image)][0].append(image)
-    for mask in masks:
-        groups[key(mask)][1].append(mask)
-    return list(groups.values())
+def _look_up(image: Path, lists: Lists) -> tuple[bool, str | None]:
+    """Whether a list of its VOC folder holds an image, and the part that it gives; (True, None) without lists."""
+    for root, names in lists.items():
+        if image.is_relative_to(root):
+            inside = PurePath(*image.relative_to(root).parts[1:]).with_suffix("").as_posix()
+            name = inside if inside in names else image.stem
+            return name in names, names.get(name)
+    return True, None
 
 
-def _names_a_mask(file: Path) -> bool:
-    return _without_words(file.stem, _MASK_WORDS) != file.stem
+def _listed_split(image: Path, lists: Lists) -> str | None:
+    return _look_up(image, lists)[1]
 
 
-def _name_without_mask_words(file: Path) -> str:
-    return _without_words(file.stem, _MASK_WORDS)
-
-
-def _bare_name(file: Path) -> str:
-    """The name that an image and its mask share; file systems differ in how they store accents."""
-    return _without_words(unicodedata.normalize("NFC", file.stem).casefold(), _ALL_WORDS)
-
-
-def _without_words(stem: str, words: str) -> str:
-    """Takes words off both ends: `IMG_7_mask` and `mask7` leave `7`, `mask` leaves nothing."""
-    pattern = re.compile(rf"^(?:{words})(?:[-_. ]+|(?=[0-9])|$)|[-_. ]+(?:{words})$", re.IGNORECASE)
-    while (shorter := pattern.sub("", stem, count=1)) != stem:
-        stem = shorter
-    return stem
+def _needs_no_mask(image: Path, lists: Lists) -> bool:
+    """VOC has thousands of pictures that nobody segmented, and its masks for test are secret."""
+    is_listed, split = _look_up(image, lists)
+    return not is_listed or split == "test"
 
 
 # --- What the user is told
@@ -357,29 +444,68 @@ def _without_lone_split(pairs: Sequence[Pair]) -> list[Pair]:
     return list(pairs) if is_split else [replace(pair, split=None) for pair in pairs]
 
 
-def _describe_layout(folder: Path, pairs: Sequence[Pair], left_out: Sequence[Path]) -> str:
-    found = dict.fromkeys(_describe_pair(folder, pair) for pair in pairs)
-    ignored = dict.fromkeys(_head(folder, file) or file.name for file in left_out)
-    phrase = _join(found) or "no pairs"
-    return f"{phrase}; left out, without masks: {_join(ignored)}" if ignored else phrase
+def _describe_layout(folder: Path, pairs: Sequence[Pair], sorted_out: _SortedOut, unneeded: Collection[Path]) -> str:
+    found = sorted_out.found
+    used = {*sorted_out.images, *sorted_out.masks}
+    left_out = [file for file in sorted_out.places if file not in used or file in unneeded]
+    heads = {_head(folder, file) for pair in pairs for file in (pair.image, *mask_files(pair.mask))}
+
+    def aside(vague: bool) -> Iterator[str]:
+        for file, (_, pattern) in found.aside.items():
+            head = _head(folder, file, vague)
+            yield f"{head}{pattern}" if head in heads else head
+
+    def rest(files: Iterable[Path]) -> Callable[[bool], Iterator[str]]:
+        def describe(vague: bool) -> Iterator[str]:
+            counts = Counter(_head(folder, file, vague) or file.name for file in files)
+            return (f"{count} of {head}" if head in heads else head for head, count in counts.items())
+
+        return describe
+
+    notes = (
+        ("", _describe_layers(pairs)),
+        ("left aside, other masks of the same images: ", _summary(aside)),
+        ("left out, without images: ", _summary(rest(found.unused))),
+        ("left out, without masks: ", _summary(rest(left_out))),
+    )
+    phrase = _summary(lambda vague: (_describe_pair(folder, pair, vague) for pair in pairs)) or "no pairs"
+    return "; ".join([phrase, *(f"{what}{which}" for what, which in notes if which)])
 
 
-def _describe_pair(folder: Path, pair: Pair) -> str:
+def _summary(describe: Callable[[bool], Iterable[str]], most: int = 4) -> str:
+    """Lists descriptions; where there are many, those that leave out what tells them apart."""
+    found = dict.fromkeys(describe(False))
+    return join(found if len(found) <= most else dict.fromkeys(describe(True)), most)
+
+
+def _describe_pair(folder: Path, pair: Pair, vague: bool) -> str:
     if pair.image.parent == pair.mask_path.parent:
         return "images and masks in one folder, told apart by their names"
-    return f"{_head(folder, pair.image) or 'the folder itself'} + {_head(folder, pair.mask_path)}"
+    return f"{_head(folder, pair.image, vague) or 'the folder itself'} + {_head(folder, pair.mask_path, vague)}"
 
 
-def _head(folder: Path, file: Path) -> str:
+def _describe_layers(pairs: Sequence[Pair]) -> str:
+    layers = [pair.mask for pair in pairs if isinstance(pair.mask, Layers)]
+    names = {name for mask in layers if mask.class_names for name in mask.class_names}
+    if names:
+        ordered = sorted(names, key=natural_text)
+        return f"one mask file for each class: {join(ordered)}"
+    return "one mask file for each object" if layers else ""
+
+
+def _describe_kind(kind: Kind, kinds: Collection[Kind]) -> str:
+    """A kind of masks, by what sets it apart from the other."""
+    folder, pattern = kind
+    return f"{folder}/" if len({folder for folder, _ in kinds}) > 1 else pattern
+
+
+def _head(folder: Path, file: Path, vague: bool = False) -> str:
     """The folders of a file down to the last that has a meaning, or the first one."""
-    parts = file.relative_to(folder).parent.parts
-    meant = [depth for depth, part in enumerate(parts) if not _read_folder(part).folders]
-    return "".join(f"{part}/" for part in parts[: max(meant, default=0) + 1])
+    return _head_of(file.relative_to(folder).parent.parts, vague)
 
 
-def _join(items: Iterable[object], most: int = 4) -> str:
-    """Lists a few items as a sentence does."""
-    words = [str(item) for item in items]
-    if len(words) > most:
-        words = [*words[: most - 1], f"{len(words) - most + 1} more"]
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+@lru_cache(maxsize=65536)
+def _head_of(parts: tuple[str, ...], vague: bool) -> str:
+    meant = [depth for depth, part in enumerate(parts) if not read_folder(part).plain_folders]
+    shown = parts[: max(meant, default=0) + 1]
+    return "".join("*/" if vague and depth not in meant else f"{part}/" for depth, part in enumerate(shown))

@@ -51,7 +51,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A mask that an annotation file describes: shapes, later ones over earlier ones.
+    """A mask that an annotation file describes: shapes, smaller ones over larger ones.
 
     Attributes:
         path: The annotation file.

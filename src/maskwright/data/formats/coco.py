@@ -1,0 +1,159 @@
+"""COCO's JSON of instances: polygons and run lengths, as many tools export them.
+
+Categories become classes by their names. Regions that stand for a crowd (``iscrowd``) are where single objects could
+not be told apart; their pixels belong to the class "ignore" and do not count.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from maskwright.data.formats import fields
+from maskwright.data.formats.class_lists import IGNORE_NAME, name_classes, parse_colour, plain_name
+from maskwright.data.formats.fields import Entry
+from maskwright.data.formats.pictures import Pictures, find_picture, make_pairing, split_of
+from maskwright.data.pairs import Colour, Drawing, Pair, Pairing, Polygons, Problem, Runs, Shape
+from maskwright.errors import InputError, MissingExtraError
+
+
+def is_coco(content: bytes) -> bool:
+    """Whether a file looks like one; captions and panoptic files have no outlines."""
+    return all(key in content for key in (b'"images"', b'"annotations"', b'"categories"')) and not any(
+        key in content for key in (b'"segments_info"', b'"caption"')
+    )
+
+
+def read_coco(files: Sequence[Path], pictures: Pictures) -> Pairing:
+    """Pair the pictures that COCO files list with their regions.
+
+    Args:
+        files: Each may belong to a part of a split, as its name or folder says.
+        pictures: Where the pictures are.
+
+    Raises:
+        InputError: A file as a whole cannot be used. What is wrong with one picture is a problem in the result.
+    """
+    # COCO's key points and boxes repeat what the file of instances says.
+    files = [file for file in files if file.stem.startswith("instances")] or files
+    pairs: list[Pair] = []
+    problems: list[Problem] = []
+    classes: dict[str, Colour | None] = {}
+    for file in files:
+        root = fields.read_object(file)
+        names = _read_categories(root, classes)
+        regions = _regions_by_image(root)
+        for image in root.entries("images"):
+            try:
+                pairs.append(_read_image(image, regions, names, pictures))
+            except InputError as error:
+                problems.append(_problem(image, error, pictures))
+    source = files[0].name if len(files) == 1 else f"{len(files)} COCO files"
+    layout = f"{source} (COCO)"
+    return make_pairing(pictures, pairs, problems, layout=layout, classes=name_classes(classes, source))
+
+
+def _read_categories(root: Entry, classes: dict[str, Colour | None]) -> dict[object, str]:
+    """The class names by category, which are added to `classes` in the order of their numbers."""
+    found = [(_identity(entry, "id"), entry.text("name"), entry) for entry in root.entries("categories")]
+    parents = {entry.fields.get("supercategory") for _, _, entry in found if not _is_root(entry)}
+    names: dict[object, str] = {}
+    for identity, name, entry in sorted(found, key=lambda item: (isinstance(item[0], str), item[0])):
+        if identity in names:
+            raise entry.refuse(f"has the id {identity!a} of another category; give each its own")
+        names[identity] = plain_name(name)
+        # Roboflow's first category is the name of the project, and no region has it.
+        if not (_is_root(entry) and name in parents):
+            classes.setdefault(plain_name(name), parse_colour(entry.fields.get("color")))
+    return names
+
+
+def _is_root(entry: Entry) -> bool:
+    return entry.fields.get("id") == 0 and entry.fields.get("supercategory") == "none"
+
+
+def _regions_by_image(root: Entry) -> dict[object, list[Entry]]:
+    regions: dict[object, list[Entry]] = defaultdict(list)
+    for annotation in root.entries("annotations"):
+        regions[_identity(annotation, "image_id")].append(annotation)
+    return regions
+
+
+def _read_image(image: Entry, regions: dict[object, list[Entry]], names: dict[object, str], pictures: Pictures) -> Pair:
+    file = find_picture(pictures, image.text("file_name"), image.path)
+    height, width = image.size("height", "width")
+    drawn = [_read_region(region, names, height, width) for region in regions.get(_identity(image, "id"), ())]
+    drawing = Drawing(image.path, tuple(drawn), (height, width))
+    return Pair(pictures.name_of(file), file, drawing, split_of(pictures, file, image.path))
+
+
+def _read_region(annotation: Entry, names: dict[object, str], height: int, width: int) -> Shape:
+    category = _identity(annotation, "category_id")
+    if category not in names:
+        raise annotation.refuse(f"has the category {category!a}, which the file does not list; add it")
+    class_name = IGNORE_NAME if annotation.fields.get("iscrowd") in (1, True) else names[category]
+    outline = annotation.fields.get("segmentation")
+    if isinstance(outline, list) and outline:
+        return Shape(class_name, Polygons(tuple(_read_ring(annotation, ring) for ring in outline)))
+    if isinstance(outline, dict):
+        return Shape(class_name, _read_runs(annotation.entry("segmentation"), height, width))
+    raise annotation.refuse("has no outline ('segmentation'), only a box; export polygons or masks")
+
+
+def _read_ring(annotation: Entry, ring: object) -> tuple[tuple[float, float], ...]:
+    if not isinstance(ring, list) or len(ring) % 2:
+        raise annotation.refuse("should have lists of x and y in turn as 'segmentation'")
+    numbers = [annotation.checked_number(value, "segmentation") for value in ring]
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _read_runs(outline: Entry, height: int, width: int) -> Runs:
+    size = [int(outline.checked_number(value, "size", least=1)) for value in outline.items("size")]
+    if size != [height, width]:
+        raise outline.refuse(f"should have the size of its picture, {[height, width]}, not {size[:4]}")
+    counts = outline.fields.get("counts")
+    if isinstance(counts, str):
+        counts = _decode_counts(outline, counts, height, width)
+    elif not isinstance(counts, list):
+        raise outline.refuse("should have a text or a list of numbers as 'counts'")
+    lengths = np.array([int(outline.checked_number(count, "counts", least=0, most=height * width)) for count in counts])
+    # Background and region take turns, beginning with the background.
+    ends = np.cumsum(lengths, dtype=np.int64)
+    if len(ends) and ends[-1] > height * width:
+        raise outline.refuse(f"has run lengths of {ends[-1]} pixels for {width}x{height}")
+    starts = ends - lengths
+    return Runs(starts[1::2].astype(np.int64), lengths[1::2].astype(np.int64), height, width, by_rows=False)
+
+
+def _decode_counts(outline: Entry, counts: str, height: int, width: int) -> list[int]:
+    try:
+        from faster_coco_eval import mask_api_new_cpp
+    except ImportError as error:
+        raise MissingExtraError("faster-coco-eval", "coco") from error
+    # Its decoder checks that the runs fit in the picture, but not that the letters are of its alphabet.
+    if not re.fullmatch("[0-o]*", counts):
+        raise outline.refuse("has letters in 'counts' that COCO's run lengths do not use")
+    try:
+        (decoded,) = mask_api_new_cpp.toUncompressedRLE([{"size": [height, width], "counts": counts}])
+    except (ValueError, RuntimeError) as error:
+        raise outline.refuse("has run lengths in 'counts' that do not fit its picture") from error
+    return list(decoded["counts"])
+
+
+def _identity(entry: Entry, key: str) -> int | str:
+    value = entry.fields.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise entry.refuse(f"should have a number as {key!r}")
+    return value
+
+
+def _problem(image: Entry, error: InputError, pictures: Pictures) -> Problem:
+    """Told of the picture where it is there, and of the list where it is not."""
+    if isinstance(error, MissingExtraError):
+        raise error
+    try:
+        return Problem(find_picture(pictures, image.text("file_name"), image.path), str(error))
+    except InputError:
+        return Problem(image.path, str(error), "mask without image")

@@ -30,7 +30,11 @@ UNUSUAL = Settings(
     shift=0.2,
     rotate=5.5,
     colour=0.4,
+    classes="background=0,car=#ff0000",
+    ignore="void, 255",
+    foreground="dark",
     group=r'(\w+)_"\d',
+    split="runs/a/split.json",
     val_share=0.3,
     test_share=0.1,
     skip_bad=True,
@@ -52,7 +56,10 @@ UNUSUAL = Settings(
     device="cuda:1",
     precision="bf16",
     workers=1,
+    cache_gb=1.5,
 )
+# Settings that only go with one another.
+PARTNERS: dict[str, dict[str, Any]] = {"folds": {"folds": 3}, "fold": {"folds": 3, "fold": 1}}
 NAMES = [field.name for field in dataclasses.fields(Settings)]
 
 
@@ -61,7 +68,7 @@ NAMES = [field.name for field in dataclasses.fields(Settings)]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_setting_survives_the_file(name: str, tmp_path: Path) -> None:
-    settings = dataclasses.replace(Settings(), **{name: getattr(UNUSUAL, name)})
+    settings = dataclasses.replace(Settings(), **PARTNERS.get(name, {name: getattr(UNUSUAL, name)}))
     assert settings != Settings()
     write_settings(tmp_path / "config.toml", settings)
     assert read_settings(tmp_path / "config.toml") == settings

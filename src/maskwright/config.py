@@ -21,6 +21,7 @@ Upsampling = Literal["transposed", "bilinear"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Optimizer = Literal["adamw", "adam"]
 Schedule = Literal["cosine", "step", "constant"]
+Foreground = Literal["light", "dark"]
 
 # Eight halvings leave one pixel of a picture 256 wide, and double the channels as often.
 DEEPEST = 7
@@ -34,6 +35,7 @@ _CHOICES = {
     "optimizer": Optimizer,
     "schedule": Schedule,
     "precision": Precision,
+    "foreground": Literal["light", "dark", None],
 }
 
 
@@ -76,7 +78,25 @@ class Architecture:
 
 
 @dataclass(frozen=True)
-class Settings:
+class MaskSettings:
+    """What the user says of the masks, where it is not to be found out."""
+
+    classes: str | None = None
+    """What the masks' values mean: a file such as classes.txt, background=0,car=1 or crop=#00ff00,weed=#ff0000."""
+
+    ignore: str | None = None
+    """Values, colours or class names of pixels that do not count, with commas between them."""
+
+    foreground: Foreground | None = None
+    """Which side of black and white masks is the foreground; light where nothing is said."""
+
+    def __post_init__(self) -> None:
+        """Refuse words that mean nothing."""
+        _require_choices(self)
+
+
+@dataclass(frozen=True)
+class Settings(MaskSettings):
     """What `train` can be told. The defaults are those of a run without a preset's file."""
 
     # The network
@@ -124,6 +144,15 @@ class Settings:
     group: str | None = None
     """Regular expression; what it finds in a picture's name is the group that a split never divides."""
 
+    split: str | None = None
+    """The split.json of an earlier run, to use again."""
+
+    folds: int | None = None
+    """Deal the groups out to so many parts, one of which is held out; for cross-validation."""
+
+    fold: int = 0
+    """Which of the --folds is held out, from 0."""
+
     val_share: float = 0.2
     """Share of the groups held out to choose the best weights."""
 
@@ -134,8 +163,8 @@ class Settings:
     """Leave out pictures that cannot be used instead of refusing to start."""
 
     # Learning
-    loss: str = "bce"
-    """One of bce, ce, dice, iou, or several added, such as bce+dice."""
+    loss: str = "ce"
+    """One of ce (cross-entropy), dice, iou, or several added, such as ce+dice. bce is ce of two classes."""
 
     optimizer: Optimizer = "adamw"
     """The optimizer."""
@@ -187,6 +216,9 @@ class Settings:
     precision: Precision = "auto"
     """16 bit where the device is sound at it, else fp32."""
 
+    cache_gb: float = 20.0
+    """Decoded pictures are kept for later runs up to this many gigabytes; 0 keeps none."""
+
     workers: int | None = None
     """Processes that prepare samples. By default none on a CPU, up to four beside a GPU."""
 
@@ -200,13 +232,16 @@ class Settings:
             _require(0 <= getattr(self, name) <= 1, f"--{_word(name)} must lie between 0 and 1")
         for name in ("scale", "colour", "ema", "val_share", "test_share"):
             _require(0 <= getattr(self, name) < 1, f"--{_word(name)} must be at least 0 and below 1")
-        for name in ("rotate", "weight_decay", "clip_norm", "patience", "seed"):
+        for name in ("rotate", "weight_decay", "clip_norm", "patience", "seed", "cache_gb"):
             _require(getattr(self, name) >= 0, f"--{_word(name)} must be at least 0")
         _require(self.workers is None or self.workers >= 0, "--workers must be at least 0")
         _require(self.val_share > 0, "--val-share must be above 0: the best weights are chosen on those pictures")
         _require(self.learning_rate > 0, "--learning-rate must be above 0")
         _require(self.minutes is None or self.minutes > 0, "--minutes must be above 0")
         _require(self.epochs is None or self.epochs >= 1, "--epochs must be at least 1")
+        _require(self.folds is None or self.folds >= 2, "--folds must be at least 2")
+        _require(0 <= self.fold < (self.folds or 1), "--fold counts from 0 and needs as many --folds")
+        _require(self.split is None or self.folds is None, "--split and --folds exclude each other")
         for term in self.loss_terms():
             _require(term in LOSSES, f"--loss knows {', '.join(LOSSES)}, not {term!r}")
         # The rest of the checks are made where the network is built.
@@ -275,12 +310,13 @@ def read_settings(path: Path) -> Settings:
     return settings_from(table, source=str(path))
 
 
-def _require_choices(config: "Architecture | Settings") -> None:
+def _require_choices(config: "Architecture | MaskSettings") -> None:
     """Refuse words that a file or a script made up; the command line has checked its own."""
     for name, choice in _CHOICES.items():
         words = get_args(choice)
         if hasattr(config, name):
-            _require(getattr(config, name) in words, f"--{_word(name)} is one of {', '.join(words)}")
+            listed = ", ".join(word for word in words if word)
+            _require(getattr(config, name) in words, f"--{_word(name)} is one of {listed}")
 
 
 def _require(condition: bool, sentence: str) -> None:

@@ -5,8 +5,19 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from maskwright.data.pairs import Pair
-from maskwright.data.reading import check_same_shape, fingerprint_of, read_mask, read_pair
+from maskwright.config import MaskSettings
+from maskwright.data.label_survey import LabelOptions, read_options
+from maskwright.data.labels import IGNORED, LabelMap
+from maskwright.data.pairs import AlphaChannel, Drawing, Layers, Pair, Polygons, Shape
+from maskwright.data.reading import (
+    Formats,
+    check_same_shape,
+    choose_formats,
+    fingerprint_of,
+    has_same_shape,
+    read_classes,
+    read_pair,
+)
 from maskwright.errors import InputError
 
 
@@ -24,7 +35,7 @@ def write_pair(folder: Path, image_shape: tuple[int, int], mask_shape: tuple[int
 
 
 def test_image_and_classes_come_at_the_images_size(tmp_path: Path) -> None:
-    image, mask = read_pair(write_pair(tmp_path, (20, 30), (20, 30)))
+    image, mask = read_pair(write_pair(tmp_path, (20, 30), (20, 30)), Formats())
     assert image.shape == (20, 30, 3)
     assert image.dtype == np.uint8
     assert mask.shape == (20, 30)
@@ -35,7 +46,7 @@ def test_image_and_classes_come_at_the_images_size(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mask_shape", [(10, 15), (40, 60)])
 def test_a_mask_of_the_same_shape_is_brought_to_the_images_size(mask_shape: tuple[int, int], tmp_path: Path) -> None:
-    _, mask = read_pair(write_pair(tmp_path, (20, 30), mask_shape))
+    _, mask = read_pair(write_pair(tmp_path, (20, 30), mask_shape), Formats())
     assert mask.shape == (20, 30)
     assert mask[:10].all()
     assert not mask[10:].any()
@@ -45,7 +56,7 @@ def test_a_mask_of_the_same_shape_is_brought_to_the_images_size(mask_shape: tupl
 def test_a_mask_of_another_shape_is_refused_with_both_names(mask_shape: tuple[int, int], tmp_path: Path) -> None:
     pair = write_pair(tmp_path, (20, 30), mask_shape)
     with pytest.raises(InputError) as raised:
-        read_pair(pair)
+        read_pair(pair, Formats())
     height, width = mask_shape
     assert str(raised.value).startswith(f"{pair.mask_path} is {width}x{height}, ")
     assert "car.png (30x20)" in str(raised.value)
@@ -58,19 +69,13 @@ def test_a_mask_may_be_a_pixel_off(tmp_path: Path) -> None:
         check_same_shape(pair, (1280, 1918), (256, 390))
 
 
-def test_a_mask_is_read_at_its_own_size(tmp_path: Path) -> None:
-    values = np.array([[0, 255, 255], [0, 0, 255]], np.uint8)
-    mask = read_mask(write(tmp_path / "mask.png", values))
-    assert mask.tolist() == [[0, 1, 1], [0, 0, 1]]
-
-
 @pytest.mark.parametrize("part", ["image", "mask"])
 def test_a_file_that_is_no_picture_is_named(part: str, tmp_path: Path) -> None:
     pair = write_pair(tmp_path, (20, 30), (20, 30))
     path = pair.image if part == "image" else pair.mask_path
     path.write_text("not a picture")
     with pytest.raises(InputError, match=path.name):
-        read_pair(pair)
+        read_pair(pair, Formats())
 
 
 def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
@@ -80,3 +85,138 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
     other.write_bytes(b"one pictura")
     assert fingerprint_of(first) == fingerprint_of(copy) != fingerprint_of(other)
     assert len(fingerprint_of(first)) == 16
+
+
+# --- Masks that are more than one file of black and white
+
+
+def names(*classes: str) -> LabelMap:
+    return LabelMap("names", ("background", *classes), ignore=("ignore",))
+
+
+def test_files_of_objects_are_merged(tmp_path: Path) -> None:
+    first = write(tmp_path / "a_1.png", np.array([[0, 255, 0]], np.uint8))
+    second = write(tmp_path / "a_2.png", np.array([[0, 0, 255]], np.uint8))
+    assert read_classes(Layers((first, second)), LabelMap()).tolist() == [[0, 1, 1]]
+
+
+def test_files_of_classes_are_painted_with_their_classes(tmp_path: Path) -> None:
+    car = write(tmp_path / "a_car.png", np.array([[0, 255, 255]], np.uint8))
+    road = write(tmp_path / "a_road.png", np.array([[0, 0, 1]], np.uint8))
+    mask = Layers((car, road), ("car", "road"))
+    assert read_classes(mask, names("car", "road")).tolist() == [[0, 1, 2]]
+
+
+def test_files_of_one_mask_have_one_size(tmp_path: Path) -> None:
+    first = write(tmp_path / "a_1.png", np.zeros((2, 3), np.uint8))
+    second = write(tmp_path / "a_2.png", np.zeros((3, 3), np.uint8))
+    with pytest.raises(InputError, match=r"a_2.png is 3x3, and the other masks of its image are 3x2"):
+        read_classes(Layers((first, second)), LabelMap())
+
+
+def test_an_alpha_channel_is_a_mask(tmp_path: Path) -> None:
+    cutout = np.full((4, 6, 4), 200, np.uint8)
+    cutout[..., 3] = np.arange(6) * 51
+    path = write(tmp_path / "a.png", cutout)
+    image, mask = read_pair(Pair("a", path, AlphaChannel(path)), Formats())
+    assert image.shape == (4, 6, 3)
+    assert mask.tolist() == [[0, 0, 0, 1, 1, 1]] * 4
+    plain = write(tmp_path / "b.png", cutout[..., :3])
+    with pytest.raises(InputError, match=r"b.png has no alpha channel"):
+        read_pair(Pair("b", plain, AlphaChannel(plain)), Formats())
+
+
+def square(name: str) -> Shape:
+    return Shape(name, Polygons((((1, 1), (5, 1), (5, 3), (1, 3)),)))
+
+
+def test_shapes_are_drawn_at_the_images_size(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.png", np.zeros((8, 12, 3), np.uint8))
+    drawing = Drawing(tmp_path / "a.json", (square("car"),), size=(4, 6))
+    _, mask = read_pair(Pair("a", path, drawing), Formats(names("car")))
+    assert mask.shape == (8, 12)
+    assert mask.sum() == 4 * 8  # 4x2 pixels of the annotated picture
+    other = Drawing(tmp_path / "a.json", (), size=(6, 4))
+    with pytest.raises(InputError, match=r"a.json is 4x6, which is another shape"):
+        read_pair(Pair("a", path, other), Formats(names("car")))
+
+
+def test_regions_that_do_not_count_are_ignored(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.png", np.zeros((4, 6, 3), np.uint8))
+    drawing = Drawing(tmp_path / "a.json", (square("ignore"),))
+    _, mask = read_pair(Pair("a", path, drawing), Formats(names("car")))
+    assert set(mask.ravel().tolist()) == {0, IGNORED}
+
+
+def turned_pair(folder: Path, mask: NDArray[np.uint8]) -> Pair:
+    """A picture stored 6 wide and 4 high that its orientation turns upright, 4 wide and 6 high."""
+    stored = np.zeros((4, 6, 3), np.uint8)
+    stored[0, 0] = 255  # comes to lie at the upper right
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(stored).save(folder / "a.png", exif=exif)
+    return Pair("a", folder / "a.png", write(folder / "a_mask.png", mask))
+
+
+def test_a_mask_painted_over_the_stored_picture_turns_with_it(tmp_path: Path) -> None:
+    mask = np.zeros((4, 6), np.uint8)
+    mask[0, 0] = 255
+    image, classes = read_pair(turned_pair(tmp_path, mask), Formats())
+    assert image.shape[:2] == classes.shape == (6, 4)
+    assert np.array_equal(image[..., 0] == 255, classes == 1)
+
+
+def test_a_mask_painted_over_the_turned_picture_stays(tmp_path: Path) -> None:
+    mask = np.zeros((6, 4), np.uint8)
+    mask[5, 0] = 255
+    _, classes = read_pair(turned_pair(tmp_path, mask), Formats())
+    assert np.array_equal(classes == 1, mask == 255)
+
+
+def test_a_thin_mask_may_be_a_pixel_off_as_well() -> None:
+    assert has_same_shape((3000, 101), (300, 10))
+    assert not has_same_shape((3000, 101), (300, 12))
+
+
+# --- How a folder is read
+
+
+def survey(pairs: list[Pair], options: LabelOptions | None = None, most: int | None = None) -> LabelMap:
+    options = options or read_options(MaskSettings(), None)
+    formats, _ = choose_formats(pairs, options, most=most, advance=lambda: None)
+    return formats.labels
+
+
+def write_masks(folder: Path, *values: tuple[int, ...]) -> list[Pair]:
+    pairs = []
+    for index, some in enumerate(values):
+        image = write(folder / f"{index}.png", np.zeros((1, len(some), 3), np.uint8))
+        pairs.append(Pair(str(index), image, write(folder / f"{index}_mask.png", np.array([some], np.uint8))))
+    return pairs
+
+
+def test_masks_decide_together_how_they_are_read(tmp_path: Path) -> None:
+    pairs = write_masks(tmp_path, (0, 0), (0, 1), (2, 3))
+    assert survey(pairs).values == ((0,), (1,), (2,), (3,))
+
+
+def test_an_unreadable_mask_decides_nothing(tmp_path: Path) -> None:
+    pairs = write_masks(tmp_path, (0, 0), (0, 255))
+    pairs[0].mask_path.write_text("no picture")
+    assert survey(pairs) == LabelMap()
+
+
+def test_a_sample_of_black_and_white_masks_is_enough_and_one_of_numbers_is_not(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    plain = write_masks(tmp_path / "plain", *[(0, 255)] * 5, (0, 3))
+    assert survey(plain, most=2) == LabelMap()
+    numbers = write_masks(tmp_path, *[(0, 1, 2)] * 5, (0, 3, 7))
+    assert survey(numbers, most=2).values == ((0,), (1,), (2,), (3,), (7,))
+
+
+def test_one_mask_without_names_among_named_ones_is_refused(tmp_path: Path) -> None:
+    pairs = write_masks(tmp_path, (0, 255))
+    drawn = Pair("b", pairs[0].image, Drawing(tmp_path / "b.json", (square("car"),)))
+    with pytest.raises(InputError, match=r"0_mask.png names no class"):
+        survey([*pairs, drawn])
+    assert survey([drawn]).class_names == ("background", "car")

@@ -1,0 +1,508 @@
+"""What the masks of a folder hold, and the map from their raw values to classes that follows.
+
+Each mask is looked at by itself (`look_at`), then all of them together decide (`decide_labels`): a mask of nothing but
+background says little, and one odd file among hundreds is a mistake, not a class. What could mean two things is decided
+by the likelier one and asked about, with the option that answers.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageColor
+
+from maskwright.config import Foreground, MaskSettings
+from maskwright.data import labels as lb
+from maskwright.data.formats.class_lists import IGNORE_NAME, VOC_CLASSES, is_background, parse_classes, parse_raw
+from maskwright.data.labels import BACKGROUND, LOSSY_SUFFIXES, LabelMap
+from maskwright.data.pairs import ClassEntry, ClassList, Colour
+from maskwright.errors import InputError
+
+# Index files mark pixels that do not count with the largest number there is; VOC draws them in this colour.
+VOID_VALUES = (255, 65535)
+VOID_COLOUR = (224, 224, 192)
+# Files with more colours than this hold mixed ones, not classes.
+MOST_COLOURS = 64
+# Of mixed colours, one is a class where it and its neighbours make up this share of all pixels ...
+LEAST_SHARE = 1e-3
+# ... and it differs from every other class by so much in some channel.
+LEAST_DISTANCE = 48
+
+Storage = Literal["empty", "grey", "levels", "indices", "colours"]
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """What one mask holds.
+
+    Attributes:
+        path: The file.
+        storage: ``empty`` (nothing but zeros), ``grey`` (black and white, perhaps with soft edges), ``levels`` (grey
+            with flat areas of a middle shade), ``indices`` or ``colours``.
+        counts: Pixels of each raw value or colour.
+        light: Share of light pixels, for ``grey``.
+        light_border: The same along the picture's border.
+        palette: The colours of a palette file.
+        is_mixed: For ``colours``: there are too many of them for classes; neighbours are counted as one.
+    """
+
+    path: Path
+    storage: Storage
+    counts: dict[int | Colour, int] = field(repr=False)
+    light: float = 0.0
+    light_border: float = 0.0
+    palette: tuple[Colour, ...] | None = field(default=None, repr=False)
+    is_mixed: bool = False
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """What the user or the folder says of the masks.
+
+    Attributes:
+        classes: From ``--classes``, a file in the folder, or an annotation file.
+        ignore: ``--ignore``: raw values, colours or class names that do not count.
+        foreground: ``--foreground``; None where nobody said.
+    """
+
+    classes: ClassList | None = None
+    ignore: tuple[str, ...] = ()
+    foreground: Foreground | None = None
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something the user should know of how masks are read.
+
+    Attributes:
+        kind: A ``note`` says what was understood; a ``question`` could have meant something else.
+        sentence: With the option that answers a question.
+    """
+
+    kind: Literal["note", "question"]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The map, and what is to be said about it."""
+
+    labels: LabelMap
+    remarks: tuple[Remark, ...] = ()
+
+
+def look_at(values: NDArray[Any], path: Path, palette: tuple[Colour, ...] | None = None) -> MaskFacts:
+    """Say what one mask holds; ``values`` as `image_files.read_mask_values` gives them."""
+    is_lossy = path.suffix.lower() in LOSSY_SUFFIXES
+    if values.ndim == 3 and _is_cutout(values):
+        values = values[..., 3]
+    if values.ndim == 3 and is_lossy and lb.is_nearly_grey(values):
+        values = lb.as_grey(values, path)
+    if values.ndim == 3:
+        counts, is_mixed = _count_colours(lb.as_colours(values))
+        return MaskFacts(path, "colours", counts, is_mixed=is_mixed)
+    present = lb.distinct(values)
+    full = lb.full_scale(values.dtype)
+    is_grey = (not is_lossy and lb.is_zero_or_one(present)) or lb.is_grey_scale(present, full) or is_lossy
+    counts = _count_values(values)
+    if len(present) == 1 and present[0] == 0:
+        return MaskFacts(path, "empty", counts, palette=palette)
+    if not is_grey:
+        return MaskFacts(path, "indices", counts, palette=palette)
+    light = values >= 1 if lb.is_zero_or_one(present) and not is_lossy else values > full / 2
+    border = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
+    storage: Storage = "levels" if not is_lossy and _has_flat_middle(values, present) else "grey"
+    return MaskFacts(path, storage, counts, float(light.mean()), float(border.mean()), palette)
+
+
+def decide_labels(facts: Sequence[MaskFacts], options: LabelOptions) -> Decision:
+    """Decide how the masks of a folder are read.
+
+    Raises:
+        InputError: The masks hold things that no one map can read, or the options do not fit them.
+    """
+    told = [fact for fact in facts if fact.storage != "empty"]
+    counted = Counter(fact.storage for fact in told)
+    if counted["colours"]:
+        return _decide_colours(facts, options)
+    binary = counted["grey"] + counted["levels"]
+    if options.classes and any(entry.value is not None for entry in options.classes.entries):
+        return _decide_indices(facts, options)
+    # Names alone are those of 0, 1, 2 ..., unless the masks are 0 and 255 throughout.
+    is_plain = counted["grey"] == len(told) > 0 and not all({*fact.counts} <= {0, 1} for fact in told)
+    if options.classes and len(options.classes.entries) > 2 and not is_plain:
+        return _decide_indices(facts, options)
+    if counted["levels"] > counted["grey"] + counted["indices"]:
+        return _decide_levels(facts, options)
+    if binary >= counted["indices"] and not _is_zero_one_and_more(told):
+        return _decide_grey(told, options)
+    return _decide_indices(facts, options)
+
+
+def decide_names(found: Sequence[str], options: LabelOptions) -> Decision:
+    """The map of masks whose regions carry the names of their classes.
+
+    Args:
+        found: The names in use.
+        options: Its classes decide the order; without them, names are sorted after the background.
+    """
+    entries = [entry.name for entry in options.classes.entries] if options.classes else []
+    ignored = tuple(name for name in options.ignore if name in {*entries, *found})
+    names = entries or sorted(set(found) - {BACKGROUND})
+    names = [name for name in names if name not in ignored]
+    # What no region covers is background, so there is always one.
+    first = next((name for name in names if is_background(name)), BACKGROUND)
+    names = [BACKGROUND, *(name for name in names if name != first)]
+    unknown = sorted(set(found) - {*names, *ignored, first, IGNORE_NAME})
+    if unknown:
+        raise InputError(
+            f"The annotations hold the class {unknown[0]!r}, which is not among {lb.listed(names)}; "
+            f"add it to {options.classes.source if options.classes else '--classes'}, or give --ignore {unknown[0]}."
+        )
+    colours: tuple[Colour, ...] = ()
+    if options.classes and all(entry.colour for entry in options.classes.entries):
+        by_name = {entry.name: entry.colour for entry in options.classes.entries if entry.colour}
+        colours = ((0, 0, 0), *(by_name[name] for name in names[1:]))
+    labels = LabelMap("names", tuple(names), ignore=tuple(dict.fromkeys([*ignored, IGNORE_NAME])), colours=colours)
+    return Decision(labels, (Remark("note", f"{len(names)} classes by name: {_names_in_words(names)}."),))
+
+
+def read_options(told: MaskSettings, found: ClassList | None) -> LabelOptions:
+    """The words of the user; the folder's own list of classes counts where ``--classes`` says nothing."""
+    words = [word.strip() for word in (told.ignore or "").split(",")]
+    return LabelOptions(
+        classes=parse_classes(told.classes) if told.classes else found,
+        ignore=tuple(word for word in words if word),
+        foreground=told.foreground,
+    )
+
+
+def labels_for_model(found: LabelMap, model: LabelMap) -> LabelMap:
+    """The map of a folder with the classes of a model, in the model's order.
+
+    Raises:
+        InputError: The folder holds classes that the model does not know.
+    """
+    known = {*(raw for some in model.values for raw in some), *model.ignore}
+    if found.values and found.kind == model.kind and known.issuperset(raw for some in found.values for raw in some):
+        return model
+    if found.num_classes == model.num_classes == 2:
+        ignore = found.ignore or (model.ignore if found.kind == model.kind else ())
+        return replace(found, class_names=model.class_names, colours=model.colours, ignore=ignore)
+    return _in_order_of(found, model)
+
+
+def _in_order_of(found: LabelMap, model: LabelMap) -> LabelMap:
+    unknown = [name for name in found.class_names if name not in model.class_names]
+    if unknown:
+        raise InputError(
+            f"The masks hold the class {unknown[0]!r}, and the model knows {lb.listed(list(model.class_names))}; "
+            "say with --classes which values mean these."
+        )
+    values = dict(zip(found.class_names, found.values, strict=False))
+    ordered = tuple(values.get(name, ()) for name in model.class_names) if found.values else ()
+    return replace(found, class_names=model.class_names, values=ordered, colours=model.colours)
+
+
+# --- One mask
+
+
+def _is_cutout(values: NDArray[Any]) -> bool:
+    """Whether the alpha channel is the mask: it varies, and what it cuts out is a photograph or one flat colour."""
+    if values.shape[2] != 4 or values[..., 3].min() == values[..., 3].max():
+        return False
+    seen = values[values[..., 3] >= 128][:, :3]
+    num_colours = len(np.unique(lb.colour_codes(seen)))
+    return num_colours > MOST_COLOURS or num_colours <= 1
+
+
+def _count_values(values: NDArray[Any]) -> dict[int | Colour, int]:
+    if values.dtype.kind == "f":
+        values = values.round(3)
+    if values.dtype != np.uint8:
+        present, counts = np.unique(values, return_counts=True)
+    else:  # nearly all masks, and counting is faster than sorting
+        counts = np.bincount(values.ravel(), minlength=256)
+        present = np.flatnonzero(counts)
+        counts = counts[present]
+    return dict(zip(present.tolist(), counts.tolist(), strict=True))
+
+
+def _count_colours(colours: NDArray[np.uint8]) -> tuple[dict[int | Colour, int], bool]:
+    codes, counts = np.unique(lb.colour_codes(colours), return_counts=True)
+    is_mixed = len(codes) > MOST_COLOURS
+    if is_mixed:
+        # Neighbours are counted as one, so that no file takes more than some thousand entries.
+        rough = np.asarray(colours & 0xF8 | 4, np.uint8)
+        codes, counts = np.unique(lb.colour_codes(rough), return_counts=True)
+    return {
+        (code >> 16, code >> 8 & 255, code & 255): count
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True)
+    }, is_mixed
+
+
+def _has_flat_middle(values: NDArray[Any], present: NDArray[Any]) -> bool:
+    """Whether shades between black and white lie in areas, as classes do, and not along outlines, as soft edges do."""
+    if len(present) > 16 or len(present) < 3:
+        return False
+    middle = (values > present[0]) & (values < present[-1])
+    same = middle[:, 1:] & (values[:, 1:] == values[:, :-1])
+    return bool(same.sum() > 0.75 * middle.sum() and middle.mean() > LEAST_SHARE)
+
+
+# --- All masks
+
+
+def _is_zero_one_and_more(told: Sequence[MaskFacts]) -> bool:
+    """Whether files of 0 and 1 are the index files of which others have more classes."""
+    is_any_index = any(fact.storage == "indices" for fact in told)
+    return is_any_index and not any(fact.storage != "indices" and max(fact.counts) not in (0, 1) for fact in told)
+
+
+def _decide_grey(told: Sequence[MaskFacts], options: LabelOptions) -> Decision:
+    names = (BACKGROUND, "foreground")
+    if options.classes:
+        entries = [entry.name for entry in options.classes.entries]
+        if len(entries) == 1:  # the background is seldom listed
+            entries = [BACKGROUND, *entries]
+        if len(entries) != 2:
+            raise InputError(
+                f"The masks are black and white, but {options.classes.source} names {len(entries)} classes."
+            )
+        names = (entries[0], entries[1])
+    remarks = [Remark("note", f"Black and white masks: {names[1]} against {names[0]}.")]
+    if options.foreground is None and _seems_inverted(told):
+        remarks.append(
+            Remark(
+                "question",
+                "White covers most of these masks and their borders, as where the foreground is black. White is taken "
+                "as the foreground; --foreground dark takes black, --foreground light settles that white is right.",
+            )
+        )
+    ignore = tuple(parse_raw(word) for word in options.ignore)
+    return Decision(LabelMap("grey", names, ignore=ignore, foreground=options.foreground or "light"), tuple(remarks))
+
+
+def _seems_inverted(told: Sequence[MaskFacts]) -> bool:
+    light = [fact.light for fact in told if fact.storage in ("grey", "levels")]
+    border = [fact.light_border for fact in told if fact.storage in ("grey", "levels")]
+    return bool(light) and float(np.median(light)) > 0.5 and float(np.median(border)) > 0.5
+
+
+def _decide_levels(facts: Sequence[MaskFacts], options: LabelOptions) -> Decision:
+    """Three flat shades: classes rather than soft edges, but that is a question."""
+    ignored = [parse_raw(word) for word in options.ignore]
+    left = [value for value in _numbers_in(facts) if value not in ignored]
+    if len(left) <= 2 or (options.classes and len(options.classes.entries) == 2):
+        return _decide_grey(facts, options)
+    decision = _decide_indices(facts, options)
+    example = ",".join(f"class {value}={value}" for value in left)
+    question = Remark(
+        "question",
+        f"The masks hold flat areas of the greys {lb.listed(left)}, which are read as {len(left)} classes; --classes "
+        f"'{example}' names them, and --classes background,foreground reads them as soft edges of two.",
+    )
+    return Decision(decision.labels, (question, *(remark for remark in decision.remarks if remark.kind == "note")))
+
+
+def _decide_indices(facts: Sequence[MaskFacts], options: LabelOptions) -> Decision:
+    present = _numbers_in(facts)
+    entries = _entries_by_value(facts, options)
+    are_levels = any(fact.storage == "levels" for fact in facts)
+    ignore, remarks = _ignored_values(present, entries, options, are_levels=are_levels)
+    if entries is not None:
+        kept = [entry for entry in entries if entry.value not in ignore]
+    else:
+        kept = [ClassEntry(name, value) for name, value in _default_names(facts, present, ignore)]
+        remarks += _question_of_names(kept, options)
+    if len(kept) < 2:
+        kept = [ClassEntry(BACKGROUND, 0), *(entry for entry in kept if entry.value != 0)]
+    palette = next((fact.palette for fact in facts if fact.palette), ())
+    colours = tuple(
+        entry.colour or (palette[entry.value] if entry.value is not None and entry.value < len(palette) else (0, 0, 0))
+        for entry in kept
+    )
+    names = tuple(entry.name for entry in kept)
+    labels = LabelMap(
+        "indices",
+        names,
+        values=tuple(() if entry.value is None else (entry.value,) for entry in kept),
+        ignore=ignore,
+        colours=colours if len(set(colours)) == len(colours) else (),
+    )
+    note = f"{len(names)} classes by their numbers: {_names_in_words(names)}."
+    return Decision(labels, (Remark("note", note), *remarks))
+
+
+def _numbers_in(facts: Sequence[MaskFacts]) -> list[int]:
+    """The numbers in use; of files that are black and white, those that files of numbers can hold as well."""
+    shared = {0, 1, *VOID_VALUES}
+    found = {value for fact in facts for value in fact.counts if fact.storage != "grey" or value in shared}
+    return sorted(value for value in found if isinstance(value, int))
+
+
+def _entries_by_value(facts: Sequence[MaskFacts], options: LabelOptions) -> list[ClassEntry] | None:
+    """The classes with the value of each: its own, the place of its colour in the palette, or its place in the list."""
+    if options.classes is None:
+        return None
+    palette = next((fact.palette for fact in facts if fact.palette), ())
+    entries = []
+    for place, entry in enumerate(options.classes.entries):
+        value = entry.value
+        if value is None:
+            value = palette.index(entry.colour) if entry.colour in palette else place
+        entries.append(ClassEntry(entry.name, value, entry.colour))
+    return entries
+
+
+def _ignored_values(
+    present: Sequence[int], entries: Sequence[ClassEntry] | None, options: LabelOptions, *, are_levels: bool
+) -> tuple[tuple[int, ...], list[Remark]]:
+    """What was asked to be ignored, and the usual marks of pixels that do not count; among grey levels 255 is white."""
+    named = {entry.name: entry.value for entry in entries or ()}
+    asked = [named[word] if word in named else parse_raw(word) for word in options.ignore]
+    listed = options.classes.ignore if options.classes else ()
+    known = {entry.value for entry in entries or ()}
+    void = [] if are_levels else [value for value in VOID_VALUES if value in present and value not in known]
+    remarks = [Remark("note", f"Pixels of value {value} do not count, as is usual.") for value in void]
+    return tuple(dict.fromkeys(value for value in [*asked, *listed, *void] if isinstance(value, int))), remarks
+
+
+def _default_names(facts: Sequence[MaskFacts], present: Sequence[int], ignore: Sequence[int]) -> list[tuple[str, int]]:
+    palettes = {fact.palette for fact in facts if fact.palette}
+    voc = [entry.colour for entry in VOC_CLASSES]
+    values = [value for value in present if value not in ignore]
+    if values and max(values) < len(voc) and palettes and all(list(some[: len(voc)]) == voc for some in palettes):
+        return [(entry.name, index) for index, entry in enumerate(VOC_CLASSES)]
+    if len(values) <= 2:
+        return list(zip((BACKGROUND, "foreground"), values, strict=False))
+    return [(f"class {value}", value) for value in values]
+
+
+def _question_of_names(kept: Sequence[ClassEntry], options: LabelOptions) -> list[Remark]:
+    if not kept[0].name.startswith("class ") or options.ignore:
+        return []
+    values = [str(entry.value) for entry in kept]
+    sentence = (
+        f"The masks hold the numbers {lb.listed(values)} and nothing names them. If one of them marks pixels that do "
+        f"not count, say so with --ignore {values[-1]}; --classes names them."
+    )
+    return [Remark("question", sentence)]
+
+
+# --- Colours
+
+
+def _decide_colours(facts: Sequence[MaskFacts], options: LabelOptions) -> Decision:
+    counts = _colour_counts(facts)
+    is_mixed = len(counts) > MOST_COLOURS or any(fact.is_mixed for fact in facts)
+    listed = [entry for entry in options.classes.entries if entry.colour] if options.classes else []
+    remarks = []
+    if listed:
+        if options.classes and len(listed) < len(options.classes.entries):
+            missing = next(entry.name for entry in options.classes.entries if not entry.colour)
+            raise InputError(f"The masks are in colour, but {options.classes.source} gives {missing!r} none.")
+        entries = listed
+    else:
+        found = _main_colours(counts) if is_mixed else sorted(counts)
+        entries = [ClassEntry(_colour_name(colour), colour=colour) for colour in found]
+        if options.classes:
+            example = ",".join(
+                f"{entry.name}={lb.describe_raw(colour)}"
+                for entry, colour in zip(options.classes.entries, found, strict=False)
+            )
+            raise InputError(
+                f"The masks hold the colours {lb.listed([lb.describe_raw(colour) for colour in found])}, and "
+                f"{options.classes.source} says no colours; name each with its own, such as --classes {example}."
+            )
+        remarks += [_question_of_mixed(entries)] if is_mixed else []
+    ignore = _ignored_colours(entries, [colour for colour in counts if isinstance(colour, tuple)], options)
+    kept = [entry for entry in entries if entry.colour not in ignore]
+    kept.sort(key=lambda entry: not is_background(entry.name))
+    names = tuple(BACKGROUND if is_background(entry.name) else entry.name for entry in kept)
+    if len(names) < 2:
+        raise InputError(f"The masks hold a single colour, {_names_in_words(names)}; a model needs two or more.")
+    colours = tuple(entry.colour for entry in kept if entry.colour)
+    labels = LabelMap(
+        "colours",
+        names,
+        values=tuple((colour,) for colour in colours),
+        ignore=ignore,
+        colours=colours,
+        nearest=is_mixed,
+    )
+    pairs = [f"{name} ({lb.describe_raw(colour)})" for name, colour in zip(names, colours, strict=True)]
+    return Decision(labels, (Remark("note", f"{len(names)} classes by colour: {_names_in_words(pairs)}."), *remarks))
+
+
+def _colour_counts(facts: Sequence[MaskFacts]) -> Counter[Any]:
+    """Pixels of each colour; masks that are grey throughout hold greys."""
+    counts: Counter[Any] = Counter()
+    for fact in facts:
+        scale = 255 if set(fact.counts) <= {0, 1} else 1
+        for raw, count in fact.counts.items():
+            counts[raw if isinstance(raw, tuple) else (raw * scale,) * 3] += count
+    return counts
+
+
+def _main_colours(counts: Counter[Any]) -> list[Colour]:
+    """The colours that mixed ones lie around, most frequent first found, sorted."""
+    colours = np.array(list(counts), np.int16)
+    weights = np.array(list(counts.values()), np.float64) / sum(counts.values())
+    main: list[Colour] = []
+    for place in np.argsort(-weights):
+        near = np.abs(colours - colours[place]).max(axis=1) < LEAST_DISTANCE / 2
+        is_new = all(np.abs(colours[place] - other).max() >= LEAST_DISTANCE for other in main)
+        if is_new and weights[near].sum() >= LEAST_SHARE:
+            main.append(_snapped(tuple(colours[place].tolist())))
+        if weights[place] < LEAST_SHARE / 100:
+            break
+    return sorted(main)
+
+
+def _snapped(colour: tuple[int, ...]) -> Colour:
+    """The pure colour that compression moved a little away from: channels near 0, 128 or 255 are those."""
+    red, green, blue = (next((pure for pure in (0, 128, 255) if abs(value - pure) <= 12), value) for value in colour)
+    return red, green, blue
+
+
+def _question_of_mixed(entries: Sequence[ClassEntry]) -> Remark:
+    pairs = ",".join(f"{entry.name}={lb.describe_raw(entry.colour)}" for entry in entries if entry.colour)
+    return Remark(
+        "question",
+        "The masks hold mixed colours, as compression and soft outlines leave them; each pixel takes the class of the "
+        f"nearest of {len(entries)} main colours. --classes {pairs} settles which they are.",
+    )
+
+
+def _ignored_colours(
+    entries: Sequence[ClassEntry], present: Sequence[Colour], options: LabelOptions
+) -> tuple[Colour, ...]:
+    named = {entry.name: entry.colour for entry in entries}
+    asked = [named[word] if word in named else parse_raw(word) for word in options.ignore]
+    listed = options.classes.ignore if options.classes else ()
+    # Where colours are named, one that is not is unexpected; VOC's void is the exception everybody knows.
+    void = [VOID_COLOUR] if VOID_COLOUR in present and VOID_COLOUR not in named.values() else []
+    void += [VOID_COLOUR] if not options.classes and VOID_COLOUR in present else []
+    greys = [(raw, raw, raw) if isinstance(raw, int) else raw for raw in [*asked, *listed, *void]]
+    return tuple(dict.fromkeys(raw for raw in greys if isinstance(raw, tuple)))
+
+
+def _colour_name(colour: Colour) -> str:
+    """The name that CSS has for a colour, black being background, else its number."""
+    if colour == (0, 0, 0):
+        return BACKGROUND
+    named = {ImageColor.getrgb(code)[:3]: name for name, code in ImageColor.colormap.items()}
+    plain = {(0, 255, 0): "green", (0, 128, 0): "dark green", (128, 128, 128): "grey"}
+    return (named | plain).get(colour, lb.describe_raw(colour))
+
+
+# --- Words
+
+
+def _names_in_words(names: Sequence[str]) -> str:
+    return lb.listed(list(names))

@@ -1,0 +1,286 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from maskwright.config import MaskSettings
+from maskwright.data.formats.class_lists import VOC_CLASSES, parse_classes
+from maskwright.data.label_survey import (
+    Decision,
+    LabelOptions,
+    MaskFacts,
+    decide_labels,
+    decide_names,
+    labels_for_model,
+    look_at,
+    read_options,
+)
+from maskwright.data.labels import LabelMap, apply_labels
+from maskwright.data.pairs import ClassEntry, ClassList
+from maskwright.errors import InputError
+
+ASK_NOTHING = LabelOptions()
+
+
+def flat(*values: object, suffix: str = ".png", dtype: Any = np.uint8) -> MaskFacts:
+    """What a mask of stripes holds, one stripe of 16x8 for each value or colour."""
+    return look_at(np.repeat(np.array([values], dtype), 16, axis=0).repeat(8, axis=1), Path(f"mask{suffix}"))
+
+
+def decide(*facts: MaskFacts, **options: Any) -> Decision:
+    return decide_labels(facts, LabelOptions(**options))
+
+
+def questions(decision: Decision) -> list[str]:
+    return [remark.sentence for remark in decision.remarks if remark.kind == "question"]
+
+
+# --- One mask
+
+
+@pytest.mark.parametrize(
+    ("facts", "storage"),
+    [
+        (flat(0), "empty"),
+        (flat(0, 1), "grey"),
+        (flat(0, 255), "grey"),
+        (flat(1), "grey"),
+        (flat(0, 65535, dtype=np.uint16), "grey"),
+        (flat(0, 2, 254, 255, suffix=".jpg"), "grey"),
+        (flat(0, 1, 2, suffix=".jpg"), "grey"),
+        (flat(0, 128, 255), "levels"),
+        (flat(0, 1, 2), "indices"),
+        (flat(0, 300, dtype=np.uint16), "indices"),
+        (flat((0, 0, 0), (0, 255, 0)), "colours"),
+        (flat((0, 0, 0), (255, 250, 240), suffix=".jpg"), "grey"),
+        (flat((0, 0, 0, 0), (0, 0, 0, 255)), "grey"),
+    ],
+)
+def test_what_a_mask_holds_is_recognised(facts: MaskFacts, storage: str) -> None:
+    assert facts.storage == storage
+
+
+def test_soft_edges_are_no_levels() -> None:
+    soft = np.zeros((32, 32), np.uint8)
+    soft[8:24, 8:24] = 255
+    soft[8, 8:24] = np.linspace(60, 200, 16).astype(np.uint8)
+    assert look_at(soft, Path("a.png")).storage == "grey"
+
+
+def test_a_cutouts_alpha_is_its_mask() -> None:
+    cutout = np.random.default_rng(0).integers(0, 256, (32, 32, 4), dtype=np.uint8)
+    cutout[..., 3] = 0
+    cutout[:8, :, 3] = 255
+    facts = look_at(cutout, Path("a.png"))
+    assert facts.storage == "grey"
+    assert facts.light == 0.25
+
+
+def test_a_noisy_colour_mask_is_counted_in_few_entries() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    assert len(look_at(noise, Path("a.png")).counts) <= 32**3
+
+
+# --- Black and white
+
+
+def test_black_and_white_masks_need_no_word() -> None:
+    decision = decide(flat(0), flat(0, 255), flat(0, 1), flat(0, 0, 0, 255))
+    assert decision.labels == LabelMap()
+    assert questions(decision) == []
+
+
+def test_one_odd_file_among_black_and_white_ones_is_no_class() -> None:
+    decision = decide(flat(0, 0, 255), flat(0, 0, 255), flat(0, 1, 2))
+    assert decision.labels.kind == "grey"
+
+
+def test_masks_that_are_mostly_white_up_to_their_borders_are_asked_about() -> None:
+    inverted = [flat(255, 255, 0, 255)] * 3
+    assert "--foreground dark" in questions(decide(*inverted))[0]
+    assert decide(*inverted).labels.foreground == "light"
+    for answer in ("light", "dark"):
+        decision = decide(*inverted, foreground=answer)
+        assert decision.labels.foreground == answer
+        assert questions(decision) == []
+
+
+def test_two_names_are_those_of_black_and_white() -> None:
+    decision = decide(flat(0, 0, 255), classes=parse_classes("road,crack"))
+    assert decision.labels == LabelMap(class_names=("road", "crack"))
+
+
+def test_a_single_name_is_that_of_the_foreground() -> None:
+    assert decide(flat(0, 255), classes=ClassList((ClassEntry("car"),), "classes.txt")).labels.class_names == ("background", "car")
+    with pytest.raises(InputError, match="names 3 classes"):
+        decide(flat(0, 255), classes=ClassList((ClassEntry("a"), ClassEntry("b"), ClassEntry("c")), "classes.txt"))
+
+
+def test_flat_levels_are_classes_and_a_question() -> None:
+    trimaps = [flat(0, 128, 255)] * 2
+    decision = decide(*trimaps)
+    assert decision.labels.values == ((0,), (128,), (255,))
+    assert len(questions(decision)) >= 1
+    two = decide(*trimaps, classes=parse_classes("background,foreground"))
+    assert two.labels.kind == "grey"
+    ignoring = decide(*trimaps, ignore=("128",))
+    assert ignoring.labels == LabelMap(ignore=(128,))
+
+
+# --- Numbers
+
+
+def test_unnamed_numbers_are_classes_and_one_question() -> None:
+    decision = decide(flat(0, 1, 2), flat(0, 2, 3))
+    assert decision.labels.kind == "indices"
+    assert decision.labels.class_names == ("class 0", "class 1", "class 2", "class 3")
+    assert len(questions(decision)) == 1
+    assert "--ignore 3" in questions(decision)[0]
+
+
+def test_an_ignored_number_answers_the_question() -> None:
+    decision = decide(flat(0, 1, 2, 11), ignore=("11",))
+    assert decision.labels.ignore == (11,)
+    assert decision.labels.num_classes == 3
+    assert questions(decision) == []
+
+
+def test_the_usual_void_is_ignored_and_said() -> None:
+    decision = decide(flat(0, 1, 255), flat(0, 1, 2, 255))
+    assert decision.labels.ignore == (255,)
+    assert decision.labels.num_classes == 3
+    assert any("255" in remark.sentence for remark in decision.remarks if remark.kind == "note")
+
+
+def test_names_are_given_to_numbers_in_order() -> None:
+    decision = decide(flat(0, 2), flat(0, 1), classes=parse_classes("background,road,car"))
+    assert decision.labels.class_names == ("background", "road", "car")
+    assert decision.labels.values == ((0,), (1,), (2,))
+    assert questions(decision) == []
+
+
+def test_names_are_given_to_the_numbers_that_are_said() -> None:
+    decision = decide(flat(1, 2, 3), classes=parse_classes("background=2,pet=1"), ignore=("3",))
+    assert decision.labels.class_names == ("background", "pet")
+    assert apply_labels(decision.labels, np.array([[1, 2, 3]], np.uint8), Path("a.png")).tolist() == [[1, 0, 255]]
+
+
+def test_a_class_may_be_ignored_by_its_name() -> None:
+    decision = decide(flat(0, 1, 2), classes=parse_classes("sky=0,road=1,void=2"), ignore=("void",))
+    assert decision.labels.class_names == ("sky", "road")
+    assert decision.labels.ignore == (2,)
+
+
+def with_palette(values: NDArray[np.uint8], colours: list[Any]) -> MaskFacts:
+    return look_at(values, Path("a.png"), tuple(colours))
+
+
+def test_the_palette_of_voc_names_its_classes() -> None:
+    palette = [entry.colour for entry in VOC_CLASSES]
+    decision = decide(with_palette(np.array([[0, 15, 255]], np.uint8), palette))
+    assert decision.labels.class_names[15] == "person"
+    assert decision.labels.colours[15] == palette[15]
+    assert decision.labels.ignore == (255,)
+
+
+def test_colours_of_a_list_are_looked_up_in_the_palette() -> None:
+    facts = with_palette(np.array([[0, 1, 2]], np.uint8), [(0, 0, 0), (9, 9, 200), (250, 9, 9)])
+    decision = decide(facts, classes=parse_classes("background=#000000,red=#fa0909,blue=#0909c8"))
+    assert decision.labels.values == ((0,), (2,), (1,))
+
+
+# --- Colours
+
+
+def test_colours_are_named_with_black_first() -> None:
+    decision = decide(flat((255, 0, 0), (0, 0, 0)), flat((0, 255, 0), (0, 0, 0)), flat(0))
+    assert decision.labels.class_names == ("background", "green", "red")
+    assert questions(decision) == []
+
+
+def test_listed_colours_keep_their_order_and_names() -> None:
+    decision = decide(
+        flat((255, 0, 0), (0, 0, 0), (0, 255, 0)), classes=parse_classes("soil=#000000,weed=#ff0000,crop=#00ff00")
+    )
+    assert decision.labels.class_names == ("soil", "weed", "crop")
+
+
+def test_names_without_colours_are_no_guess() -> None:
+    with pytest.raises(InputError, match="--classes soil=#000000,crop=#00ff00"):
+        decide(flat((0, 255, 0), (0, 0, 0)), classes=parse_classes("soil,crop"))
+
+
+def test_an_ignored_colour_is_no_class() -> None:
+    decision = decide(flat((255, 0, 0), (0, 0, 0), (255, 255, 255)), ignore=("#ffffff",))
+    assert decision.labels.class_names == ("background", "red")
+    assert decision.labels.ignore == ((255, 255, 255),)
+
+
+def test_mixed_colours_are_read_by_their_main_ones_and_asked_about() -> None:
+    rng = np.random.default_rng(0)
+    mask = np.zeros((64, 64, 3), np.int16)
+    mask[:20] = (0, 250, 4)
+    mask[40:] = (250, 0, 0)
+    noisy = np.clip(mask + rng.integers(-9, 10, mask.shape), 0, 255).astype(np.uint8)
+    decision = decide(look_at(noisy, Path("a.jpg")))
+    assert decision.labels.class_names == ("background", "green", "red")
+    assert len(questions(decision)) == 1
+    classes = apply_labels(decision.labels, noisy, Path("a.jpg"))
+    assert (classes == np.repeat([1, 0, 2], (20, 20, 24))[:, np.newaxis]).all()
+
+
+def test_a_single_colour_tells_nothing_apart() -> None:
+    with pytest.raises(InputError, match="single colour"):
+        decide(flat((255, 0, 0)))
+
+
+# --- Names
+
+
+def test_names_come_after_the_background_in_order() -> None:
+    labels = decide_names(["wheel", "door", "wheel"], ASK_NOTHING).labels
+    assert labels.class_names == ("background", "door", "wheel")
+
+
+def test_a_list_decides_the_order_and_an_unlisted_name_is_refused() -> None:
+    options = LabelOptions(classes=parse_classes("wheel,door"))
+    assert decide_names(["door"], options).labels.class_names == ("background", "wheel", "door")
+    with pytest.raises(InputError, match="'hood'"):
+        decide_names(["hood"], options)
+
+
+def test_a_name_may_be_ignored() -> None:
+    labels = decide_names(["wheel", "void"], LabelOptions(ignore=("void",))).labels
+    assert labels.class_names == ("background", "wheel")
+    assert "void" in labels.ignore
+
+
+# --- The words of the command line, and other folders
+
+
+def test_the_command_line_wins_over_the_folder() -> None:
+    found = parse_classes("a,b,c")
+    assert read_options(MaskSettings(), found) == LabelOptions(classes=found)
+    options = read_options(MaskSettings("x,y", " 3, void", "dark"), found)
+    assert options.classes == parse_classes("x,y")
+    assert options.ignore == ("3", "void")
+    assert options.foreground == "dark"
+
+
+def test_another_folder_is_read_with_the_models_classes() -> None:
+    model = LabelMap("indices", ("background", "road", "car"), values=((0,), (1,), (2,)), ignore=(255,))
+    assert labels_for_model(LabelMap("indices", ("class 0", "class 2"), values=((0,), (2,))), model) == model
+    coloured = LabelMap("colours", ("background", "car"), values=(((0, 0, 0),), ((9, 9, 9),)))
+    read = labels_for_model(coloured, model)
+    assert read.class_names == model.class_names
+    assert read.values == (((0, 0, 0),), (), ((9, 9, 9),))
+    with pytest.raises(InputError, match="'tree'"):
+        labels_for_model(LabelMap("names", ("background", "tree", "car")), model)
+
+
+def test_two_classes_are_two_classes() -> None:
+    model = LabelMap("names", ("background", "car"))
+    read = labels_for_model(LabelMap(foreground="dark"), model)
+    assert read == LabelMap("grey", ("background", "car"), foreground="dark")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from maskwright.data.cache import Cache, build_cache
 from maskwright.data.pairs import Pair
+from maskwright.data.reading import Formats, read_pair
 
 
 @pytest.fixture(scope="session")
@@ -57,9 +59,23 @@ def ellipses(tmp_path: Path) -> tuple[Pair, ...]:
 @pytest.fixture
 def ellipse_cache(ellipses: tuple[Pair, ...], tmp_path: Path) -> Cache:
     """The ellipses at 32x24, decoded."""
-    cache, problems = build_cache(ellipses, tmp_path / "cache", longer_side=32, advance=lambda: None)
+    cache, problems = build_cache(
+        ellipses,
+        tmp_path / "cache",
+        read=partial(read_pair, formats=Formats()),
+        num_classes=2,
+        settings_key="",
+        longer_side=32,
+        advance=lambda: None,
+    )
     assert not problems
     return cache
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests keep decoded pictures among themselves."""
+    monkeypatch.setenv("MASKWRIGHT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def _ellipse(height: int, width: int, rng: np.random.Generator) -> NDArray[np.bool_]:

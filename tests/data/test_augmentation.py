@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms.v2 import functional as tv
 
 from maskwright.config import Settings
-from maskwright.data.augmentation import BEYOND, Change, apply_change, draw_change, recolour
+from maskwright.data import augmentation
+from maskwright.data.augmentation import BEYOND, Change, colour_matrix, draw_change, mean_grey, move, recolour
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -19,115 +22,218 @@ def change(**values: object) -> Change:
     return dataclasses.replace(NOTHING, **values)  # type: ignore[arg-type]
 
 
+def moved(how: Change, pixels: Tensor, *, channels: int = 3, mixed: int | None = None) -> tuple[Tensor, Tensor]:
+    """The moved bytes ``(H, W, S)``, and where they are of the picture ``(H, W)``."""
+    bands = list(move(how, pixels, channels=channels, mixed=pixels.shape[2] if mixed is None else mixed))
+    inside = [torch.ones(band.pixels.shape[:2]) if band.inside is None else band.inside for band in bands]
+    rows = [row for band in bands for row in range(pixels.shape[0])[band.rows]]
+    assert rows == list(range(pixels.shape[0]))
+    return torch.cat([band.pixels for band in bands]), torch.cat(inside)
+
+
+def smooth(height: int, width: int, size: int = 4) -> Tensor:
+    """Bytes that change little from pixel to pixel."""
+    rows, columns, channels = (
+        torch.arange(n, dtype=torch.float32).view(shape)
+        for n, shape in ((height, (-1, 1, 1)), (width, (1, -1, 1)), (size, (1, 1, -1)))
+    )
+    return (127 + 60 * torch.sin(rows / 9 + channels) + 60 * torch.cos(columns / 11 - channels)).to(torch.uint8)
+
+
+@pytest.fixture
+def pixels() -> Tensor:
+    return torch.randint(0, 256, (40, 56, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
 @pytest.fixture
 def image() -> Tensor:
-    return torch.rand(3, 40, 56, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture
-def target() -> Tensor:
-    return torch.rand(1, 40, 56, generator=torch.Generator().manual_seed(1))
+    return torch.randint(0, 256, (3, 40, 56), generator=torch.Generator().manual_seed(0)) / 255
 
 
 # --- Moving
 
 
-def test_image_and_mask_move_together(target: Tensor) -> None:
-    moved = change(mirror=True, degrees=23.0, shift=(0.1, -0.05), scale=0.9)
-    image, mask, weight = apply_change(moved, target.expand(3, -1, -1), target)
-    inside = weight[0] > 0
-    assert 0.5 < inside.float().mean() < 1
-    torch.testing.assert_close(image[:, inside], mask.expand(3, -1, -1)[:, inside], atol=1e-5, rtol=0)
+def test_image_and_mask_move_together(pixels: Tensor) -> None:
+    pixels[..., 3] = pixels[..., 0]
+    how = change(mirror=True, degrees=23.0, shift=(0.1, -0.05), scale=0.9)
+    result, inside = moved(how, pixels)
+    assert 0.5 < inside.mean() < 1
+    assert torch.equal(result[..., 3][inside > 0], result[..., 0][inside > 0])
 
 
-def test_a_change_of_nothing_changes_nothing(image: Tensor, target: Tensor) -> None:
-    same_image, same_target, weight = apply_change(NOTHING, image, target)
-    torch.testing.assert_close(same_image, image, atol=1e-5, rtol=0)
-    torch.testing.assert_close(same_target, target, atol=1e-5, rtol=0)
-    assert torch.equal(weight, torch.ones(1, 40, 56))
+@pytest.mark.parametrize("size", [4, 8, 16])
+def test_a_change_of_nothing_changes_nothing(size: int) -> None:
+    pixels = torch.randint(0, 256, (40, 56, size), dtype=torch.uint8)
+    result, inside = moved(NOTHING, pixels)
+    assert torch.equal(result, pixels)
+    assert inside.all()
 
 
-def test_a_mirror_swaps_left_and_right(image: Tensor, target: Tensor) -> None:
-    mirrored, mask, weight = apply_change(change(mirror=True), image, target)
-    torch.testing.assert_close(mirrored, image.flip(-1), atol=1e-5, rtol=0)
-    torch.testing.assert_close(mask, target.flip(-1), atol=1e-5, rtol=0)
-    assert weight.all()
+def test_every_pattern_of_bits_comes_through() -> None:
+    words = torch.cat([torch.arange(-(2**31), 2**31 - 1, 2**20 + 1), torch.arange(0x7F800000, 0x7F800040)])
+    pixels = words.to(torch.int32).view(torch.uint8).view(1, -1, 4)
+    for mixed in (0, 4):
+        assert torch.equal(moved(NOTHING, pixels, mixed=mixed)[0], pixels)
 
 
-def test_a_shift_moves_to_the_right_and_down(image: Tensor, target: Tensor) -> None:
-    moved, mask, weight = apply_change(change(shift=(0.125, 0.25)), image, target)
-    torch.testing.assert_close(moved[:, 10:, 7:], image[:, :-10, :-7], atol=1e-4, rtol=0)
-    torch.testing.assert_close(mask[:, 10:, 7:], target[:, :-10, :-7], atol=1e-4, rtol=0)
-    assert weight[:, 10:, 7:].all()
-    assert not weight[:, :10].any()
-    assert not weight[:, :, :7].any()
+def test_a_mirror_swaps_left_and_right(pixels: Tensor) -> None:
+    result, inside = moved(change(mirror=True), pixels)
+    assert torch.equal(result, pixels.flip(1))
+    assert inside.all()
 
 
-def test_a_move_by_half_a_pixel_mixes_neighbours(image: Tensor, target: Tensor) -> None:
-    _, mask, _ = apply_change(change(shift=(0.5 / 56, 0.0)), image, target)
-    torch.testing.assert_close(mask[..., 2:-2], (target[..., 1:-3] + target[..., 2:-2]) / 2, atol=1e-4, rtol=0)
+def test_a_shift_moves_to_the_right_and_down(pixels: Tensor) -> None:
+    result, inside = moved(change(shift=(0.125, 0.25)), pixels)
+    assert torch.equal(result[10:, 7:], pixels[:-10, :-7])
+    assert inside[10:, 7:].all()
+    assert not inside[:10].any()
+    assert not inside[:, :7].any()
+
+
+def test_a_move_by_half_a_pixel_mixes_neighbours(pixels: Tensor) -> None:
+    result, _ = moved(change(shift=(0.5 / 56, 0.0)), pixels)
+    mean = (pixels[:, 1:-3].float() + pixels[:, 2:-2].float()) / 2
+    torch.testing.assert_close(result[:, 2:-2].float(), mean, atol=0.5, rtol=0)
 
 
 def test_a_turn_is_clockwise_and_keeps_the_shape_of_things() -> None:
-    target = torch.zeros(1, 40, 60)
-    target[:, 4:8, 28:32] = 1  # a square above the middle
-    _, turned, _ = apply_change(change(degrees=90.0), torch.zeros(3, 40, 60), target)
-    expected = torch.zeros(1, 40, 60)
-    expected[:, 18:22, 42:46] = 1  # it lies as far to the right now
-    torch.testing.assert_close(turned, expected, atol=1e-3, rtol=0)
+    pixels = torch.zeros(40, 60, 4, dtype=torch.uint8)
+    pixels[4:8, 28:32] = 200  # a square above the middle
+    result, _ = moved(change(degrees=90.0), pixels, channels=0)
+    expected = torch.zeros_like(pixels)
+    expected[18:22, 42:46] = 200  # it lies as far to the right now
+    assert torch.equal(result, expected)
 
 
 def test_a_scale_enlarges_around_the_middle() -> None:
-    target = torch.zeros(1, 40, 40)
-    target[:, 15:25, 15:25] = 1
-    _, larger, _ = apply_change(change(scale=2.0), torch.zeros(3, 40, 40), target)
-    assert larger.sum() == pytest.approx(400, rel=0.02)
-    assert larger[0, 12, 12] == 1
-    assert larger[0, 8, 8] == 0
+    pixels = torch.zeros(40, 40, 4, dtype=torch.uint8)
+    pixels[15:25, 15:25] = 200
+    result, _ = moved(change(scale=2.0), pixels)
+    assert result[..., 3].sum() == pytest.approx(200 * 400, rel=0.02)
+    assert result[12, 12, 3] == 200
+    assert result[8, 8, 3] == 0
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_pictures_move_as_bilinear_sampling_moves_them(mirror: bool) -> None:
+    pixels = smooth(120, 160)
+    how = change(mirror=mirror, degrees=-17.0, shift=(0.08, -0.06), scale=1.15)
+    result, inside = moved(how, pixels)
+    planes = pixels.permute(2, 0, 1).float()
+    reference = tv.affine(
+        planes.flip(-1) if mirror else planes,
+        angle=how.degrees,
+        translate=[how.shift[0] * 160, how.shift[1] * 120],
+        scale=how.scale,
+        shear=[0.0, 0.0],
+        interpolation=tv.InterpolationMode.BILINEAR,
+    )
+    # Within a quarter of a pixel along each axis, where neighbours differ by up to 7.
+    difference = (result.permute(2, 0, 1).float() - reference)[:, inside > 0]
+    assert difference.abs().max() < 5
+    assert difference.mean().abs() < 0.6  # whole bytes are rounded down, twice
+    assert 0.8 < inside.mean() < 1
 
 
 def test_beyond_the_edge_nothing_counts_and_inside_nothing_has_faded() -> None:
-    moved = change(degrees=30.0, scale=0.7, shift=(0.1, 0.1))
-    image, target, weight = apply_change(moved, torch.ones(3, 40, 56), torch.ones(1, 40, 56))
-    inside = weight > 0
-    assert torch.equal(weight, inside.float())
-    assert image[inside.expand(3, -1, -1)].min() > 0.99
-    assert target[inside].min() > 0.99
-    assert image[~inside.expand(3, -1, -1)].eq(BEYOND).all()
-    assert not target[~inside].any()
+    pixels = torch.full((40, 56, 4), 255, dtype=torch.uint8)
+    result, inside = moved(change(degrees=30.0, scale=0.7, shift=(0.1, 0.1)), pixels)
+    assert set(inside.flatten().tolist()) == {0.0, 1.0}
+    assert (result[inside > 0] == 255).all()
+    beyond = (
+        F.max_pool2d(inside[None], 3, stride=1, padding=1)[0] == 0
+    )  # at the very edge, half of a pixel may be there
+    assert beyond.sum() > 300
+    assert (result[beyond] == torch.tensor([BEYOND, BEYOND, BEYOND, 0])).all()
 
 
 def test_a_turned_picture_counts_where_its_corners_still_are() -> None:
-    _, _, weight = apply_change(change(degrees=45.0), torch.ones(3, 40, 40), torch.ones(1, 40, 40))
-    assert not weight[0, [0, 0, -1, -1], [0, -1, 0, -1]].any()
-    assert weight[0, 20, [0, 20, -1]].all()
+    _, inside = moved(change(degrees=45.0), torch.ones(40, 40, 4, dtype=torch.uint8))
+    assert not inside[[0, 0, -1, -1], [0, -1, 0, -1]].any()
+    assert inside[20, [0, 20, -1]].all()
 
 
-@pytest.mark.parametrize("classes", [1, 4])
-def test_any_number_of_classes_moves(image: Tensor, classes: int) -> None:
-    target = torch.rand(classes, 40, 56)
-    _, mask, weight = apply_change(change(mirror=True), image, target)
-    assert (mask.shape, weight.shape) == ((classes, 40, 56), (1, 40, 56))
-    torch.testing.assert_close(mask, target.flip(-1), atol=1e-5, rtol=0)
+def test_what_counts_is_what_comes_from_the_picture() -> None:
+    how = change(mirror=True, degrees=-31.0, scale=0.8, shift=(0.2, -0.1))
+    _, inside = moved(how, torch.zeros(60, 40, 4, dtype=torch.uint8))
+    whole = tv.affine(
+        torch.ones(1, 60, 40),
+        angle=how.degrees,
+        translate=[how.shift[0] * 40, how.shift[1] * 60],
+        scale=how.scale,
+        shear=[0.0, 0.0],
+        interpolation=tv.InterpolationMode.BILINEAR,
+    )
+    assert (inside != (whole[0] > 0.999)).sum() <= 2
+
+
+@pytest.mark.parametrize("size", [8, 16])
+def test_class_indices_are_never_mixed(size: int) -> None:
+    pixels = torch.randint(0, 2, (40, 56, size), dtype=torch.uint8) * 200
+    result, inside = moved(change(degrees=8.0, scale=1.1), pixels, mixed=3)
+    assert set(result[inside > 0][:, 3:].flatten().tolist()) == {0, 200}
+    assert 100 in result[..., :3]
+
+
+def test_bands_are_seamless(pixels: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    how = change(degrees=12.0, shift=(0.03, 0.02), scale=0.95)
+    whole = moved(how, pixels)
+    monkeypatch.setattr(augmentation, "BAND_PIXELS", 3 * 56)
+    parts = moved(how, pixels)
+    assert torch.equal(parts[0], whole[0])
+    assert torch.equal(parts[1], whole[1])
 
 
 # --- Colours
 
 
+def recoloured(how: Change, image: Tensor, grey: float = 0.5) -> Tensor:
+    """An image ``(3, H, W)`` in 0..1, which is a byte before."""
+    bytes_ = torch.cat([image.mul(255).round(), torch.full_like(image[:1], 200)]).permute(1, 2, 0)
+    out = torch.empty_like(image)
+    recolour(bytes_.to(torch.uint8).contiguous(), *colour_matrix(how, grey), out=out)
+    return out
+
+
+def test_no_change_keeps_the_colours(image: Tensor) -> None:
+    torch.testing.assert_close(recoloured(NOTHING, image), image)
+
+
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation", "hue"])
-def test_colours_change_the_image_and_never_the_mask(name: str, image: Tensor, target: Tensor) -> None:
-    coloured, mask, weight = apply_change(change(**{name: 0.5}), image, target)
+def test_each_number_changes_the_colours_within_range(name: str, image: Tensor) -> None:
+    coloured = recoloured(change(**{name: 0.5}), image)
     assert (coloured - image).abs().mean() > 0.02
     assert coloured.min() >= 0
     assert coloured.max() <= 1
-    torch.testing.assert_close(mask, target, atol=1e-5, rtol=0)
-    assert weight.all()
 
 
-@pytest.mark.parametrize("channels", [1, 4])
-def test_pictures_that_are_not_rgb_keep_their_colours(channels: int) -> None:
-    image = torch.rand(channels, 8, 8)
-    assert torch.equal(recolour(change(brightness=0.5, hue=0.1), image), image)
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_colours_change_as_torchvision_changes_them(factor: float, image: Tensor) -> None:
+    image = (77 + (102 * image).round()) / 255  # nothing is cut off
+    grey = float(tv.rgb_to_grayscale(image).mean())
+    for name, reference in [
+        ("brightness", tv.adjust_brightness(image, factor)),
+        ("contrast", tv.adjust_contrast(image, factor)),
+        ("saturation", tv.adjust_saturation(image, factor)),
+    ]:
+        torch.testing.assert_close(recoloured(change(**{name: factor}), image, grey), reference, atol=2e-3, rtol=0)
+
+
+def test_hue_turns_red_towards_green_and_keeps_greys_and_brightness() -> None:
+    red, grey = torch.tensor([0.6, 0.2, 0.2]), torch.tensor([0.4, 0.4, 0.4])
+    image = torch.stack([red, grey], 1).unsqueeze(-1)  # (3, 2, 1)
+    turned = recoloured(change(hue=0.05), image)
+    assert turned[1, 0] > turned[2, 0] + 0.02
+    torch.testing.assert_close(turned[:, 1], image[:, 1])
+    luma = torch.from_numpy(augmentation.LUMA).float()
+    torch.testing.assert_close(luma @ turned[:, 0], luma @ image[:, 0], atol=1e-3, rtol=0)
+    torch.testing.assert_close(recoloured(change(hue=1.0), image), image)
+
+
+def test_the_mean_grey_is_that_of_the_picture() -> None:
+    pixels = smooth(200, 300)
+    exact = float((pixels[..., :3].numpy() @ augmentation.LUMA).mean()) / 255
+    assert mean_grey(pixels) == pytest.approx(exact, abs=0.01)
 
 
 # --- Drawing

@@ -1,18 +1,81 @@
 import dataclasses
+from collections.abc import Sequence
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from maskwright.config import Settings
-from maskwright.data.cache import Cache
-from maskwright.data.dataset import Batch, Draw, EpochBatches, InOrder, Samples, build_loader, collate
+from maskwright.data.cache import Cache, build_cache
+from maskwright.data.dataset import Batch, Draw, EpochBatches, InOrder, Samples, build_loader
+from maskwright.data.labels import IGNORED
+from maskwright.data.pairs import Pair
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SETTINGS = Settings(batch_size=4, seed=3)
+
+
+def read(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    with Image.open(pair.image) as image, Image.open(pair.mask_path) as mask:
+        return np.array(image), np.array(mask) // 255
+
+
+@pytest.fixture
+def ellipse_cache(ellipses: tuple[Pair, ...], tmp_path: Path) -> Cache:
+    """The ellipses at 32x24."""
+    cache, problems = build_cache(
+        ellipses,
+        tmp_path / "cache",
+        read=read,
+        num_classes=2,
+        settings_key="",
+        longer_side=32,
+        advance=lambda: None,
+    )
+    assert not problems
+    return cache
+
+
+def cache_of(
+    pictures: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
+    folder: Path,
+    *,
+    num_classes: int = 2,
+    longer_side: int,
+) -> Cache:
+    """Arrays as if they had been read from files."""
+    pairs = []
+    for index, picture in enumerate(pictures):
+        path = folder / f"{index}.bin"
+        path.write_bytes(b"".join(array.tobytes() for array in picture))
+        pairs.append(Pair(str(index), path, path))
+    cache, problems = build_cache(
+        pairs,
+        folder / "cache",
+        read=lambda pair: pictures[int(pair.name)],
+        num_classes=num_classes,
+        settings_key="",
+        longer_side=longer_side,
+        advance=lambda: None,
+    )
+    assert not problems
+    return cache
+
+
+def picture(
+    height: int, width: int, *, channels: int = 3, classes: int = 2
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    rng = np.random.default_rng(height + width)
+    return (
+        rng.integers(0, 256, (height, width, channels), dtype=np.uint8),
+        rng.integers(0, classes, (height, width), dtype=np.uint8),
+    )
 
 
 def same(first: Batch, second: Batch) -> bool:
@@ -30,9 +93,65 @@ def batches_of(cache: Cache, settings: Settings, epoch: int, *, workers: int = 0
 
 def test_a_sample_without_augmentation_is_the_picture(ellipse_cache: Cache) -> None:
     image, target, weight = Samples(ellipse_cache, SETTINGS, augment=False)[Draw(0, 5, half=False)]
-    assert np.array_equal(image.permute(1, 2, 0).numpy(), ellipse_cache.image(5).astype(np.float32) / 255)
-    assert np.array_equal(target[0].numpy(), ellipse_cache.mask(5).astype(np.float32) / 255)
+    np.testing.assert_allclose(image.permute(1, 2, 0) * 255, ellipse_cache.image(5), atol=1e-4)
+    np.testing.assert_allclose(target[0] * 255, ellipse_cache.target(5)[..., 0], atol=1e-4)
     assert torch.equal(weight, torch.ones(1, 24, 32))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 7])
+@pytest.mark.parametrize("num_classes", [2, 5])
+@pytest.mark.parametrize("augment", [False, True])
+def test_any_channels_and_classes_make_samples(channels: int, num_classes: int, augment: bool, tmp_path: Path) -> None:
+    image, mask = picture(32, 48, channels=channels, classes=num_classes)
+    cache = cache_of([(image, mask)], tmp_path, num_classes=num_classes, longer_side=48)
+    sample = Samples(cache, SETTINGS, augment=augment)[Draw(0, 0, half=False)]
+    assert sample.images.shape == (channels, 32, 48)
+    assert sample.targets.shape == (1 if num_classes == 2 else num_classes, 32, 48)
+    assert sample.weights.shape == (1, 32, 48)
+    for tensor in sample:
+        assert tensor.min() >= 0
+        assert tensor.max() <= 1
+    if num_classes > 2:
+        assert sample.targets.sum(0)[sample.weights[0] > 0].sub(1).abs().max() < 1e-6
+    if not augment:
+        np.testing.assert_allclose(sample.images.permute(1, 2, 0) * 255, image, atol=1e-4)
+        truth = sample.targets[0] >= 0.5 if num_classes == 2 else sample.targets.argmax(0)
+        assert np.array_equal(truth, mask)
+
+
+def test_only_colour_pictures_are_recoloured(tmp_path: Path) -> None:
+    still = Settings(flip=0.0, scale=0.0, shift=0.0, rotate=0.0, colour=0.5)
+    for channels in (1, 3, 4):
+        (tmp_path / str(channels)).mkdir()
+        cache = cache_of([picture(32, 48, channels=channels)], tmp_path / str(channels), longer_side=48)
+        plain, augmented = (Samples(cache, still, augment=augment)[Draw(0, 0, half=False)] for augment in (False, True))
+        assert torch.equal(plain.images, augmented.images) == (channels != 3)
+        assert torch.equal(plain.targets, augmented.targets)
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_ignored_pixels_have_no_weight_wherever_they_move(num_classes: int, tmp_path: Path) -> None:
+    image, mask = picture(64, 64, classes=num_classes)
+    mask[:, 20:50] = IGNORED
+    image[:] = np.where(mask == IGNORED, 0, 255)[..., None]
+    cache = cache_of([(image, mask)], tmp_path, num_classes=num_classes, longer_side=64)
+    settings = Settings(colour=0.0)
+    for augment in (False, True):
+        sample = Samples(cache, settings, augment=augment)[Draw(0, 0, half=False)]
+        counts = sample.weights[0] > 0
+        assert not counts[sample.images[0] == 0].any()
+        assert counts[sample.images[0] == 1].float().mean() > 0.98
+
+
+def test_beyond_the_edge_nothing_counts(tmp_path: Path) -> None:
+    cache = cache_of([(np.full((64, 64, 3), 255, np.uint8), np.ones((64, 64), np.uint8))], tmp_path, longer_side=64)
+    settings = Settings(flip=0.0, scale=0.0, shift=0.5, rotate=0.0, colour=0.0)
+    sample = Samples(cache, settings, augment=True)[Draw(0, 0, half=False)]
+    counts = sample.weights[0] == 1
+    assert 0.1 < counts.float().mean() < 0.9
+    assert (sample.targets[0][counts] == 1).all()
+    assert (sample.images[:, counts] == 1).all()
+    assert (sample.weights[0][~counts] == 0).all()
 
 
 def test_a_sample_at_half_size_is_the_average(ellipse_cache: Cache) -> None:
@@ -43,10 +162,42 @@ def test_a_sample_at_half_size_is_the_average(ellipse_cache: Cache) -> None:
         torch.testing.assert_close(small, average)
 
 
-def test_a_picture_one_pixel_high_can_be_halved(ellipse_cache: Cache) -> None:
-    thin = dataclasses.replace(ellipse_cache, shapes=((1, 64), *ellipse_cache.shapes[1:]))
-    half = Samples(thin, SETTINGS, augment=False)[Draw(0, 0, half=True)]
+def test_at_half_size_ignored_pixels_have_no_say(tmp_path: Path) -> None:
+    image, mask = picture(32, 32)
+    mask[:, :] = [1, IGNORED] * 16
+    cache = cache_of([(image, mask)], tmp_path, longer_side=32)
+    half = Samples(cache, SETTINGS, augment=False)[Draw(0, 0, half=True)]
+    torch.testing.assert_close(half.targets, torch.ones(1, 16, 16))
+    torch.testing.assert_close(half.weights, torch.full((1, 16, 16), 0.5))
+
+
+def test_at_half_size_pixels_have_a_say_by_what_counts_of_them(tmp_path: Path) -> None:
+    image, mask = picture(64, 64)
+    mask[:, :] = [0, 0, 1, IGNORED] * 16
+    cache = cache_of([(image, mask)], tmp_path, longer_side=32)
+    half = Samples(cache, SETTINGS, augment=False)[Draw(0, 0, half=True)]
+    torch.testing.assert_close(half.targets, torch.full((1, 16, 16), 1 / 3), atol=0.01, rtol=0)
+    torch.testing.assert_close(half.weights, torch.full((1, 16, 16), 0.75), atol=0.01, rtol=0)
+
+
+def test_between_two_classes_lies_no_third(tmp_path: Path) -> None:
+    image, mask = picture(64, 96)
+    cache = cache_of([(image, 4 * mask)], tmp_path, num_classes=5, longer_side=48)
+    sample = Samples(cache, SETTINGS, augment=True)[Draw(0, 0, half=False)]
+    assert sample.targets[[0, 4]].amax((1, 2)).min() > 0.9
+    assert not sample.targets[1:4].any()
+
+
+def test_a_picture_one_pixel_high_can_be_halved(tmp_path: Path) -> None:
+    cache = cache_of([picture(1, 64)], tmp_path, longer_side=64)
+    half = Samples(cache, SETTINGS, augment=False)[Draw(0, 0, half=True)]
     assert half.images.shape == (3, 1, 32)
+
+
+def test_a_side_of_odd_length_is_halved_downwards(tmp_path: Path) -> None:
+    cache = cache_of([picture(33, 45)], tmp_path, longer_side=45)
+    half = Samples(cache, SETTINGS, augment=True)[Draw(0, 0, half=True)]
+    assert half.images.shape == (3, 16, 22)
 
 
 def test_seed_epoch_and_picture_decide_a_sample(ellipse_cache: Cache) -> None:
@@ -63,6 +214,13 @@ def test_the_number_of_workers_changes_nothing(ellipse_cache: Cache) -> None:
     alone, shared = (batches_of(ellipse_cache, SETTINGS, 1, workers=workers) for workers in (0, 2))
     assert len(alone) == len(shared) == 3
     assert all(same(one, other) for one, other in zip(alone, shared, strict=True))
+
+
+def test_the_number_of_threads_changes_nothing(tmp_path: Path) -> None:
+    samples = Samples(cache_of([picture(300, 400)], tmp_path, longer_side=400), SETTINGS, augment=True)
+    one = samples[Draw(0, 0, half=False)]
+    torch.set_num_threads(3)
+    assert same(one, samples[Draw(0, 0, half=False)])
 
 
 # --- Order
@@ -135,39 +293,66 @@ def test_validation_takes_every_picture_once_in_order_at_full_size() -> None:
 # --- Batches
 
 
-def sample(height: int, width: int) -> Batch:
-    return Batch(torch.rand(3, height, width), torch.rand(1, height, width), torch.ones(1, height, width))
+SIZES = [(40, 20), (30, 65)]
 
 
-def test_samples_of_any_sizes_are_padded_at_the_right_and_the_bottom() -> None:
-    samples = [sample(40, 20), sample(30, 65)]
-    batch = collate(samples)
-    assert [tuple(tensor.shape) for tensor in batch] == [(2, 3, 64, 96), (2, 1, 64, 96), (2, 1, 64, 96)]
-    for index, one in enumerate(samples):
-        height, width = one.images.shape[-2:]
-        for together, alone in zip(batch, one, strict=True):
+@pytest.fixture
+def odd_samples(tmp_path: Path) -> list[Batch]:
+    """A sample of each of the sizes; the batch of both is `odd_batch`."""
+    return [Samples(one, SETTINGS, augment=False)[Draw(0, 0, half=False)] for one in odd_caches(tmp_path)]
+
+
+def odd_caches(folder: Path) -> list[Cache]:
+    caches = []
+    for height, width in SIZES:
+        place = folder / f"{height}"
+        place.mkdir()
+        caches.append(cache_of([picture(height, width)], place, longer_side=max(height, width)))
+    return caches
+
+
+@pytest.fixture
+def odd_batch(tmp_path: Path) -> Batch:
+    (tmp_path / "batch").mkdir()
+    first, second = odd_caches(tmp_path / "batch")
+    both = dataclasses.replace(
+        first,
+        pairs=(*first.pairs, *second.pairs),
+        entries=(*first.entries, *second.entries),
+    )
+    return Samples(both, SETTINGS, augment=False).__getitems__([Draw(0, 0, half=False), Draw(0, 1, half=False)])
+
+
+def test_samples_of_any_sizes_are_padded_at_the_right_and_the_bottom(
+    odd_samples: list[Batch], odd_batch: Batch
+) -> None:
+    assert [tuple(tensor.shape) for tensor in odd_batch] == [(2, 3, 64, 96), (2, 1, 64, 96), (2, 1, 64, 96)]
+    for index, (one, (height, width)) in enumerate(zip(odd_samples, SIZES, strict=True)):
+        for together, alone in zip(odd_batch, one, strict=True):
             assert torch.equal(together[index, :, :height, :width], alone)
 
 
-def test_padding_has_no_weight() -> None:
-    weights = collate([sample(40, 20), sample(30, 65)]).weights
-    assert weights.sum((1, 2, 3)).tolist() == [40 * 20, 30 * 65]
-    assert weights[0, 0, :40, :20].all()
+def test_padding_has_no_weight(odd_batch: Batch) -> None:
+    assert odd_batch.weights.sum((1, 2, 3)).tolist() == [40 * 20, 30 * 65]
+    assert odd_batch.weights[0, 0, :40, :20].all()
+    assert not odd_batch.targets[0, 0, 40:].any()
+    assert not odd_batch.targets[0, 0, :, 20:].any()
+
+
+def test_a_padded_image_repeats_its_edge(odd_samples: list[Batch], odd_batch: Batch) -> None:
+    image, alone = odd_batch.images[0], odd_samples[0].images
+    assert torch.equal(image[:, :40, 20:], alone[:, :, -1:].expand(-1, -1, 76))
+    assert torch.equal(image[:, 40:, :20], alone[:, -1:, :].expand(-1, 24, -1))
+    assert torch.equal(image[:, 40:, 20:], alone[:, -1:, -1:].expand(-1, 24, 76))
 
 
 @pytest.mark.parametrize(("side", "padded"), [(1, 32), (31, 32), (32, 32), (33, 64)])
-def test_sides_of_a_batch_divide_by_32(side: int, padded: int) -> None:
-    assert collate([sample(side, side)]).images.shape[-2:] == (padded, padded)
+def test_sides_of_a_batch_divide_by_32(side: int, padded: int, tmp_path: Path) -> None:
+    samples = Samples(cache_of([picture(side, side)], tmp_path, longer_side=side), SETTINGS, augment=False)
+    assert samples.__getitems__([Draw(0, 0, half=False)]).images.shape[-2:] == (padded, padded)
 
 
-def test_a_batch_moves_to_a_device_whole() -> None:
+def test_a_batch_moves_to_a_device_whole(odd_batch: Batch) -> None:
     moved: Tensor
-    for moved in collate([sample(8, 8)]).to("meta"):
+    for moved in odd_batch.to("meta"):
         assert moved.device.type == "meta"
-
-
-def test_a_padded_image_repeats_its_edge() -> None:
-    one = sample(40, 20)
-    images = collate([one]).images[0]
-    assert torch.equal(images[:, :40, 20:], one.images[:, :, -1:].expand(-1, -1, 12))
-    assert torch.equal(images[:, 40:, :20], one.images[:, -1:, :].expand(-1, 24, -1))

@@ -2,20 +2,36 @@
 
 Drawing and applying are apart: `draw_change` is the only place where chance plays a part, so that a sample is decided
 by its generator alone.
+
+A picture lies in memory pixel by pixel: the bytes of its channels, then those of its packed target. Moving it is then a
+matter of fetching whole words, a fraction of the work of one bilinear look-up for each channel.
 """
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as tv
+from torch.nn import functional as F
 
 from maskwright.config import Settings
 
-# What lies beyond the edge of a turned picture. The loss gives it no weight; a middle grey merely looks harmless.
-BEYOND = 0.5
+# The bytes beyond the edge of a turned picture. The loss gives them no weight; a middle grey merely looks harmless.
+BEYOND = 128
+# Pixels worked on at once: their intermediate results stay in the processor's cache.
+BAND_PIXELS = 1 << 16
+# ITU-R BT.601: what each channel adds to the grey of a pixel.
+LUMA = np.array([0.299, 0.587, 0.114])
+# From RGB to luma and two axes of colour, around the first of which hue turns.
+YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+# What so many bytes of a pixel are handled as.
+WORDS = {4: (torch.int32, torch.float32), 8: (torch.int64, torch.float64)}
+
+# Along one axis: where the pixel in column x and row y comes from is a x + b y + c; 0 is the middle of the first pixel.
+Origin = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,21 @@ class Change:
     hue: float
 
 
+@dataclass(frozen=True)
+class Band:
+    """Some rows of a moved picture.
+
+    Attributes:
+        rows: Which ones.
+        pixels: ``(n, W, S)`` uint8.
+        inside: ``(n, W)``: 1 where the picture is, 0 beyond its edge; None where it is everywhere.
+    """
+
+    rows: slice
+    pixels: Tensor
+    inside: Tensor | None
+
+
 def draw_change(settings: Settings, rng: np.random.Generator) -> Change:
     """Draw the change of one sample. It always draws the same count of numbers, whatever the settings."""
 
@@ -63,46 +94,159 @@ def draw_change(settings: Settings, rng: np.random.Generator) -> Change:
     )
 
 
-def apply_change(change: Change, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Move and recolour an image, move its target, and say which pixels still mean something.
+def move(change: Change, pixels: Tensor, *, channels: int, mixed: int) -> Iterator[Band]:
+    """Mirror, turn, shift and scale a picture, a band of rows at a time.
+
+    Each pixel is the mean of the two that lie nearest to its origin, a quarter of a pixel up and left of it and a
+    quarter down and right: linear interpolation in steps of half a pixel, the same for the image and its target.
 
     Args:
         change: What to do.
-        image: ``(C, H, W)`` in 0..1; colours change only with three channels.
-        target: ``(K, H, W)`` in 0..1.
+        pixels: ``(H, W, S)`` uint8; ``S`` is 4 or a multiple of 8.
+        channels: The first so many bytes of a pixel are its image: `BEYOND` beyond the edge, where all others are 0.
+        mixed: The first so many bytes of a pixel may be averaged. The others are class indices and what belongs to
+            them; they are taken from the one pixel nearest to the origin.
+
+    Yields:
+        Bands from top to bottom.
+    """
+    height, width, size = pixels.shape
+    integer, real = WORDS[math.gcd(size, 8)]
+    beyond = torch.zeros(size, dtype=torch.uint8)
+    beyond[:channels] = BEYOND
+    beyond = beyond.view(integer)
+    # Beyond the edge `grid_sample` puts 0, which stands for `beyond` here. To a nearest pixel it does no arithmetic:
+    # whatever the bits of a word, they come back as they were.
+    table = (pixels.view(integer) ^ beyond).view(real).permute(2, 0, 1).unsqueeze(0)  # (1, S / 4 or 8, H, W)
+    axes = _origins(change, height, width)
+    offsets = [-0.25, 0.25] if mixed == size else [-0.25, 0.25, 0.0]
+    x_by_column, x_by_row = _grid_terms(axes[0], offsets, (height, width), width, real)
+    y_by_column, y_by_row = _grid_terms(axes[1], offsets, (height, width), height, real)
+    first_columns, last_columns = _spans(axes, height, width)
+    columns = np.arange(width, dtype=np.int32)
+    for rows in bands_of(height, width):
+        count = rows.stop - rows.start
+        grid = torch.empty((2, len(offsets), count, width), dtype=real)
+        torch.add(x_by_row[:, rows], x_by_column, out=grid[0])
+        torch.add(y_by_row[:, rows], y_by_column, out=grid[1])
+        places = grid.view(1, 2, -1, width).permute(0, 2, 3, 1)  # (1, offsets * n, W, 2)
+        fetched = F.grid_sample(table, places, mode="nearest", align_corners=False)
+        words = fetched[0].permute(1, 2, 0).contiguous().view(integer).bitwise_xor_(beyond)
+        one, other, *nearest = words.flatten().view(torch.uint8).view(len(offsets), count, width, size)
+        # The mean of two bytes without a ninth bit.
+        moved = (one & other).add_((one ^ other).bitwise_right_shift_(1))
+        if nearest:
+            moved[..., mixed:] = nearest[0][..., mixed:]
+        first, last = first_columns[rows, None], last_columns[rows, None]
+        is_whole = not first.any() and (last == width - 1).all()
+        inside = None if is_whole else torch.from_numpy((columns >= first) & (columns <= last)).float()
+        yield Band(rows, moved, inside)
+
+
+def bands_of(height: int, width: int) -> Iterator[slice]:
+    """The rows of a picture in portions that are worked on at once."""
+    step = max(1, BAND_PIXELS // width)
+    for start in range(0, height, step):
+        yield slice(start, min(start + step, height))
+
+
+def to_planes(pixels: Tensor, out: Tensor) -> None:
+    """The first bytes of each pixel ``(H, W, S)`` as planes ``(C, H, W)`` in 0..1."""
+    for rows in bands_of(*pixels.shape[:2]):
+        for plane, (words, factor) in zip(out, _channels(pixels[rows], len(out)), strict=True):
+            plane[rows].copy_(words).mul_(factor)
+
+
+def recolour(pixels: Tensor, matrix: NDArray[np.float64], offset: float, *, out: Tensor) -> None:
+    """Change the colours of pixels ``(H, W, S)`` that begin with RGB by a `colour_matrix`.
+
+    ``out`` takes them as planes ``(3, H, W)``, cut off at 0 and 1.
+    """
+    channels = _channels(pixels, 3)
+    (red, green, blue), factors = (words.float() for words, _ in channels), [factor for _, factor in channels]
+    start = torch.tensor(offset)
+    for plane, (from_red, from_green, from_blue) in zip(out, (matrix * factors).tolist(), strict=True):
+        torch.add(start, red, alpha=from_red, out=plane)
+        plane.add_(green, alpha=from_green).add_(blue, alpha=from_blue).clamp_(0, 1)
+
+
+def colour_matrix(change: Change, grey: float) -> tuple[NDArray[np.float64], float]:
+    """Brightness, contrast, saturation and hue as one matrix and an offset.
+
+    Hue turns around the axis of greys in YIQ, which keeps brightness.
+
+    Args:
+        change: What to do.
+        grey: Mean grey of the picture in 0..1, the pivot of contrast.
 
     Returns:
-        Image, target and weight ``(1, H, W)``: 0 beyond the edge of the moved picture.
+        ``(3, 3)`` and what is added to each channel, for RGB in 0..1.
     """
-    channels = image.shape[0]
-    stack = torch.cat([image, target, torch.ones_like(image[:1])])
+    angle = -2 * math.pi * change.hue  # from red by way of green to blue, as hue is counted
+    cos, sin = math.cos(angle), math.sin(angle)
+    hue = np.linalg.inv(YIQ) @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ YIQ
+    saturation = change.saturation * np.eye(3) + (1 - change.saturation) * np.tile(LUMA, (3, 1))
+    matrix = change.contrast * change.brightness * hue @ saturation
+    return matrix, (1 - change.contrast) * change.brightness * grey
+
+
+def mean_grey(pixels: Tensor) -> float:
+    """Mean grey in 0..1 of pixels ``(H, W, S)`` that begin with RGB, from every eighth pixel of every eighth row."""
+    return float(pixels[::8, ::8, :3].numpy().mean((0, 1)) @ LUMA) / 255
+
+
+def _origins(change: Change, height: int, width: int) -> tuple[Origin, Origin]:
+    """Where the pixels of a moved picture come from, along x and along y."""
+    angle = math.radians(change.degrees)
+    cos, sin = math.cos(angle) / change.scale, math.sin(angle) / change.scale
+    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
+    to_x, to_y = middle_x + change.shift[0] * width, middle_y + change.shift[1] * height
+    from_x = (cos, sin, middle_x - cos * to_x - sin * to_y)
+    from_y = (-sin, cos, middle_y + sin * to_x - cos * to_y)
     if change.mirror:
-        stack = tv.horizontal_flip(stack)
-    height, width = image.shape[-2:]
-    stack = tv.affine(
-        stack,
-        angle=change.degrees,
-        translate=[change.shift[0] * width, change.shift[1] * height],
-        scale=change.scale,
-        shear=[0.0, 0.0],
-        interpolation=InterpolationMode.BILINEAR,
-        fill=0.0,
+        from_x = (-from_x[0], -from_x[1], width - 1 - from_x[2])
+    return from_x, from_y
+
+
+def _channels(pixels: Tensor, count: int) -> list[tuple[Tensor, float]]:
+    """The first bytes of each pixel ``(H, W, S)`` as numbers, and the factors that bring these to 0..1."""
+    channels = []
+    for index in range(count):
+        words = pixels.view(torch.int32)[..., index // 4]  # whole words are faster than stepping over bytes
+        place = 8 * (index % 4)
+        if place < 24:
+            channels.append((words & (255 << place), 1 / (255 << place)))
+        else:  # the sign is there
+            channels.append(((words >> place).bitwise_and_(255), 1 / 255))
+    return channels
+
+
+def _grid_terms(
+    origin: Origin, offsets: Sequence[float], shape: tuple[int, int], side: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """What a pixel's column and its row, ``(W,)`` and ``(offsets, H, 1)``, add to where it comes from along one axis.
+
+    Counted as `grid_sample` does: -1 to 1 from border to border.
+    """
+    along, down, start = origin
+    by_column = along * np.arange(shape[1])
+    by_row = down * np.arange(shape[0]) + start + 0.5 + np.array(offsets)[:, None]
+    return torch.from_numpy(2 / side * by_column).to(dtype), torch.from_numpy(2 / side * by_row - 1)[..., None].to(
+        dtype
     )
-    weight = stack[-1:]
-    # Bilinear sampling fades towards the edge; undo it there, and count only pixels that lie wholly inside.
-    inside = (weight > 0.999).to(stack.dtype)
-    image = stack[:channels] * inside + BEYOND * (1 - inside)
-    target = stack[channels:-1] * inside
-    return recolour(change, image), target, inside
 
 
-def recolour(change: Change, image: Tensor) -> Tensor:
-    """Change brightness, contrast, saturation and hue of a colour image ``(3, H, W)`` in 0..1."""
-    if image.shape[0] != 3:
-        return image
-    image = tv.adjust_brightness(image, change.brightness)
-    image = tv.adjust_contrast(image, change.contrast)
-    image = tv.adjust_saturation(image, change.saturation)
-    if change.hue:
-        image = tv.adjust_hue(image, change.hue)
-    return image
+def _spans(axes: tuple[Origin, Origin], height: int, width: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Of each row, the first and the last column that come from the picture; the last lies first where none does."""
+    first, last = np.zeros(height), np.full(height, width - 1.0)
+    hair = 1e-3  # what sines and cosines leave of a pixel on the very edge
+    for (a, b, c), side in zip(axes, (width, height), strict=True):
+        low = -hair - b * np.arange(height) - c  # <= a x
+        high = low + side - 1 + 2 * hair  # >= a x
+        if abs(a) < 1e-9:
+            last[(low > 0) | (high < 0)] = -1
+            continue
+        first = np.maximum(first, np.ceil(np.minimum(low / a, high / a)))
+        last = np.minimum(last, np.floor(np.maximum(low / a, high / a)))
+    # Cut off, since a picture may lie anywhere.
+    return np.minimum(first, width).astype(np.int32), np.maximum(last, -1).astype(np.int32)

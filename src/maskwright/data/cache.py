@@ -1,135 +1,396 @@
-"""Pictures and masks decoded and resized once, then read from a memory-mapped file.
+"""Pictures and masks decoded and resized once, and kept between runs.
 
-A picture is needed dozens of times and decoding it takes longer than learning from it. The two files hold the raw bytes
-of all pictures end to end, so that pictures of different sizes lie side by side and no picture is loaded before it is
-needed.
+A picture is needed dozens of times, and decoding it takes longer than learning from it. Each lies in a file of its own,
+named after everything that decides its bytes: the content of its files and how they are read. So nothing is ever
+changed in place, any number of runs can share the folder, and what is missing, cut short or cleared away by another run
+is decoded again.
+
+A file holds a header of JSON (4096 bytes), a thumbnail (64x64x3), and the pixels: for each, the bytes of its channels,
+then those of its packed target, then zeros up to a size that the processor can fetch at once.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from maskwright.data import image_files
-from maskwright.data.pairs import Pair, Problem
-from maskwright.data.reading import fingerprint_of, read_pair
+from maskwright.data.duplicates import SIDE, thumbnail
+from maskwright.data.labels import IGNORED
+from maskwright.data.pairs import Drawing, Layers, Mask, Pair, Polygons, Problem, Runs, mask_files
+from maskwright.data.reading import fingerprint_of
+from maskwright.data.targets import pack_target
+from maskwright.data.threads import in_threads
 from maskwright.errors import InputError
+from maskwright.files import replacing
 
-# Pictures under way at once; bounds the memory that decoded ones take.
-READ_AHEAD = 32
+# Raised with every change of what a file holds, so that older ones are left alone.
+FORMAT = 1
+HEADER_BYTES = 4096
+THUMBNAIL_BYTES = SIDE * SIDE * 3
+PIXELS_AT = HEADER_BYTES + THUMBNAIL_BYTES
+DEFAULT_LIMIT_BYTES = 20_000_000_000
+# A disk is never filled beyond this: 1 GB stays free, or a twentieth of a small disk.
+SPARED_BYTES = 1_000_000_000
+SPARED_SHARE = 0.05
+
+Read = Callable[[Pair], tuple[NDArray[np.uint8], NDArray[np.uint8]]]
 
 
 @dataclass(frozen=True)
-class Cache:
-    """The pictures of a run at training size.
+class Facts:
+    """What is known of a picture at training size without its pixels.
 
     Attributes:
-        pairs: What was read, in order; index ``i`` of everything below belongs to ``pairs[i]``.
-        shapes: Height and width of each picture.
-        fingerprints: A hash of each image file's content.
-        image_bytes: All images end to end, uint8.
-        mask_bytes: All masks end to end: foreground share 0..255.
+        height: In pixels.
+        width: In pixels.
+        channels: Bytes of the image in each pixel.
+        planes: Bytes of the packed target in each pixel, after those of the image.
+        class_pixels: How many pixels of the mask, at its original size, belong to each class.
     """
 
-    pairs: tuple[Pair, ...]
-    shapes: tuple[tuple[int, int], ...]
-    fingerprints: tuple[str, ...]
-    image_bytes: NDArray[np.uint8]
-    mask_bytes: NDArray[np.uint8]
-    offsets: NDArray[np.int64]
+    height: int
+    width: int
+    channels: int
+    planes: int
+    class_pixels: tuple[int, ...]
 
-    def image(self, index: int) -> NDArray[np.uint8]:
-        """The image ``(H, W, 3)``, a view of the file."""
-        height, width = self.shapes[index]
-        start = int(self.offsets[index])
-        return self.image_bytes[3 * start : 3 * (start + height * width)].reshape(height, width, 3)
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes from one pixel to the next: 4 or a multiple of 8, so that pixels can be handled as whole numbers."""
+        used = self.channels + self.planes
+        return 4 if used <= 4 else 8 * math.ceil(used / 8)
 
-    def mask(self, index: int) -> NDArray[np.uint8]:
-        """The foreground share ``(H, W)`` in 0..255, a view of the file."""
-        height, width = self.shapes[index]
-        start = int(self.offsets[index])
-        return self.mask_bytes[start : start + height * width].reshape(height, width)
+    @property
+    def foreground(self) -> float:
+        """Share of the pixels that count which belong to another class than the first."""
+        counted = sum(self.class_pixels)
+        return 1 - self.class_pixels[0] / counted if counted else 0.0
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One pair at training size."""
+    """Where a picture lies.
+
+    Attributes:
+        facts: What is known of it.
+        fingerprint: A hash of the image file's content.
+        path: None where there was no room: it is decoded whenever it is needed.
+    """
+
+    facts: Facts
+    fingerprint: str
+    path: Path | None
+
+
+class Missing(NamedTuple):
+    """A pair that is still to be read, and where it goes."""
 
     pair: Pair
-    image: NDArray[np.uint8]
-    mask: NDArray[np.uint8]
     fingerprint: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture at training size: the pixels ``(H, W, S)``, and the thumbnail ``(64, 64, 3)``."""
+
+    facts: Facts
+    pixels: NDArray[np.uint8]
+    thumbnail: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The pictures of a run at training size. Small: it goes to other processes whole.
+
+    Attributes:
+        pairs: What was read, in order; index ``i`` of everything below belongs to ``pairs[i]``.
+        entries: Where each lies.
+        read: Reads a pair, where it does not lie anywhere.
+        num_classes: Of the masks, the background included.
+        longer_side: Pixels of the longer side.
+    """
+
+    pairs: tuple[Pair, ...]
+    entries: tuple[Entry, ...]
+    read: Read
+    num_classes: int
+    longer_side: int
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each picture."""
+        return tuple((entry.facts.height, entry.facts.width) for entry in self.entries)
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """A hash of each image file's content."""
+        return tuple(entry.fingerprint for entry in self.entries)
+
+    @property
+    def foreground(self) -> tuple[float, ...]:
+        """Of each picture, the share of the pixels that count which belong to another class than the first."""
+        return tuple(entry.facts.foreground for entry in self.entries)
+
+    @property
+    def class_pixels(self) -> NDArray[np.int64]:
+        """How many pixels of each mask, at its original size, belong to each class: ``(N, num_classes)``."""
+        counts = np.array([entry.facts.class_pixels for entry in self.entries], np.int64)
+        return counts.reshape(len(self.entries), self.num_classes)
+
+    @property
+    def uncached(self) -> int:
+        """How many pictures are decoded whenever they are needed, because there was no room for them."""
+        return sum(entry.path is None for entry in self.entries)
+
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        """The bytes of each pixel ``(H, W, S)``: image, packed target, and zeros; a view of the file.
+
+        Raises:
+            InputError: The file of a picture that must be decoded again is gone or has changed.
+        """
+        facts, path = self.entries[index].facts, self.entries[index].path
+        if path is not None:
+            # Another run may have cleared it away since.
+            with contextlib.suppress(OSError, ValueError):
+                # Writing to it would change a copy: torch takes no arrays that must not be written to.
+                return np.memmap(path, np.uint8, "c", PIXELS_AT, (facts.height, facts.width, facts.pixel_bytes))
+        picture = prepare(self.pairs[index], self.read, self.num_classes, self.longer_side)
+        if picture.facts != facts:
+            raise InputError(f"{self.pairs[index].image} or its mask changed during the run; start again.")
+        return picture.pixels
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """The image ``(H, W, C)``."""
+        return self.pixels(index)[..., : self.entries[index].facts.channels]
+
+    def target(self, index: int) -> NDArray[np.uint8]:
+        """The packed target ``(H, W, P)``; see `targets.pack_target`."""
+        facts = self.entries[index].facts
+        return self.pixels(index)[..., facts.channels : facts.channels + facts.planes]
+
+    def thumbnails(self) -> NDArray[np.uint8]:
+        """A small copy of each image, ``(N, 64, 64, 3)``."""
+        found = np.empty((len(self.pairs), SIDE, SIDE, 3), np.uint8)
+        for index, (pair, entry) in enumerate(zip(self.pairs, self.entries, strict=True)):
+            small = None if entry.path is None else _read_thumbnail(entry.path)
+            found[index] = thumbnail(self.read(pair)[0]) if small is None else small
+        return found
 
 
 def build_cache(
-    pairs: Sequence[Pair], folder: Path, *, longer_side: int, advance: Callable[[], None]
+    pairs: Sequence[Pair],
+    folder: Path,
+    *,
+    read: Read,
+    num_classes: int,
+    settings_key: str,
+    longer_side: int,
+    advance: Callable[[], None],
+    limit_bytes: int = DEFAULT_LIMIT_BYTES,
 ) -> tuple[Cache, tuple[Problem, ...]]:
-    """Read, check and resize every pair.
+    """Read, check and resize every pair that no earlier run has left in the folder.
 
     Args:
         pairs: What to read.
-        folder: Where the files go; replaced if it holds an earlier cache.
+        folder: Shared by all runs; see `default_cache_folder`.
+        read: Reads the image ``(H, W, C)`` and the mask of classes ``(H, W)`` of a pair; it goes to other processes.
+        num_classes: Of the masks, the background included.
+        settings_key: Names everything besides the files that decides what ``read`` returns.
         longer_side: Pixels of the longer side of each picture afterwards.
         advance: Called after each pair, for a progress bar.
+        limit_bytes: The folder grows to this; beyond it, what has not been used for longest goes. Nothing of this run
+            goes; what finds no room is decoded whenever it is needed.
 
     Returns:
         The cache of all pairs that can be used, and a problem for each that cannot.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    problems: list[Problem] = []
-    kept: list[tuple[Pair, tuple[int, int], str]] = []
-    with (folder / "images.bin").open("wb") as images, (folder / "masks.bin").open("wb") as masks:
-        for outcome in _read_entries(pairs, longer_side):
-            if isinstance(outcome, Problem):
-                problems.append(outcome)
-            else:
-                images.write(outcome.image.tobytes())
-                masks.write(outcome.mask.tobytes())
-                height, width = outcome.mask.shape
-                kept.append((outcome.pair, (height, width), outcome.fingerprint))
-            advance()
-    if not kept:
-        return _empty_cache(), tuple(problems)
-    areas = [height * width for _, (height, width), _ in kept]
-    cache = Cache(
-        pairs=tuple(pair for pair, _, _ in kept),
-        shapes=tuple(shape for _, shape, _ in kept),
-        fingerprints=tuple(fingerprint for _, _, fingerprint in kept),
-        image_bytes=np.memmap(folder / "images.bin", dtype=np.uint8, mode="r"),
-        mask_bytes=np.memmap(folder / "masks.bin", dtype=np.uint8, mode="r"),
-        offsets=np.cumsum([0, *areas[:-1]], dtype=np.int64),
-    )
-    return cache, tuple(problems)
 
-
-def _read_entries(pairs: Sequence[Pair], longer_side: int) -> Iterator[Entry | Problem]:
-    """Entries in the order of the pairs; threads help, since Pillow decodes outside the interpreter's lock."""
-
-    def read(pair: Pair) -> Entry | Problem:
+    def find(pair: Pair) -> Entry | Missing | Problem:
         try:
-            return _read_entry(pair, longer_side)
+            fingerprint, key = _keys(pair, f"{num_classes} {longer_side} {settings_key}")
         except InputError as error:
             return Problem(pair.image, str(error))
+        path = folder / key[:2] / f"{key}.pixels"
+        facts = _read_facts(path)
+        return Missing(pair, fingerprint, path) if facts is None else Entry(facts, fingerprint, path)
 
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(pairs), READ_AHEAD):
-            yield from pool.map(read, pairs[start : start + READ_AHEAD])
+    def make(missing: Missing) -> Entry | Problem:
+        try:
+            picture = prepare(missing.pair, read, num_classes, longer_side)
+        except InputError as error:
+            return Problem(missing.pair.image, str(error))
+        has_room = room.claim(PIXELS_AT + picture.pixels.nbytes)
+        is_kept = has_room and _write(missing.path, picture)
+        return Entry(picture.facts, missing.fingerprint, missing.path if is_kept else None)
+
+    found: list[Entry | Missing | Problem] = []
+    for one in in_threads(find, pairs):
+        found.append(one)
+        if not isinstance(one, Missing):
+            advance()
+    room = Room(folder, limit_bytes, {one.path for one in found if isinstance(one, Entry | Missing) and one.path})
+    missing = {place: one for place, one in enumerate(found) if isinstance(one, Missing)}
+    for place, one in zip(missing, in_threads(make, missing.values()), strict=True):
+        found[place] = one
+        advance()
+    kept = [(pair, one) for pair, one in zip(pairs, found, strict=True) if isinstance(one, Entry)]
+    cache = Cache(tuple(pair for pair, _ in kept), tuple(one for _, one in kept), read, num_classes, longer_side)
+    return cache, tuple(one for one in found if isinstance(one, Problem))
 
 
-def _read_entry(pair: Pair, longer_side: int) -> Entry:
-    image, mask = read_pair(pair)
+def default_cache_folder() -> Path:
+    """``$MASKWRIGHT_CACHE``, or where programs of this user keep such files."""
+    chosen = os.environ.get("MASKWRIGHT_CACHE")
+    if chosen:
+        return Path(chosen)
+    try:
+        home = Path.home()
+    except RuntimeError:  # in a container, a user may have none
+        home = Path(tempfile.gettempdir())
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "maskwright" / "cache"
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "maskwright"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "maskwright"
+
+
+def prepare(pair: Pair, read: Read, num_classes: int, longer_side: int) -> Picture:
+    """Read a pair and bring it to training size.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    image, mask = read(pair)
     height, width = image_files.fit_size(image.shape[0], image.shape[1], longer_side)
-    return Entry(
-        pair=pair,
-        image=image_files.resize_image(image, height, width),
-        mask=image_files.resize_mask(mask, height, width),
-        fingerprint=fingerprint_of(pair.image),
-    )
+    packed = pack_target(mask, num_classes, height, width)
+    counts = np.bincount(mask.ravel(), minlength=IGNORED + 1)[:num_classes]
+    facts = Facts(height, width, image.shape[2], packed.shape[2], tuple(counts.tolist()))
+    pixels = np.zeros((height, width, facts.pixel_bytes), np.uint8)
+    pixels[..., : facts.channels] = image_files.resize_image(image, height, width)
+    pixels[..., facts.channels : facts.channels + facts.planes] = packed
+    return Picture(facts, pixels, thumbnail(image))
 
 
-def _empty_cache() -> Cache:
-    nothing = np.zeros(0, np.uint8)
-    return Cache((), (), (), nothing, nothing, np.zeros(0, np.int64))
+class Room:
+    """How much may still be written to a cache folder."""
+
+    def __init__(self, folder: Path, limit_bytes: int, needed: Iterable[Path]) -> None:
+        self.folder = folder
+        self.limit = limit_bytes
+        self.lock = threading.Lock()
+        needed = set(needed)
+        self.used = 0
+        others: list[tuple[float, int, Path]] = []
+        for path in folder.glob("??/*"):
+            with contextlib.suppress(OSError):  # another run has just removed it
+                facts = path.stat()
+                self.used += facts.st_size
+                if path not in needed:
+                    others.append((facts.st_mtime, facts.st_size, path))
+        self.oldest_last = sorted(others, reverse=True)
+
+    def claim(self, size: int) -> bool:
+        """Make room for a file, if need be at the cost of files that this run does not need."""
+        with self.lock:
+            while not self._has(size):
+                if not self.oldest_last or size > self.limit:
+                    return False
+                _, freed, path = self.oldest_last.pop()
+                with contextlib.suppress(OSError):  # in use on Windows, or gone
+                    path.unlink()
+                    self.used -= freed
+            self.used += size
+            return True
+
+    def _has(self, size: int) -> bool:
+        return self.used + size <= self.limit and size <= _free_bytes(self.folder)
+
+
+def _free_bytes(folder: Path) -> int:
+    """What may be written to a disk without filling it."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        disk = shutil.disk_usage(folder)
+    except OSError:
+        return 0
+    return disk.free - min(SPARED_BYTES, int(SPARED_SHARE * disk.total))
+
+
+def _keys(pair: Pair, how: str) -> tuple[str, str]:
+    """The fingerprint of the image, and the name under which it lies with its mask."""
+    files = {path: fingerprint_of(path) for path in {pair.image, *mask_files(pair.mask)}}
+    # Suffixes tell lossy files from others; another Pillow may decode and resize a little differently.
+    contents = [(files[path], path.suffix.lower()) for path in (pair.image, *mask_files(pair.mask))]
+    everything = repr((FORMAT, PIL.__version__, how, contents, type(pair.mask).__name__, _details(pair.mask)))
+    return files[pair.image], hashlib.blake2b(everything.encode(), digest_size=16).hexdigest()
+
+
+def _details(mask: Mask) -> object:
+    """What a mask is besides its files' content, as something whose `repr` tells any two apart."""
+    match mask:
+        case Layers():
+            return mask.class_names
+        case Drawing():
+            return mask.size, [(shape.class_name, _region(shape.region)) for shape in mask.shapes]
+        case _:
+            return None
+
+
+def _region(region: Polygons | Runs) -> object:
+    if isinstance(region, Polygons):
+        return region.rings
+    runs = (region.starts.tobytes(), region.lengths.tobytes())
+    return (*(hashlib.blake2b(each).hexdigest() for each in runs), region.height, region.width, region.by_rows)
+
+
+def _read_facts(path: Path) -> Facts | None:
+    """Facts of a picture that lies there whole, which counts as a use; None where none does."""
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(HEADER_BYTES))
+            size = os.fstat(file.fileno()).st_size
+        facts = Facts(**{**header, "class_pixels": tuple(header["class_pixels"])})
+        if size != PIXELS_AT + facts.height * facts.width * facts.pixel_bytes:
+            return None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    with contextlib.suppress(OSError):  # a folder that may only be read
+        os.utime(path)
+    return facts
+
+
+def _read_thumbnail(path: Path) -> NDArray[np.uint8] | None:
+    with contextlib.suppress(OSError, ValueError):
+        return np.fromfile(path, np.uint8, THUMBNAIL_BYTES, offset=HEADER_BYTES).reshape(SIDE, SIDE, 3)
+    return None
+
+
+def _write(path: Path, picture: Picture) -> bool:
+    """Write a picture, whole or not at all; say whether that was possible."""
+    header = json.dumps(asdict(picture.facts)).encode()
+    if len(header) > HEADER_BYTES:
+        return False
+    try:
+        with replacing(path) as unfinished, unfinished.open("wb") as file:
+            file.write(header.ljust(HEADER_BYTES))
+            file.write(picture.thumbnail.tobytes())
+            file.write(picture.pixels.data)
+    except OSError:
+        return False
+    return True

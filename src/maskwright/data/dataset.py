@@ -6,7 +6,7 @@ index). So a loader has no state but two numbers, and the results do not depend 
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from maskwright.config import Settings
-from maskwright.data.augmentation import apply_change, draw_change
+from maskwright.data.augmentation import colour_matrix, draw_change, mean_grey, move, recolour, to_planes
 from maskwright.data.cache import Cache
+from maskwright.data.targets import unpack_target
 
 # A batch whose sides divide by this needs no padding inside networks of up to five halvings.
 SIDE_MULTIPLE = 32
@@ -52,15 +53,92 @@ class Samples(Dataset[Batch]):
 
     def __getitem__(self, draw: Draw) -> Batch:
         """One sample, without a batch dimension."""
-        image = torch.from_numpy(self.cache.image(draw.picture).copy()).permute(2, 0, 1).float() / 255  # (3, H, W)
-        target = torch.from_numpy(self.cache.mask(draw.picture).copy()).float().unsqueeze(0) / 255  # (1, H, W)
-        if draw.half:
-            thin = min(image.shape[-2:]) < 2  # a side of one pixel stays one
-            image, target = (F.avg_pool2d(tensor, 2, ceil_mode=thin) for tensor in (image, target))
+        height, width = self._size(draw)
+        return Batch(*(tensor[0, :, :height, :width] for tensor in self.__getitems__([draw])))
+
+    def __getitems__(self, draws: Sequence[Draw]) -> Batch:
+        """Samples of any sizes side by side: padded at the right and at the bottom with pixels of no weight.
+
+        Images repeat their edge there, as networks do where they have to pad a picture. Samples are made where they
+        end up: memory that is new to the process costs more than what is written to it.
+        """
+        sizes = [self._size(draw) for draw in draws]
+        height, width = (max(sides) + -max(sides) % SIDE_MULTIPLE for sides in zip(*sizes, strict=True))
+        batch = self._empty_batch(len(draws), height, width)
+        for draw, size, *planes in zip(draws, sizes, *batch, strict=True):
+            padded = Batch(*planes)
+            own = Batch(*(tensor[:, : size[0], : size[1]] for tensor in padded))
+            if draw.half:
+                whole = Batch(*(tensor[0] for tensor in self._empty_batch(1, *self.cache.shapes[draw.picture])))
+                self._fill(draw, whole)
+                halve(whole, own)
+            else:
+                self._fill(draw, own)
+            pad(padded, *size)
+        return batch
+
+    def _size(self, draw: Draw) -> tuple[int, int]:
+        """Height and width of a sample."""
+        facts = self.cache.entries[draw.picture].facts
+        if not draw.half:
+            return facts.height, facts.width
+        thin = min(facts.height, facts.width) < 2  # a side of one pixel stays one
+        return (facts.height + thin) // 2, (facts.width + thin) // 2
+
+    def _empty_batch(self, size: int, height: int, width: int) -> Batch:
+        """Tensors with nothing in them yet."""
+        num_classes = self.cache.num_classes
+        channels = (self.cache.entries[0].facts.channels, 1 if num_classes == 2 else num_classes, 1)
+        # numpy asks the system for large pages, which makes new memory several times cheaper.
+        return Batch(*(torch.from_numpy(np.empty((size, count, height, width), np.float32)) for count in channels))
+
+    def _fill(self, draw: Draw, sample: Batch) -> None:
+        """Make a sample at full size."""
+        pixels = torch.from_numpy(self.cache.pixels(draw.picture))  # (H, W, S)
         if not self.augment:
-            return Batch(image, target, torch.ones_like(target[:1]))
-        rng = np.random.default_rng((self.settings.seed, draw.epoch, draw.picture))
-        return Batch(*apply_change(draw_change(self.settings, rng), image, target))
+            to_planes(pixels, sample.images)
+            self._unpack_target(draw, pixels, sample)
+            return
+        facts, num_classes = self.cache.entries[draw.picture].facts, self.cache.num_classes
+        change = draw_change(self.settings, np.random.default_rng((self.settings.seed, draw.epoch, draw.picture)))
+        matrix, offset = colour_matrix(change, mean_grey(pixels))
+        # Class indices have no mean.
+        mixed = facts.channels + (facts.planes if num_classes == 2 else 0)
+        for band in move(change, pixels, channels=facts.channels, mixed=mixed):
+            part = Batch(*(tensor[:, band.rows] for tensor in sample))
+            if facts.channels == 3:
+                recolour(band.pixels, matrix, offset, out=part.images)
+            else:
+                to_planes(band.pixels, part.images)
+            self._unpack_target(draw, band.pixels, part)
+            if band.inside is not None:
+                part.weights.mul_(band.inside)
+
+    def _unpack_target(self, draw: Draw, pixels: Tensor, sample: Batch) -> None:
+        facts = self.cache.entries[draw.picture].facts
+        packed = pixels[..., facts.channels : facts.channels + facts.planes].numpy()
+        unpack_target(packed, self.cache.num_classes, sample.targets.numpy(), sample.weights.numpy())
+
+
+def halve(whole: Batch, out: Batch) -> None:
+    """Average a sample over squares of two pixels; its targets among what counts in each."""
+    thin = min(whole.images.shape[-2:]) < 2
+    images, targets, weights = (
+        F.avg_pool2d(tensor, 2, ceil_mode=thin)
+        for tensor in (whole.images, whole.targets * whole.weights, whole.weights)
+    )
+    out.images.copy_(images)
+    out.targets.copy_(targets / weights.clamp(min=1e-6))
+    out.weights.copy_(weights)
+
+
+def pad(sample: Batch, height: int, width: int) -> None:
+    """Fill what lies to the right of and below the first rows and columns."""
+    sample.images[..., :height, width:] = sample.images[..., :height, width - 1 : width]
+    sample.images[..., height:, :] = sample.images[..., height - 1 : height, :]
+    for tensor in (sample.targets, sample.weights):
+        tensor[..., :height, width:] = 0
+        tensor[..., height:, :] = 0
 
 
 class EpochBatches(Sampler[list[Draw]]):
@@ -110,30 +188,18 @@ class InOrder(Sampler[list[Draw]]):
             yield [Draw(0, index, half=False) for index in self.indices[start : start + self.batch_size]]
 
 
-def collate(samples: Sequence[Batch]) -> Batch:
-    """Samples of any sizes side by side: padded at the right and at the bottom with pixels of no weight.
-
-    Images repeat their edge there, as networks do where they have to pad a picture.
-    """
-    height = max(sample.images.shape[-2] for sample in samples)
-    width = max(sample.images.shape[-1] for sample in samples)
-    height += -height % SIDE_MULTIPLE
-    width += -width % SIDE_MULTIPLE
-
-    def stack(tensors: Sequence[Tensor], mode: str) -> Tensor:
-        return torch.stack([F.pad(t, (0, width - t.shape[-1], 0, height - t.shape[-2]), mode=mode) for t in tensors])
-
-    images, targets, weights = zip(*samples, strict=True)
-    return Batch(stack(images, "replicate"), stack(targets, "constant"), stack(weights, "constant"))
-
-
 def build_loader(samples: Samples, batches: Sampler[list[Draw]], *, workers: int, pin: bool) -> DataLoader[Batch]:
     """A loader whose workers, where there are any, live as long as the run."""
     return DataLoader(
         samples,
         batch_sampler=batches,
-        collate_fn=collate,
+        collate_fn=_as_made,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin,
     )
+
+
+def _as_made(batch: Any) -> Any:  # noqa: ANN401 - torch's type for it is a list of samples
+    """What `Samples.__getitems__` made is a batch already."""
+    return batch

@@ -9,7 +9,7 @@ from PIL import Image
 
 from maskwright.config import Architecture
 from maskwright.data.pairs import Pair
-from maskwright.data.reading import read_pair
+from maskwright.data.reading import Formats, read_pair
 from maskwright.evaluation.evaluate import Scores, evaluate_pairs, score_pair
 from maskwright.inference.model_file import ModelCard
 from maskwright.inference.predictor import Predictor
@@ -51,7 +51,7 @@ def write_empty(pair: Pair) -> None:
 def test_scores_are_counted_at_the_original_size(size: int, ellipses: tuple[Pair, ...]) -> None:
     model = predictor(size)
     for pair in ellipses[:3]:
-        image, truth = read_pair(pair)
+        image, truth = read_pair(pair, Formats())
         called = model(image)
         assert called.shape == truth.shape == (48, 64)
         overlap, total = (called & truth).sum(), called.sum() + truth.sum()
@@ -108,7 +108,14 @@ def test_json_has_no_nan_and_everything_else(ellipses: tuple[Pair, ...]) -> None
     ellipses[1].image.write_text("not a picture")
     text = json.dumps(evaluate(ellipses[:3], predictor()).to_json(), allow_nan=False)
     content = json.loads(text)
-    assert content["pictures"][0] == {"name": ellipses[0].name, "group": "images/g0", "dice": None, "iou": None}
+    assert content["pictures"][0] == {
+        "name": ellipses[0].name,
+        "group": "images/g0",
+        "dice": None,
+        "iou": None,
+        "class_dice": [None],
+        "class_iou": [None],
+    }
     assert content["pictures"][1]["dice"] > 0.5
     assert content["dice"]["low"] is None  # a single group with a score
     assert content["groups"] == 2

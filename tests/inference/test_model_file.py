@@ -10,6 +10,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from maskwright.config import Architecture
+from maskwright.data.input_format import InputFormat
+from maskwright.data.labels import LabelMap
 from maskwright.errors import InputError
 from maskwright.inference.model_file import FORMAT, ModelCard, load_model, save_model
 from maskwright.models.unet import UNet
@@ -17,7 +19,15 @@ from maskwright.models.unet import UNet
 CARD = ModelCard(
     architecture=Architecture("efficientnet_lite0", 4, 3, 16, 5, "group", "bilinear"),
     size=384,
-    class_names=("background", "car", "straße"),
+    labels=LabelMap(
+        "colours",
+        ("background", "car", "straße"),
+        values=(((0, 0, 0),), ((255, 0, 0), (128, 0, 0)), ((9, 9, 9),)),
+        ignore=((224, 224, 192),),
+        colours=((0, 0, 0), (255, 0, 0), (9, 9, 9)),
+        nearest=True,
+    ),
+    input=InputFormat(5, (0.0, 1.5, 2.0, 3.0, 4.0), (100.0, 2.5, 3.0, 4.0, 5.0)),
     threshold=0.4,
     metrics={"dice": 0.98765, "val_loss": 1e-9},
     trained_on=("0123456789abcdef", "fedcba9876543210"),

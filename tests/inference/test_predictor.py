@@ -6,6 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from maskwright.config import Architecture
+from maskwright.data.input_format import InputFormat
 from maskwright.errors import InputError
 from maskwright.inference.model_file import ModelCard, save_model
 from maskwright.inference.predictor import Predictor, load
@@ -71,8 +72,6 @@ def test_a_grey_picture_is_one_of_three_equal_channels(model: Path, image: NDArr
     "wrong",
     [
         np.zeros((8, 8, 3), np.float32),
-        np.zeros((8, 8), np.uint16),
-        np.zeros((8, 8), bool),
         np.zeros(8, np.uint8),
         np.zeros((1, 8, 8, 3), np.uint8),
         np.zeros((8, 8, 4), np.uint8),
@@ -81,9 +80,25 @@ def test_a_grey_picture_is_one_of_three_equal_channels(model: Path, image: NDArr
     ],
     ids=lambda array: f"{array.dtype}-{array.shape}",
 )
-def test_what_is_no_8_bit_picture_is_refused(wrong: NDArray[np.uint8]) -> None:
-    with pytest.raises(InputError, match=r"^A picture is uint8 .* not "):
+def test_what_is_no_picture_of_the_models_kind_is_refused(wrong: NDArray[np.uint8]) -> None:
+    with pytest.raises(InputError, match=r"^(A|The) picture "):
         predictor(Echo())(wrong)
+
+
+def test_a_picture_of_16_bits_has_the_models_range() -> None:
+    engine = Echo()
+    card = ModelCard(Architecture(), size=32, input=InputFormat(3, (100.0,) * 3, (1100.0,) * 3))
+    Predictor(card, engine)(np.full((32, 32), 600, np.uint16))
+    assert engine.batches[0].shape == (1, 3, 32, 32)
+    assert np.allclose(engine.batches[0], 128 / 255)
+
+
+def test_a_picture_of_many_channels_has_as_many() -> None:
+    engine = Echo()
+    card = ModelCard(Architecture(in_channels=5), size=16, input=InputFormat(5))
+    image = np.arange(5, dtype=np.uint8) * np.ones((32, 32, 1), np.uint8)
+    Predictor(card, engine)(image)
+    assert np.allclose(engine.batches[0][0, :, 0, 0] * 255, np.arange(5))
 
 
 def test_the_picture_is_fit_to_the_models_size_and_divided_by_255(image: NDArray[np.uint8]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskwright.data.image_files import read_image
+from maskwright.data.input_format import read_image
 from maskwright.training.curves import draw_curves, read_metrics
 
 

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -7,14 +8,13 @@ import torch
 from torch import Tensor
 
 from maskwright.training.losses import (
-    bce_loss,
     compute_loss,
     cross_entropy_loss,
     soft_dice_loss,
     soft_iou_loss,
 )
 
-TERMS = ("bce", "ce", "dice", "iou")
+TERMS = ("ce", "dice", "iou")
 
 
 def make(channels: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -32,9 +32,9 @@ def probabilities_of(logits: Tensor) -> Tensor:
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
 
 
-def logits_of(probabilities: Tensor, term: str) -> Tensor:
-    """Logits that a loss reads as these probabilities; to ``bce`` every channel is a question of its own."""
-    return probabilities.logit() if term == "bce" or probabilities.shape[1] == 1 else probabilities.log()
+def logits_of(probabilities: Tensor) -> Tensor:
+    """Logits that a loss reads as these probabilities."""
+    return probabilities.logit() if probabilities.shape[1] == 1 else probabilities.log()
 
 
 def pixels(logits: Tensor) -> list[tuple[int, int, int]]:
@@ -44,17 +44,20 @@ def pixels(logits: Tensor) -> list[tuple[int, int, int]]:
 # --- Each loss against a plain loop
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_bce_equals_a_plain_loop(channels: int) -> None:
-    logits, target, weight = make(channels)
+def test_cross_entropy_of_one_channel_is_the_binary_one() -> None:
+    logits, target, weight = make(1)
     total = counted = 0.0
     for n, y, x in pixels(logits):
         if weight[n, 0, y, x]:
-            for c in range(channels):
-                p, t = 1 / (1 + math.exp(-logits[n, c, y, x])), float(target[n, c, y, x])
-                total -= (t * math.log(p) + (1 - t) * math.log(1 - p)) / channels
+            p, t = 1 / (1 + math.exp(-logits[n, 0, y, x])), float(target[n, 0, y, x])
+            total -= t * math.log(p) + (1 - t) * math.log(1 - p)
             counted += 1
-    assert float(bce_loss(logits, target, weight)) == pytest.approx(total / counted)
+    assert float(cross_entropy_loss(logits, target, weight)) == pytest.approx(total / counted)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_bce_is_another_name_for_cross_entropy(channels: int) -> None:
+    assert compute_loss(["bce"], *make(channels)) == compute_loss(["ce"], *make(channels))
 
 
 def test_cross_entropy_equals_a_plain_loop() -> None:
@@ -66,10 +69,6 @@ def test_cross_entropy_equals_a_plain_loop() -> None:
             total -= sum(float(target[n, c, y, x]) * math.log(powers[c] / sum(powers)) for c in range(3))
             counted += 1
     assert float(cross_entropy_loss(logits, target, weight)) == pytest.approx(total / counted)
-
-
-def test_cross_entropy_of_one_channel_is_the_binary_one() -> None:
-    assert cross_entropy_loss(*make(1)) == bce_loss(*make(1))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -87,6 +86,15 @@ def test_dice_and_iou_equal_a_plain_loop(channels: int) -> None:
         iou[c] = (overlap + 1) / (squares - overlap + 1)
     assert float(soft_dice_loss(logits, target, weight)) == pytest.approx(1 - dice.mean())
     assert float(soft_iou_loss(logits, target, weight)) == pytest.approx(1 - iou.mean())
+
+
+@pytest.mark.parametrize("loss", [soft_dice_loss, soft_iou_loss])
+def test_a_class_that_the_batch_does_not_show_is_left_out(loss: Callable[..., Tensor]) -> None:
+    logits, target, weight = make(3)
+    target[:, 1] += target[:, 2]
+    target[:, 2] = 0
+    shown = [loss(logits_of(probabilities_of(logits)[:, [k]]), target[:, [k]], weight) for k in (0, 1)]
+    assert float(loss(logits, target, weight)) == pytest.approx(float(sum(shown)) / 2)
 
 
 def test_overlap_is_summed_over_the_batch_and_not_averaged_over_pictures() -> None:
@@ -137,7 +145,7 @@ def test_a_perfect_prediction_has_no_loss(term: str, channels: int) -> None:
 @pytest.mark.parametrize("term", TERMS)
 def test_a_grey_target_is_met_exactly_at_the_least_loss(term: str, channels: int) -> None:
     _, target, weight = make(channels)
-    best = logits_of(target, term)
+    best = logits_of(target)
     leaf = best.clone().requires_grad_()
     least = compute_loss([term], leaf, target, weight)
     least.backward()  # type: ignore[no-untyped-call]
@@ -151,7 +159,7 @@ def test_a_grey_target_is_met_exactly_at_the_least_loss(term: str, channels: int
 @pytest.mark.parametrize("term", ["dice", "iou"])
 def test_overlap_losses_are_zero_for_a_grey_target_that_is_met(term: str) -> None:
     _, target, weight = make(1)
-    assert float(compute_loss([term], logits_of(target, term), target, weight)) == pytest.approx(0, abs=1e-6)
+    assert float(compute_loss([term], logits_of(target), target, weight)) == pytest.approx(0, abs=1e-6)
 
 
 def test_terms_are_added() -> None:

@@ -8,7 +8,7 @@ import pytest
 from maskwright.config import Settings, read_settings
 from maskwright.data.splits import Groups
 from maskwright.errors import InputError
-from maskwright.training.run_folder import CACHE_PREFIX, RunFolder, choose_folder, keep_metrics_until, open_run
+from maskwright.training.run_folder import RunFolder, choose_folder, keep_metrics_until, open_run
 
 SPLIT = {"a_1": "train", "a_2": "train", "b_1": "val", "c_1": "test"}
 GROUPS = Groups({"a_1": "a", "a_2": "a", "b_1": "b", "c_1": "c"}, "by hand")
@@ -166,11 +166,3 @@ def test_a_folder_that_holds_something_else_is_not_resumed(tmp_path: Path) -> No
 def test_a_run_goes_on_on_another_machine(setting: dict[str, Any], started: RunFolder) -> None:
     started.state.touch()
     assert open_run(started, Settings(epochs=3, **setting), SPLIT, GROUPS)
-
-
-def test_what_a_killed_run_left_of_its_cache_is_cleared_away(tmp_path: Path) -> None:
-    (tmp_path / f"{CACHE_PREFIX}x").mkdir()
-    (tmp_path / f"{CACHE_PREFIX}x" / "images.bin").write_bytes(b"123")
-    folder = choose_folder(tmp_path, "cars", resume=False)
-    folder.remove_stale_caches()
-    assert list(tmp_path.iterdir()) == []

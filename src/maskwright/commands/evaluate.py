@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskwright import terminal
-from maskwright.data.pairing import find_pairs
-from maskwright.data.pairs import Pair
+from maskwright.config import MaskSettings
+from maskwright.data.finding import find_dataset
+from maskwright.data.label_survey import LabelOptions, labels_for_model, read_options
+from maskwright.data.pairs import Pair, Pairing
 from maskwright.data.splits import find_groups
 from maskwright.errors import InputError
 from maskwright.files import choose_new_folder, write_json
 
 if TYPE_CHECKING:
+    from maskwright.data.reading import Formats
     from maskwright.evaluation.evaluate import Scores
     from maskwright.inference.model_file import ModelCard
     from maskwright.inference.predictor import Predictor
 
 WORST = 5
+MASKS_AS_TRAINED = MaskSettings()
 
 
 def evaluate(
@@ -27,6 +31,7 @@ def evaluate(
     *,
     out: str | Path | None = None,
     group: str | None = None,
+    masks: MaskSettings = MASKS_AS_TRAINED,
     everything: bool = False,
     as_json: bool = False,
     device: str = "auto",
@@ -38,6 +43,7 @@ def evaluate(
         photos: Folder of photographs and masks.
         out: Folder for ``scores.json`` and the panels of the worst pictures; by default a new one under ``runs/``.
         group: Regular expression that finds a picture's group in its name.
+        masks: What their values mean, where they are stored in another way than those of training.
         everything: Score pictures that training saw as well; the summary says how many.
         as_json: Print ``scores.json`` instead of a table.
         device: Where to compute.
@@ -50,7 +56,7 @@ def evaluate(
 
     photos = Path(photos)
     predictor = load(model, device=device)
-    pairing = find_pairs(photos)
+    pairing = find_dataset(photos)
     for problem in pairing.problems:
         terminal.warn(f"Left out: {problem.sentence}")
     folder = choose_new_folder(out, f"evaluate-{photos.resolve().name}")
@@ -58,9 +64,13 @@ def evaluate(
         raise InputError(f"{photos} holds no image with a mask of its own; see the list above.")
     folder.mkdir(parents=True, exist_ok=True)
     pairs, remarks = _choose_unseen(pairing.pairs, predictor.card, photos, everything=everything)
-    groups = find_groups([pair.name for pair in pairing.pairs], pattern=group)
+    masks = dataclasses.replace(masks, foreground=masks.foreground or predictor.card.labels.foreground)
+    options = read_options(masks, pairing.classes)
+    formats = _choose_formats(pairing, predictor.card, options)
+    given = {pair.name: pair.group for pair in pairing.pairs}
+    groups = find_groups([pair.name for pair in pairing.pairs], pattern=group, given=given)
     with terminal.counting("Scoring", len(pairs)) as advance:
-        scores = evaluate_pairs(predictor, pairs, groups.of, advance=advance)
+        scores = evaluate_pairs(predictor, pairs, groups.of, formats=formats, advance=advance)
     scores = dataclasses.replace(scores, problems=(*pairing.problems, *scores.problems))
     for problem in scores.problems[len(pairing.problems) :]:
         terminal.warn(f"Not scored: {problem.sentence}")
@@ -72,12 +82,21 @@ def evaluate(
     }
     content |= scores.to_json()
     write_json(folder / "scores.json", content)
-    _draw_worst(folder, scores, pairs, predictor)
+    _draw_worst(folder, scores, pairs, predictor, formats)
     if as_json:
         terminal.say(json.dumps(content, indent=2, ensure_ascii=False))
     else:
         _show(scores, remarks, folder)
     return scores
+
+
+def _choose_formats(pairing: Pairing, card: "ModelCard", options: LabelOptions) -> "Formats":
+    """How the folder is read: its masks may be stored in another way than those of training."""
+    from maskwright.data.reading import Formats, choose_formats
+
+    with terminal.counting("Looking at masks", len(pairing.pairs)) as advance:
+        found, _ = choose_formats(pairing.pairs, options, advance=advance)
+    return Formats(labels_for_model(found.labels, card.labels), card.input)
 
 
 def _choose_unseen(
@@ -110,7 +129,9 @@ def _choose_unseen(
     return unseen, remarks
 
 
-def _draw_worst(folder: Path, scores: "Scores", pairs: Sequence[Pair], predictor: "Predictor") -> None:
+def _draw_worst(
+    folder: Path, scores: "Scores", pairs: Sequence[Pair], predictor: "Predictor", formats: "Formats"
+) -> None:
     """Panels of the worst pictures, worst first."""
     from maskwright.data.image_files import write_image
     from maskwright.data.reading import read_pair
@@ -118,8 +139,8 @@ def _draw_worst(folder: Path, scores: "Scores", pairs: Sequence[Pair], predictor
 
     by_name = {pair.name: pair for pair in pairs}
     for rank, picture in enumerate(scores.worst(WORST), start=1):
-        image, truth = read_pair(by_name[picture.name])
-        drawn = panel(image, predictor(image), truth, num_classes=len(predictor.card.class_names))
+        image, truth = read_pair(by_name[picture.name], formats)
+        drawn = panel(image, predictor(image), truth, labels=predictor.card.labels)
         write_image(folder / "worst" / f"{rank}_{Path(picture.name).name}_panel.png", drawn)
 
 
@@ -132,6 +153,12 @@ def _show(scores: "Scores", remarks: Sequence[str], folder: Path) -> None:
     ]
     title = f"{len(scores.pictures)} pictures of {scores.groups} groups, each at its own size"
     terminal.show_table(title, ("score", "mean", "95 % interval"), rows)
+    if len(scores.classes) > 1:
+        by_class = [
+            (score.name, f"{score.dice.mean:.4f}", f"{score.iou.mean:.4f}", str(score.pictures))
+            for score in scores.classes
+        ]
+        terminal.show_table("Classes", ("class", "Dice", "IoU", "pictures that have it"), by_class)
     worst = [(picture.name, f"{picture.dice:.4f}", f"{picture.iou:.4f}") for picture in scores.worst(WORST)]
     terminal.show_table("Worst pictures", ("picture", "Dice", "IoU"), worst)
     for remark in remarks:

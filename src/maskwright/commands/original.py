@@ -5,6 +5,7 @@ only a signal keeps them from it.
 """
 
 import dataclasses
+import glob
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from maskwright import terminal
 from maskwright.commands.train import train
-from maskwright.config import Settings, read_preset
+from maskwright.config import read_preset
 from maskwright.data.pairing import find_pairs
 from maskwright.data.pairs import Pair, Pairing
-from maskwright.data.splits import make_split
+from maskwright.data.splits import read_split
 from maskwright.device import require_torch
 from maskwright.errors import InputError
-from maskwright.files import replacing
+from maskwright.files import RUNS, replacing
 
 if TYPE_CHECKING:
     from maskwright.inference.predictor import Predictor
@@ -87,10 +88,10 @@ def draw_original(
     from maskwright.data.reading import read_pair
     from maskwright.inference.outputs import panel
 
-    pair = _choose_picture(_find_dataset(data), picture)
+    pair = _choose_picture(_find_dataset(data), picture, data)
     predictor = _load_state_dict(weights, size)
-    image, truth = read_pair(pair)
-    write_image(PICTURE, panel(image, predictor(image), truth))
+    image, truth = read_pair(pair, predictor.card.formats)
+    write_image(PICTURE, panel(image, predictor(image), truth, labels=predictor.card.labels))
     terminal.say(
         f"{PICTURE} shows {pair.image.name} (predicted at a longer side of {size}): original, truth, prediction"
     )
@@ -111,22 +112,16 @@ def _find_dataset(data: Path) -> Pairing:
     return pairing
 
 
-def _choose_picture(pairing: Pairing, name: str | None) -> Pair:
-    """The picture of that name, or the first that training holds out."""
+def _choose_picture(pairing: Pairing, name: str | None, data: Path) -> Pair:
+    """The picture of that name, or the first that the latest training held out; without any, the first of all."""
     if name is not None:
         for pair in pairing.pairs:
             if name in (pair.name, pair.image.name, pair.image.stem):
                 return pair
         raise InputError(f"--picture {name} is not among the pictures; give a name such as {pairing.pairs[0].name}.")
-    settings = Settings()
-    split, _ = make_split(
-        pairing.pairs,
-        pattern=None,
-        val_share=settings.val_share,
-        test_share=0.0,
-        seed=settings.seed,
-    )
-    return next(pair for pair in pairing.pairs if split[pair.name] == "val")
+    splits = sorted(RUNS.glob(f"*-{glob.escape(data.resolve().name)}*/split.json"))
+    held_out = {name for name, part in read_split(splits[-1]).items() if part == "val"} if splits else set()
+    return next((pair for pair in pairing.pairs if pair.name in held_out), pairing.pairs[0])
 
 
 def _keep_previous(path: Path) -> None:

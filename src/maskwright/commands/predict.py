@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskwright import terminal
+from maskwright.data.finding import find_dataset
 from maskwright.data.image_files import IMAGE_SUFFIXES
-from maskwright.data.pairing import find_mask, find_pairs, find_pictures, match_masks
-from maskwright.data.pairs import Problem
+from maskwright.data.pairing import find_masks, find_pictures, match_masks
+from maskwright.data.pairs import AlphaChannel, Mask, Pair, Problem, mask_files
 from maskwright.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Job:
 
     image: Path
     target: Path
-    truth: Path | None = None
+    truth: Mask | None = None
 
     def output(self, kind: str) -> Path:
         """The file of one kind of result."""
@@ -114,10 +115,10 @@ def find_jobs(inputs: Sequence[str | Path], out: Path) -> list[Job]:
 def _jobs_in_folder(folder: Path, out: Path) -> list[Job]:
     """The pictures below a folder. Masks that lie beside their pictures are truths, not pictures to predict."""
     try:
-        truths = {pair.image: pair.mask_path for pair in find_pairs(folder).pairs}
+        truths = {pair.image: pair.mask for pair in find_dataset(folder).pairs}
     except InputError:  # a folder without masks is the usual case here
         truths = {}
-    masks = set(truths.values())
+    masks = {file for mask in truths.values() if not isinstance(mask, AlphaChannel) for file in mask_files(mask)}
     return [
         Job(image, out / image.relative_to(folder).with_suffix(""), truths.get(image))
         for image in find_pictures(folder)
@@ -154,29 +155,30 @@ def _refuse_collisions(jobs: Sequence[Job], kinds: Sequence[str], *, overwrite: 
 
 def _with_truths(jobs: Sequence[Job], masks: Path | None) -> list[Job]:
     """The jobs with their true masks: from a folder that was named, else from where they usually lie."""
-    if masks is not None:
-        truths = match_masks([job.image for job in jobs], masks)
-        return [replace(job, truth=truths.get(job.image)) for job in jobs]
-    return [job if job.truth else replace(job, truth=find_mask(job.image)) for job in jobs]
+    images = [job.image for job in jobs if masks or not job.truth]
+    truths = match_masks(images, masks) if masks else find_masks(images)
+    return [job if job.truth and not masks else replace(job, truth=truths.get(job.image)) for job in jobs]
 
 
 def _predict_one(predictor: "Predictor", job: Job, kinds: Sequence[str]) -> list[Path]:
     """Predict one picture and write its results."""
-    from maskwright.data.image_files import read_image, resize_classes, write_image
+    from maskwright.data.image_files import write_image
+    from maskwright.data.input_format import read_image
     from maskwright.data.reading import read_mask
     from maskwright.inference import outputs
 
-    image = read_image(job.image)
+    labels = predictor.card.labels
+    image = read_image(job.image, predictor.card.input)
     mask = predictor(image)
     written = []
     for kind in kinds:
         if kind == "mask":
-            drawn = outputs.binary_mask(mask)
+            outputs.write_mask(job.output(kind), mask, labels)
         elif kind == "overlay":
-            drawn = outputs.overlay(image, mask)
+            write_image(job.output(kind), outputs.overlay(image, mask, labels))
         else:
-            truth = resize_classes(read_mask(job.truth), *mask.shape) if job.truth else None
-            drawn = outputs.panel(image, mask, truth, num_classes=len(predictor.card.class_names))
-        write_image(job.output(kind), drawn)
+            pair = Pair(job.image.stem, job.image, job.truth) if job.truth else None
+            truth = read_mask(pair, labels, *mask.shape) if pair else None
+            write_image(job.output(kind), outputs.panel(image, mask, truth, labels=labels))
         written.append(job.output(kind))
     return written

@@ -6,25 +6,26 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from maskwright import terminal
 from maskwright.config import Settings, read_preset
-from maskwright.data.pairing import find_pairs
-from maskwright.data.pairs import Pair, Problem
-from maskwright.data.splits import Groups, make_split
+from maskwright.data.finding import find_dataset
+from maskwright.data.label_survey import read_options
+from maskwright.data.pairs import Pairing, Problem
 from maskwright.device import ComputePrecision, choose_device, choose_precision, read_facts, unused_gpu_hint
 from maskwright.errors import InputError
 from maskwright.interop.weights import read_imagenet_weights
-from maskwright.training.run_folder import CACHE_PREFIX, choose_folder, open_run
+from maskwright.training.run_folder import choose_folder, open_run
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from maskwright.data.reading import Formats
     from maskwright.evaluation.evaluate import Scores
     from maskwright.training.loop import Status
-    from maskwright.training.session import Closing, Material, Session
+    from maskwright.training.material import Material
+    from maskwright.training.session import Closing, Session
     from maskwright.training.state import Learner
 
 DEFAULT_MINUTES = 10.0
@@ -83,18 +84,15 @@ def train(
 
     encoder_weights = read_imagenet_weights(settings.encoder)
     folder = choose_folder(Path(out) if out else None, Path(photos).resolve().name, resume=resume)
-    pairs = _find_pairs(Path(photos), settings)
+    material = _prepare_pictures(_find_pairs(Path(photos), settings), settings)
     folder.path.mkdir(parents=True, exist_ok=True)
-    folder.remove_stale_caches()
     try:
-        with TemporaryDirectory(prefix=CACHE_PREFIX, dir=folder.path, ignore_cleanup_errors=True) as cache:
-            material = _prepare_pictures(pairs, Path(cache), settings)
-            resuming = open_run(folder, settings, material.split, material.groups)
-            if resume and not resuming:
-                terminal.say(f"There is nothing to resume; this is a new run in {folder.path}")
-            learner, precision = _build_learner(settings, device, encoder_weights)
-            session = Session(material, folder, settings, learner, device, precision, started)
-            return _train(session, resuming=resuming)
+        resuming = open_run(folder, settings, material.split, material.groups)
+        if resume and not resuming:
+            terminal.say(f"There is nothing to resume; this is a new run in {folder.path}")
+        learner, precision = _build_learner(settings, material.formats, device, encoder_weights)
+        session = Session(material, folder, settings, learner, device, precision, started)
+        return _train(session, resuming=resuming)
     finally:
         with contextlib.suppress(OSError):
             folder.path.rmdir()  # a run that could not start leaves nothing; any other folder is not empty
@@ -109,24 +107,25 @@ def _with_length(settings: Settings, minutes: float | None, epochs: int | None) 
     return dataclasses.replace(settings, minutes=minutes, epochs=epochs)
 
 
-def _find_pairs(photos: Path, settings: Settings) -> tuple[Pair, ...]:
-    """Find the pictures, and refuse what could not be split before anything is read."""
-    pairing = find_pairs(photos)
+def _find_pairs(photos: Path, settings: Settings) -> Pairing:
+    """Find the pictures, and refuse what could not be used before anything is read."""
+    pairing = find_dataset(photos)
     _refuse_problems(pairing.problems, settings)
     terminal.say(f"{photos}: {len(pairing.pairs)} pictures with masks ({pairing.layout})")
-    _split(pairing.pairs, settings)
-    return pairing.pairs
+    return pairing
 
 
-def _prepare_pictures(pairs: Sequence[Pair], cache_folder: Path, settings: Settings) -> "Material":
+def _prepare_pictures(pairing: Pairing, settings: Settings) -> "Material":
     """Read, check and split the pictures; say what was found."""
-    from maskwright.data.cache import build_cache
-    from maskwright.training.session import Material
+    from maskwright.training.material import deal_out, read_pictures
 
-    with terminal.counting("Reading", len(pairs)) as advance:
-        cache, problems = build_cache(pairs, cache_folder, longer_side=settings.size, advance=advance)
+    formats = _choose_formats(pairing, settings)
+    with terminal.counting("Reading", len(pairing.pairs)) as advance:
+        cache, problems = read_pictures(pairing.pairs, formats, settings, advance=advance)
     _refuse_problems(problems, settings)
-    material = Material(cache, *_split(cache.pairs, settings))
+    if cache.uncached:
+        terminal.warn(f"{cache.uncached} pictures are read again each time: there is no room to keep them decoded.")
+    material = deal_out(cache, formats, settings)
     counts = " + ".join(
         f"{len(found)} {part} ({len(material.groups_of(part))} groups)"
         for part in ("train", "val", "test")
@@ -154,14 +153,15 @@ def _check_parts(material: "Material") -> None:
             terminal.warn(f"LEAK: {len(copies)} pictures of {part} are in train too, byte for byte.")
 
 
-def _split(pairs: Sequence[Pair], settings: Settings) -> tuple[dict[str, str], Groups]:
-    return make_split(
-        pairs,
-        pattern=settings.group,
-        val_share=settings.val_share,
-        test_share=settings.test_share,
-        seed=settings.seed,
-    )
+def _choose_formats(pairing: Pairing, settings: Settings) -> "Formats":
+    """Find out how the files are to be read, and say so; a question does not stop a run."""
+    from maskwright.data.reading import choose_formats
+
+    with terminal.counting("Looking at masks", len(pairing.pairs)) as advance:
+        formats, decision = choose_formats(pairing.pairs, read_options(settings, pairing.classes), advance=advance)
+    for remark in decision.remarks:
+        (terminal.warn if remark.kind == "question" else terminal.say)(remark.sentence)
+    return formats
 
 
 def _refuse_problems(problems: Sequence[Problem], settings: Settings) -> None:
@@ -178,18 +178,19 @@ def _refuse_problems(problems: Sequence[Problem], settings: Settings) -> None:
 
 
 def _build_learner(
-    settings: Settings, device: str, encoder_weights: "Mapping[str, Tensor] | None"
+    settings: Settings, formats: "Formats", device: str, encoder_weights: "Mapping[str, Tensor] | None"
 ) -> "tuple[Learner, ComputePrecision]":
     """Choose the precision, build the network, and say so."""
     from maskwright.models.build import count_parameters
-    from maskwright.training.session import build_learner_for
+    from maskwright.training.session import architecture_for, build_learner_for
 
     if settings.device == "auto":
         hint = unused_gpu_hint()
         if hint:
             terminal.warn(hint)
     precision = choose_precision(read_facts(device), settings.precision)
-    learner = build_learner_for(settings, device, precision, encoder_weights)
+    architecture = architecture_for(settings, formats)
+    learner = build_learner_for(settings, architecture, device, precision, encoder_weights)
     kind = "classic U-Net" if settings.encoder == "none" else f"U-Net on {settings.encoder}"
     terminal.say(
         f"{kind}, {count_parameters(learner.network) / 1e6:.1f} M parameters, longer side {settings.size}, "
@@ -254,5 +255,8 @@ def _close(session: "Session", closing: "Closing") -> "Scores":
         f"Dice {scores.dice.mean:.4f} ({scores.dice.range_in_words()}), IoU {scores.iou.mean:.4f} at full size "
         f"on {len(scores.pictures)} unseen pictures of {scores.groups} groups{sample}{chosen}."
     )
+    if len(scores.classes) > 1:
+        rows = [(score.name, f"{score.dice.mean:.4f}", f"{score.iou.mean:.4f}") for score in scores.classes]
+        terminal.show_table("Classes", ("class", "Dice", "IoU"), rows)
     terminal.say(f"Model: {folder.model}")
     return scores

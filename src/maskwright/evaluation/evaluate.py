@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from maskwright.data.pairs import Pair, Problem
-from maskwright.data.reading import read_pair
+from maskwright.data.reading import Formats, read_pair
 from maskwright.errors import InputError
 from maskwright.evaluation.metrics import (
     Interval,
@@ -19,20 +19,41 @@ from maskwright.evaluation.metrics import (
 from maskwright.inference.predictor import Predictor
 
 DEFINITIONS = (
-    "Dice = 2|A∩B| / (|A|+|B|) and IoU = |A∩B| / |A∪B| of the foreground, per picture at its own size; "
-    "means over pictures, 95 % intervals from drawing groups again. "
-    "A picture without foreground in mask and prediction has no score."
+    "Dice = 2|A∩B| / (|A|+|B|) and IoU = |A∩B| / |A∪B| per picture at its own size, the mean over the classes in its "
+    "mask or its prediction, the background left out; means over pictures, 95 % intervals from drawing groups again. "
+    "A class that is in neither has no score there; a picture without any has none."
 )
 
 
 @dataclass(frozen=True)
 class PictureScore:
-    """One picture's scores; NaN where neither the mask nor the prediction has any foreground."""
+    """One picture's scores; NaN where neither the mask nor the prediction has any of what is scored.
+
+    Attributes:
+        name: The picture.
+        group: The pictures it belongs with.
+        dice: Mean over the scored classes.
+        iou: Likewise.
+        class_dice: Of each scored class.
+        class_iou: Likewise.
+    """
 
     name: str
     group: str
     dice: float
     iou: float
+    class_dice: tuple[float, ...] = ()
+    class_iou: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class's scores: means over the pictures that have it, in the mask or in the prediction."""
+
+    name: str
+    dice: Interval
+    iou: Interval
+    pictures: int
 
 
 @dataclass(frozen=True)
@@ -44,6 +65,7 @@ class Scores:
         dice: Mean over pictures, with its interval over groups.
         iou: Likewise.
         groups: How many groups the pictures come from.
+        classes: The scored classes by themselves.
         problems: Pictures that could not be scored, and why.
     """
 
@@ -51,6 +73,7 @@ class Scores:
     dice: Interval
     iou: Interval
     groups: int
+    classes: tuple[ClassScore, ...] = ()
     problems: tuple[Problem, ...] = ()
 
     def worst(self, count: int) -> list[PictureScore]:
@@ -71,6 +94,7 @@ def evaluate_pairs(
     pairs: Sequence[Pair],
     groups: Mapping[str, str],
     *,
+    formats: Formats | None = None,
     advance: Callable[[], None],
 ) -> Scores:
     """Predict every picture and compare with its mask.
@@ -79,36 +103,57 @@ def evaluate_pairs(
         predictor: The model.
         pairs: Pictures and masks.
         groups: The group of each pair's name.
+        formats: How the pairs are read, where it is not the way of the model's own pictures; its classes are the
+            model's.
         advance: Called after each picture, for a progress bar.
     """
     rows: list[PictureScore] = []
     problems: list[Problem] = []
     for pair in pairs:
         try:
-            rows.append(score_pair(predictor, pair, groups[pair.name]))
+            rows.append(score_pair(predictor, pair, groups[pair.name], formats))
         except InputError as error:
             problems.append(Problem(pair.image, str(error)))
         advance()
     names = [row.group for row in rows]
+    labels = predictor.card.labels
     return Scores(
         pictures=tuple(rows),
         dice=bootstrap_interval([row.dice for row in rows], names),
         iou=bootstrap_interval([row.iou for row in rows], names),
         groups=len(set(names)),
+        classes=tuple(
+            _score_class(labels.class_names[index], place, rows) for place, index in enumerate(labels.scored_classes)
+        ),
         problems=tuple(problems),
     )
 
 
-def score_pair(predictor: Predictor, pair: Pair, group: str) -> PictureScore:
+def score_pair(predictor: Predictor, pair: Pair, group: str, formats: Formats | None = None) -> PictureScore:
     """Predict one picture and compare with its mask, both at the picture's own size."""
-    image, truth = read_pair(pair)
-    counts = confusion_counts(truth, predictor(image), num_classes=len(predictor.card.class_names))
-    # Classes from 1 on: how well the background is found says little, it is most of the picture.
+    labels = predictor.card.labels
+    image, truth = read_pair(pair, formats or predictor.card.formats)
+    counts = confusion_counts(truth, predictor(image), num_classes=labels.num_classes)
+    scored = list(labels.scored_classes)
+    dice, iou = dice_per_class(counts)[scored], iou_per_class(counts)[scored]
     return PictureScore(
         name=pair.name,
         group=group,
-        dice=_mean(dice_per_class(counts)[1:]),
-        iou=_mean(iou_per_class(counts)[1:]),
+        dice=_mean(dice),
+        iou=_mean(iou),
+        class_dice=tuple(dice.tolist()),
+        class_iou=tuple(iou.tolist()),
+    )
+
+
+def _score_class(name: str, place: int, rows: Sequence[PictureScore]) -> ClassScore:
+    groups = [row.group for row in rows]
+    dice = [row.class_dice[place] for row in rows]
+    return ClassScore(
+        name=name,
+        dice=bootstrap_interval(dice, groups),
+        iou=bootstrap_interval([row.class_iou[place] for row in rows], groups),
+        pictures=int((~np.isnan(dice)).sum()),
     )
 
 

@@ -32,10 +32,13 @@ def confusion_counts(
 ) -> NDArray[np.int64]:
     """How many pixels of each class (rows) were called each class (columns).
 
-    >>> confusion_counts(np.array([[0, 1, 1]]), np.array([[0, 0, 1]]), 2).tolist()
+    Pixels whose truth is no class, such as `labels.IGNORED`, are not counted.
+
+    >>> confusion_counts(np.array([[0, 1, 1, 255]]), np.array([[0, 0, 1, 1]]), 2).tolist()
     [[1, 0], [1, 1]]
     """
-    paired = truth.astype(np.int64).ravel() * num_classes + prediction.ravel()
+    counted = truth < num_classes
+    paired = truth[counted].astype(np.int64) * num_classes + prediction[counted]
     return np.bincount(paired, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 

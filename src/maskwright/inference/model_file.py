@@ -17,6 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from maskwright.config import Architecture
+from maskwright.data.input_format import PHOTOGRAPH, InputFormat
+from maskwright.data.labels import BLACK_AND_WHITE, LabelMap
+from maskwright.data.reading import Formats
 from maskwright.errors import InputError
 from maskwright.files import replacing
 
@@ -30,7 +33,8 @@ class ModelCard:
     Attributes:
         architecture: The network that the weights belong to.
         size: Pictures are resized so that their longer side has so many pixels.
-        class_names: One for each class, background first.
+        labels: The classes, and which raw values of a mask mean them.
+        input: How stored pixels become the network's input.
         threshold: Probability from which a pixel is foreground.
         metrics: Scores of these weights, as training measured them.
         trained_on: Fingerprints of the pictures that training saw.
@@ -41,7 +45,8 @@ class ModelCard:
 
     architecture: Architecture
     size: int
-    class_names: tuple[str, ...] = ("background", "foreground")
+    labels: LabelMap = BLACK_AND_WHITE
+    input: InputFormat = PHOTOGRAPH
     threshold: float = 0.5
     metrics: dict[str, float] = field(default_factory=dict)
     trained_on: tuple[str, ...] = ()
@@ -53,6 +58,16 @@ class ModelCard:
         """Refuse a threshold that no probability could be told apart by."""
         if not 0 < self.threshold < 1:
             raise InputError(f"The threshold must lie between 0 and 1, not at {self.threshold}.")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One for each class."""
+        return self.labels.class_names
+
+    @property
+    def formats(self) -> Formats:
+        """How pictures and masks are read for this model."""
+        return Formats(self.labels, self.input)
 
 
 def save_model(path: Path, card: ModelCard, weights: Mapping[str, NDArray[Any]]) -> None:
@@ -91,6 +106,15 @@ def _read_card(header: dict[str, Any], path: Path) -> ModelCard:
     if header.pop("format") != FORMAT:
         raise InputError(f"{path} was written by a newer maskwright; update this one to read it.")
     header["architecture"] = Architecture(**header["architecture"])
-    for name in ("class_names", "trained_on", "chosen_on"):
-        header[name] = tuple(header[name])
-    return ModelCard(**header)
+    header["labels"] = LabelMap(**_as_tuples(header["labels"]))
+    header["input"] = InputFormat(**_as_tuples(header["input"]))
+    return ModelCard(**{**header, "trained_on": tuple(header["trained_on"]), "chosen_on": tuple(header["chosen_on"])})
+
+
+def _as_tuples(table: dict[str, Any]) -> dict[str, Any]:
+    """The lists of JSON as the tuples that were written, at any depth."""
+
+    def convert(value: object) -> object:
+        return tuple(convert(entry) for entry in value) if isinstance(value, list) else value
+
+    return {name: convert(value) for name, value in table.items()}

@@ -1,17 +1,20 @@
 """What a mask becomes: a file, an overlay, a panel."""
 
-import math
+import colorsys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from maskwright.data import image_files
+from maskwright.data.labels import IGNORED, LabelMap
+from maskwright.data.pairs import Colour
 
-# One colour for each class after the background: told apart with any colour vision, on photographs too.
+# One colour for each of the first classes after the background: told apart with any colour vision, on photographs too.
 # Source: Okabe and Ito, "Color Universal Design" (2008).
-CLASS_COLOURS = (
+FIRST_COLOURS = (
     (230, 159, 0),
     (86, 180, 233),
     (0, 158, 115),
@@ -20,6 +23,9 @@ CLASS_COLOURS = (
     (213, 94, 0),
     (204, 121, 167),
 )
+# Hues of further classes lie this share of a turn apart, which never repeats and keeps neighbours far from each other.
+GOLDEN_TURN = 0.618034
+IGNORED_COLOUR = (128, 128, 128)
 OVERLAY_STRENGTH = 0.45
 PANEL_HEIGHT = 400
 PANEL_GAP = 12
@@ -31,12 +37,34 @@ def binary_mask(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return mask * np.uint8(255)
 
 
-def overlay(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture ``(H, W, 3)`` with its classes tinted and their outlines drawn."""
-    painted = image.copy()
-    for index in np.unique(mask[mask > 0]):
-        colour = np.array(CLASS_COLOURS[(index - 1) % len(CLASS_COLOURS)], np.float32)
+def class_colours(labels: LabelMap) -> tuple[Colour, ...]:
+    """What each class is drawn in: the data set's own colours, else a background in black and colours of ours."""
+    if labels.colours:
+        return labels.colours
+    colours = [(0, 0, 0), *FIRST_COLOURS] if len(labels.scored_classes) < labels.num_classes else [*FIRST_COLOURS]
+    for place in range(labels.num_classes - len(colours)):
+        # Further classes repeat the round of hues, lighter and darker by turns.
+        shade = colorsys.hsv_to_rgb(place * GOLDEN_TURN % 1, 0.65, (0.95, 0.7)[place % 2])
+        red, green, blue = (round(255 * channel) for channel in shade)
+        colours.append((red, green, blue))
+    return tuple(colours[: labels.num_classes])
+
+
+def as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture of any number of channels ``(H, W, C)`` as one to look at: its first three, or its first in grey."""
+    return image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
+
+
+def overlay(image: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8]:
+    """The picture with its classes tinted and their outlines drawn, ``(H, W, 3)``; a background stays as it is."""
+    painted = as_rgb(image).copy()
+    # Of two classes one is drawn, and a colour of ours shows on any photograph; masks are often white on black.
+    colours = class_colours(labels) if labels.num_classes > 2 else ((0, 0, 0), FIRST_COLOURS[0])
+    for index in labels.scored_classes:
         inside = mask == index
+        if not inside.any():
+            continue
+        colour = np.array(colours[index], np.float32)
         tinted = painted[inside] * (1 - OVERLAY_STRENGTH) + colour * OVERLAY_STRENGTH
         painted[inside] = tinted.round().astype(np.uint8)
         painted[outline(inside)] = colour.astype(np.uint8)
@@ -59,13 +87,13 @@ def panel(
     prediction: NDArray[np.uint8],
     truth: NDArray[np.uint8] | None = None,
     *,
-    num_classes: int = 2,
+    labels: LabelMap,
 ) -> NDArray[np.uint8]:
     """The picture original | ground truth | prediction; without a truth, its column is left out."""
-    columns = [("original", image)]
+    columns = [("original", as_rgb(image))]
     if truth is not None:
-        columns.append(("ground truth", _coloured(truth, num_classes)))
-    columns.append(("prediction", _coloured(prediction, num_classes)))
+        columns.append(("ground truth", coloured(truth, labels)))
+    columns.append(("prediction", coloured(prediction, labels)))
     height = min(PANEL_HEIGHT, image.shape[0])
     width = max(1, round(image.shape[1] * height / image.shape[0]))
     return side_by_side([(caption, image_files.resize_image(tile, height, width)) for caption, tile in columns])
@@ -87,10 +115,16 @@ def side_by_side(columns: Sequence[tuple[str, NDArray[np.uint8]]]) -> NDArray[np
     return np.asarray(canvas)
 
 
-def _coloured(mask: NDArray[np.uint8], num_classes: int) -> NDArray[np.uint8]:
-    """Classes as a picture ``(H, W, 3)``: white on black for two, a palette for more."""
-    if num_classes <= 2:
-        return np.repeat(binary_mask(mask)[..., np.newaxis], 3, axis=2)
-    repeats = math.ceil(num_classes / len(CLASS_COLOURS))
-    palette = np.array([(0, 0, 0), *CLASS_COLOURS * repeats], np.uint8)
+def coloured(mask: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8]:
+    """Classes as a picture ``(H, W, 3)``: white on black for two, their colours for more, grey where ignored."""
+    palette = np.full((IGNORED + 1, 3), IGNORED_COLOUR, np.uint8)
+    palette[: labels.num_classes] = class_colours(labels) if labels.num_classes > 2 else ((0, 0, 0), (255, 255, 255))
     return palette[mask]
+
+
+def write_mask(path: Path, mask: NDArray[np.uint8], labels: LabelMap) -> None:
+    """Write a mask as PNG: 0 and 255 of two classes, else class indices with a palette."""
+    if labels.num_classes == 2:
+        image_files.write_image(path, binary_mask(mask))
+    else:
+        image_files.write_image(path, mask, palette=class_colours(labels))

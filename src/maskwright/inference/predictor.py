@@ -1,16 +1,19 @@
 """A picture to its mask, at the picture's own size.
 
-The way is the one that training prepared its pictures on: fit to the model's size, scale by 255, compute logits. The
-logits are then enlarged to the original size and thresholded last, so that outlines fall between the model's pixels.
+The way is the one that training prepared its pictures on: bring to 0..255 by the scale that training fixed, fit to the
+model's size, compute logits. The logits are then enlarged to the original size and thresholded last, so that outlines
+fall between the model's pixels.
 """
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data import image_files
+from maskwright.data.input_format import scale_pixels
 from maskwright.device import choose_device
 from maskwright.errors import InputError
 from maskwright.inference.engines import Engine, TorchEngine
@@ -28,11 +31,12 @@ class Predictor:
         self.card = card
         self._engine = engine
 
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def __call__(self, image: NDArray[Any]) -> NDArray[np.uint8]:
         """Class of each pixel.
 
         Args:
-            image: ``(H, W, 3)`` or grey ``(H, W)``, uint8.
+            image: ``(H, W, 3)`` or grey ``(H, W)``, uint8; for a model of other pictures, as they
+                are stored, ``(H, W, C)``.
 
         Returns:
             Class indices ``(H, W)``, uint8; 0 is the background.
@@ -44,7 +48,7 @@ class Predictor:
             return np.asarray(inside, np.uint8)
         return np.asarray(logits.argmax(axis=0), np.uint8)
 
-    def probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def probabilities(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Probability of each class at each pixel, ``(C, H, W)``; of the foreground alone where ``C`` is 1."""
         logits = self.logits(image)
         if len(logits) == 1:
@@ -52,14 +56,13 @@ class Predictor:
         powers = np.exp(logits - logits.max(axis=0))
         return np.asarray(powers / powers.sum(axis=0), np.float32)
 
-    def logits(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def logits(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Logits ``(C, H, W)`` at the picture's own size."""
-        if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or not image.size:
-            raise InputError(f"A picture is uint8 of shape (H, W, 3) or (H, W), not {image.dtype} {image.shape}.")
-        if image.ndim == 2:
-            image = np.repeat(image[..., np.newaxis], 3, axis=2)
-        height, width = image.shape[:2]
-        small = image_files.resize_image(image, *image_files.fit_size(height, width, self.card.size))
+        if image.ndim not in (2, 3) or not image.size:
+            raise InputError(f"A picture is an array of shape (H, W, C) or (H, W), not {image.shape}.")
+        pixels = scale_pixels(image if image.ndim == 3 else image[..., np.newaxis], self.card.input, "The picture")
+        height, width = pixels.shape[:2]
+        small = image_files.resize_image(pixels, *image_files.fit_size(height, width, self.card.size))
         batch = (small.astype(np.float32) / 255).transpose(2, 0, 1)[np.newaxis]  # (1, 3, h, w)
         logits = self._engine.logits(np.ascontiguousarray(batch))[0]  # (C, h, w)
         return np.stack([image_files.resize_plane(plane, height, width) for plane in logits])

@@ -55,6 +55,7 @@ class Run:
         device: Where the network lies.
         precision: What the forward pass computes in.
         length: When the run ends.
+        scored_classes: Channels of the logits that Dice is measured on, where there are several.
         state_path: Where the state is saved.
         metrics_path: Where a line is written for each epoch.
         keep_best: Called with the validation figures whenever the score is the best so far.
@@ -66,6 +67,7 @@ class Run:
     device: str
     precision: ComputePrecision
     length: Length
+    scored_classes: tuple[int, ...]
     state_path: Path
     metrics_path: Path
     keep_best: Callable[[Figures], None]
@@ -177,7 +179,7 @@ def _learn(learner: Learner, batch: Batch, rate: float, run: Run, batches: int) 
     if not torch.isfinite(loss):
         raise _divergence(learner)
     learner.scaler.scale(loss / together).backward()  # type: ignore[no-untyped-call]
-    count(learner.tally, float(loss.detach()), logits.detach(), batch)
+    count(learner.tally, float(loss.detach()), logits.detach(), batch, run.scored_classes)
     position.batch += 1
     if position.batch < first + together:
         return
@@ -213,7 +215,7 @@ def validate(network: nn.Module, loader: DataLoader[Batch], run: Run) -> Figures
             with autocast(run):
                 logits = network(batch.images)
             loss = compute_loss(run.settings.loss_terms(), logits, batch.targets, batch.weights)
-            count(tally, float(loss), logits, batch)
+            count(tally, float(loss), logits, batch, run.scored_classes)
     tally.seconds = time.monotonic() - started
     return figures_of(tally)
 
@@ -224,9 +226,9 @@ def autocast(run: Run) -> torch.autocast:
     return torch.autocast(run.device.partition(":")[0], dtype, enabled=run.precision != "fp32")
 
 
-def count(tally: Tally, loss: float, logits: Tensor, batch: Batch) -> None:
+def count(tally: Tally, loss: float, logits: Tensor, batch: Batch, scored_classes: tuple[int, ...]) -> None:
     """Add one batch to a tally."""
-    dice = dice_per_picture(logits, batch.targets, batch.weights)
+    dice = dice_per_picture(logits, batch.targets, batch.weights, scored_classes).nanmean(dim=1)
     present = ~dice.isnan()
     tally.images += len(logits)
     tally.loss += loss * len(logits)
@@ -244,17 +246,17 @@ def figures_of(tally: Tally) -> Figures:
     )
 
 
-def dice_per_picture(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Dice coefficient of each foreground class of each picture, ``(N, K)``; NaN where a class is nowhere.
+def dice_per_picture(logits: Tensor, target: Tensor, weight: Tensor, scored_classes: tuple[int, ...]) -> Tensor:
+    """Dice coefficient of each scored class of each picture, ``(N, K)``; NaN where a class is nowhere.
 
-    Target shares of at least a half are foreground; with several channels, the largest is the class and channel 0 the
-    background.
+    Of one channel, shares of at least a half are foreground; of several, the largest is the class.
     """
     if logits.shape[1] == 1:
         predicted, truth = logits > 0, target >= 0.5
     else:
         predicted, truth = (
-            F.one_hot(scores.argmax(1), scores.shape[1]).movedim(-1, 1)[:, 1:].bool() for scores in (logits, target)
+            F.one_hot(scores.argmax(1), scores.shape[1]).movedim(-1, 1)[:, scored_classes].bool()
+            for scores in (logits, target)
         )
     counts = weight > 0
     overlap = (predicted & truth & counts).sum((2, 3))

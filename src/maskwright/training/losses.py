@@ -14,21 +14,15 @@ from torch.nn import functional as F
 
 
 def compute_loss(terms: Sequence[str], logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """The sum of the named losses: ``bce``, ``ce``, ``dice``, ``iou``."""
+    """The sum of the named losses: ``ce`` (or ``bce``, its name for two classes), ``dice``, ``iou``."""
     functions = {
-        "bce": bce_loss,
         "ce": cross_entropy_loss,
+        "bce": cross_entropy_loss,
         "dice": soft_dice_loss,
         "iou": soft_iou_loss,
     }
     logits = logits.float()  # sums over a picture overflow in 16 bit
     return torch.stack([functions[term](logits, target, weight) for term in terms]).sum()
-
-
-def bce_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Binary cross-entropy, averaged over the pixels that count; every channel is a question of its own."""
-    per_pixel = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1, keepdim=True)
-    return _weighted_mean(per_pixel, weight)
 
 
 def cross_entropy_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -37,17 +31,19 @@ def cross_entropy_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor
     One channel is read as foreground against background, which makes it the binary cross-entropy.
     """
     if logits.shape[1] == 1:
-        return bce_loss(logits, target, weight)
-    per_pixel = F.cross_entropy(logits, target, reduction="none").unsqueeze(1)
+        per_pixel = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    else:
+        per_pixel = F.cross_entropy(logits, target, reduction="none").unsqueeze(1)
     return _weighted_mean(per_pixel, weight)
 
 
 def soft_dice_loss(logits: Tensor, target: Tensor, weight: Tensor, *, smooth: float = 1.0) -> Tensor:
-    """One minus the soft Dice coefficient over the whole batch, averaged over the classes.
+    """One minus the soft Dice coefficient over the whole batch, averaged over the classes that it shows.
 
     Sums run over the batch, not per image: for an image without foreground the score would otherwise be decided by
-    ``smooth`` alone. Squares stand in the denominator, so that a grey target is met exactly at the least loss; with
-    plain sums a share of 0.5 would ask for 0 or 1.
+    ``smooth`` alone. Of several classes, one that no picture of the batch shows is left out, for it would count as
+    perfect. Squares stand in the denominator, so that a grey target is met exactly at the least loss; with plain sums a
+    share of 0.5 would ask for 0 or 1.
 
     Args:
         logits: Raw network output, ``(N, C, H, W)``.
@@ -61,16 +57,16 @@ def soft_dice_loss(logits: Tensor, target: Tensor, weight: Tensor, *, smooth: fl
     Source: Milletari, Navab and Ahmadi, "V-Net" (2016), section 3.
     """
     overlap, squares = _overlap_and_squares(logits, target, weight)
-    return 1 - ((2 * overlap + smooth) / (squares + smooth)).mean()
+    return 1 - _mean_over_present((2 * overlap + smooth) / (squares + smooth), target, weight)
 
 
 def soft_iou_loss(logits: Tensor, target: Tensor, weight: Tensor, *, smooth: float = 1.0) -> Tensor:
-    """One minus the soft Jaccard index over the whole batch, averaged over the classes.
+    """One minus the soft Jaccard index over the whole batch, averaged over the classes that it shows.
 
     Sums and squares as in `soft_dice_loss`, for the same reasons.
     """
     overlap, squares = _overlap_and_squares(logits, target, weight)
-    return 1 - ((overlap + smooth) / (squares - overlap + smooth)).mean()
+    return 1 - _mean_over_present((overlap + smooth) / (squares - overlap + smooth), target, weight)
 
 
 def _overlap_and_squares(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,6 +76,14 @@ def _overlap_and_squares(logits: Tensor, target: Tensor, weight: Tensor) -> tupl
     overlap = (weight * probabilities * target).sum(pixels)
     squares = (weight * (probabilities.square() + target.square())).sum(pixels)
     return overlap, squares
+
+
+def _mean_over_present(scores: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """The mean of scores ``(C,)`` over the classes that the batch shows; of one class, its score."""
+    if len(scores) == 1:
+        return scores.mean()
+    present = ((weight * target).sum((0, 2, 3)) > 0).to(scores.dtype)
+    return (scores * present).sum() / present.sum().clamp(min=1)
 
 
 def _weighted_mean(per_pixel: Tensor, weight: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 import glob
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,10 +11,8 @@ from maskwright.data.splits import Groups
 from maskwright.errors import InputError
 from maskwright.files import RUNS, dated_folder, write_json, write_text
 
-# Pictures at training size lie in a folder of such a name while a run lasts.
-CACHE_PREFIX = ".cache-"
 # A run may go on on another machine.
-MACHINE_SETTINGS = ("device", "precision", "workers")
+MACHINE_SETTINGS = ("device", "precision", "workers", "cache_gb")
 
 
 @dataclass(frozen=True)
@@ -64,11 +61,6 @@ class RunFolder:
         """A picture of the metrics."""
         return self.path / "curves.png"
 
-    def remove_stale_caches(self) -> None:
-        """Clear away what a run that was killed could not."""
-        for stale in self.path.glob(f"{CACHE_PREFIX}*"):
-            shutil.rmtree(stale, ignore_errors=True)
-
 
 def choose_folder(out: Path | None, name: str, *, resume: bool) -> RunFolder:
     """The folder of a new run, or of the one to resume.
@@ -82,7 +74,7 @@ def choose_folder(out: Path | None, name: str, *, resume: bool) -> RunFolder:
         if out.is_file():
             raise InputError(f"--out {out} is a file; name a folder.")
         folder = RunFolder(out)
-        if out.is_dir() and any(not path.name.startswith(CACHE_PREFIX) for path in out.iterdir()):
+        if out.is_dir() and any(out.iterdir()):
             if not resume:
                 raise InputError(f"{out} is not empty; continue its run with --resume, or choose another --out.")
             if not (folder.state.is_file() or folder.config.is_file()):

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from maskwright.config import Settings
-from maskwright.data.cache import Cache
+from maskwright.config import Architecture, Settings
 from maskwright.data.dataset import Batch, EpochBatches, InOrder, Samples, build_loader
 from maskwright.data.pairs import Pair
-from maskwright.data.splits import Groups
+from maskwright.data.reading import Formats
 from maskwright.device import ComputePrecision
 from maskwright.evaluation.evaluate import Scores, score_pair
 from maskwright.files import write_json
@@ -28,6 +27,7 @@ from maskwright.inference.model_file import ModelCard, load_model, save_model
 from maskwright.inference.predictor import Predictor
 from maskwright.models.build import build_network
 from maskwright.training.loop import Figures, Run, Status
+from maskwright.training.material import Material
 from maskwright.training.run_folder import RunFolder, keep_metrics_until
 from maskwright.training.schedules import Length
 from maskwright.training.state import Learner, build_learner, load_state
@@ -39,35 +39,6 @@ CLOSING_SECONDS = 5.0
 # Of the minutes, training gets at least this share.
 LEAST_SHARE = 0.1
 MOST_WORKERS = 4
-
-
-@dataclass(frozen=True)
-class Material:
-    """The pictures of a run, and which of them are held out."""
-
-    cache: Cache
-    split: dict[str, str]
-    groups: Groups
-
-    def indices(self, part: str) -> list[int]:
-        """Where in the cache the pictures of a part lie."""
-        return [index for index, pair in enumerate(self.cache.pairs) if self.split[pair.name] == part]
-
-    def groups_of(self, part: str) -> set[str]:
-        """The groups that a part has pictures of."""
-        return {self.groups.of[pair.name] for pair in self.pairs(part)}
-
-    def has_foreground(self, part: str) -> bool:
-        """Whether any mask of a part has a pixel that is more foreground than not."""
-        return any((self.cache.mask(index) >= 128).any() for index in self.indices(part))
-
-    def pairs(self, part: str) -> list[Pair]:
-        """The pairs of a part."""
-        return [self.cache.pairs[index] for index in self.indices(part)]
-
-    def fingerprints(self, part: str) -> tuple[str, ...]:
-        """What recognises the pictures of a part later."""
-        return tuple(self.cache.fingerprints[index] for index in self.indices(part))
 
 
 @dataclass(frozen=True)
@@ -110,12 +81,21 @@ class Session:
     started: float
 
 
+def architecture_for(settings: Settings, formats: Formats) -> Architecture:
+    """The network that the settings ask for, with the channels that the pictures and their classes need."""
+    return settings.architecture(in_channels=formats.input.channels, num_classes=formats.labels.logit_channels)
+
+
 def build_learner_for(
-    settings: Settings, device: str, precision: ComputePrecision, encoder_weights: Mapping[str, Tensor] | None
+    settings: Settings,
+    architecture: Architecture,
+    device: str,
+    precision: ComputePrecision,
+    encoder_weights: Mapping[str, Tensor] | None,
 ) -> Learner:
     """A fresh learner on a device; its first weights are decided by the seed."""
     torch.manual_seed(settings.seed)
-    network = build_network(settings.architecture(), encoder_weights=encoder_weights).to(device)
+    network = build_network(architecture, encoder_weights=encoder_weights).to(device)
     return build_learner(network, settings, scaled=precision == "fp16")
 
 
@@ -178,6 +158,7 @@ def build_run(
         device=session.device,
         precision=session.precision,
         length=Length(session.settings.epochs, position.budget),
+        scored_classes=session.material.formats.labels.scored_classes,
         state_path=folder.state,
         metrics_path=folder.metrics,
         keep_best=lambda figures: _keep_best(session, figures),
@@ -229,8 +210,10 @@ def _weights(learner: Learner) -> dict[str, NDArray[Any]]:
 def _card(session: Session, metrics: dict[str, float]) -> ModelCard:
     """What the model file says of itself."""
     return ModelCard(
-        architecture=session.settings.architecture(),
+        architecture=architecture_for(session.settings, session.material.formats),
         size=session.settings.size,
+        labels=session.material.formats.labels,
+        input=session.material.formats.input,
         metrics=metrics,
         trained_on=session.material.fingerprints("train"),
         chosen_on=session.material.fingerprints("val"),

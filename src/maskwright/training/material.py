@@ -1,0 +1,84 @@
+"""The pictures of a run: found, read, and dealt out to the parts of a split."""
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from maskwright.config import Settings
+from maskwright.data.cache import Cache, build_cache, default_cache_folder
+from maskwright.data.duplicates import find_near_duplicates
+from maskwright.data.pairs import Pair, Problem
+from maskwright.data.reading import Formats, read_pair
+from maskwright.data.splits import Groups, apply_split, find_groups, make_split, read_split
+
+GIGABYTE = 10**9
+
+
+@dataclass(frozen=True)
+class Material:
+    """The pictures of a run, how they are read, and which of them are held out."""
+
+    cache: Cache
+    formats: Formats
+    split: dict[str, str]
+    groups: Groups
+
+    def indices(self, part: str) -> list[int]:
+        """Where in the cache the pictures of a part lie."""
+        return [index for index, pair in enumerate(self.cache.pairs) if self.split[pair.name] == part]
+
+    def groups_of(self, part: str) -> set[str]:
+        """The groups that a part has pictures of."""
+        return {self.groups.of[pair.name] for pair in self.pairs(part)}
+
+    def has_foreground(self, part: str) -> bool:
+        """Whether any mask of a part has a pixel of another class than the first."""
+        return any(self.cache.foreground[index] > 0 for index in self.indices(part))
+
+    def pairs(self, part: str) -> list[Pair]:
+        """The pairs of a part."""
+        return [self.cache.pairs[index] for index in self.indices(part)]
+
+    def fingerprints(self, part: str) -> tuple[str, ...]:
+        """What recognises the pictures of a part later."""
+        return tuple(self.cache.fingerprints[index] for index in self.indices(part))
+
+
+def read_pictures(
+    pairs: Sequence[Pair], formats: Formats, settings: Settings, *, advance: Callable[[], None]
+) -> tuple[Cache, tuple[Problem, ...]]:
+    """Read every pair, or find it read in an earlier run."""
+    return build_cache(
+        pairs,
+        default_cache_folder(),
+        read=functools.partial(read_pair, formats=formats),
+        num_classes=formats.labels.num_classes,
+        settings_key=json.dumps(asdict(formats)),
+        longer_side=settings.size,
+        limit_bytes=int(settings.cache_gb * GIGABYTE),
+        advance=advance,
+    )
+
+
+def deal_out(cache: Cache, formats: Formats, settings: Settings) -> Material:
+    """Split the pictures that could be read, or split them as an earlier run did."""
+    names = [pair.name for pair in cache.pairs]
+    near = [(names[first], names[second]) for first, second in find_near_duplicates(cache.thumbnails())]
+    if settings.split is not None:
+        given = {pair.name: pair.group for pair in cache.pairs}
+        split = apply_split(cache.pairs, read_split(Path(settings.split)))
+        return Material(cache, formats, split, find_groups(names, pattern=settings.group, given=given))
+    split, groups = make_split(
+        cache.pairs,
+        pattern=settings.group,
+        val_share=settings.val_share,
+        test_share=settings.test_share,
+        seed=settings.seed,
+        folds=settings.folds,
+        fold=settings.fold,
+        shares=dict(zip(names, cache.foreground, strict=True)),
+        near=near,
+    )
+    return Material(cache, formats, split, groups)

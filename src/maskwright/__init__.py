@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from maskwright.commands.check import check
     from maskwright.commands.evaluate import evaluate
     from maskwright.commands.predict import predict
     from maskwright.commands.train import train
@@ -27,6 +28,7 @@ __all__ = [
     "Predictor",
     "Settings",
     "UNet",
+    "check",
     "evaluate",
     "load",
     "predict",
@@ -40,6 +42,7 @@ _HOMES = {
     "Predictor": "inference.predictor",
     "Settings": "config",
     "UNet": "models.unet",
+    "check": "commands.check",
     "evaluate": "commands.evaluate",
     "load": "inference.predictor",
     "predict": "commands.predict",

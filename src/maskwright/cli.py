@@ -16,7 +16,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
 from maskwright import terminal
-from maskwright.config import Settings, read_preset
+from maskwright.config import MaskSettings, Settings, read_preset
 from maskwright.errors import InputError
 
 DONE, WITH_FAILURES, NOT_STARTED, INTERRUPTED, STOPPED_AND_SAVED = 0, 1, 2, 130, 75
@@ -34,6 +34,33 @@ def demo(*, out: Path | None = None, minutes: float = 2.5, cars: int = 16, seed:
     from maskwright.commands.demo import demo as command
 
     return STOPPED_AND_SAVED if command(out=out, minutes=minutes, cars=cars, seed=seed) is None else DONE
+
+
+def check(
+    photos: Positional[Path],
+    masks: OmitArgPrefixes[MaskSettings],
+    *,
+    group: str | None = None,
+    size: int | None = None,
+    out: Path | None = None,
+    fix: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Say what is in a folder of photographs and masks, and what is wrong with it.
+
+    Args:
+        photos: The folder, or its manifest or annotation file.
+        masks: What their values mean, where that is not to be found out.
+        group: Regular expression that finds a picture's group in its name.
+        size: Longer side of training that the masks' resolution is judged at; by default that of the quick preset.
+        out: Folder for check.html and check.json; by default a new one under runs/.
+        fix: New folder for a clean copy; the original stays as it is.
+        json: Print check.json instead of a report.
+    """
+    from maskwright.commands.check import check as command
+
+    diagnosis = command(photos, masks=masks, group=group, size=size, out=out, fix=fix, as_json=json)
+    return {"clean": DONE, "findings": WITH_FAILURES, "unusable": NOT_STARTED}[diagnosis.verdict]
 
 
 def train(
@@ -63,6 +90,7 @@ def train(
 def evaluate(
     model: Positional[Path],
     photos: Positional[Path],
+    masks: OmitArgPrefixes[MaskSettings],
     *,
     out: Path | None = None,
     group: str | None = None,
@@ -75,6 +103,7 @@ def evaluate(
     Args:
         model: The model file.
         photos: Folder of photographs and masks.
+        masks: What their values mean, where they are stored in another way than those of training.
         out: Folder for scores.json and panels of the worst pictures; by default a new one under runs/.
         group: Regular expression that finds a picture's group in its name.
         everything: Score pictures that training saw as well.
@@ -83,7 +112,16 @@ def evaluate(
     """
     from maskwright.commands.evaluate import evaluate as command
 
-    scores = command(model, photos, out=out, group=group, everything=everything, as_json=json, device=device)
+    scores = command(
+        model,
+        photos,
+        out=out,
+        group=group,
+        masks=masks,
+        everything=everything,
+        as_json=json,
+        device=device,
+    )
     return WITH_FAILURES if scores.problems else DONE
 
 
@@ -114,7 +152,13 @@ def predict(
     return WITH_FAILURES if prediction.problems else DONE
 
 
-WORDS: dict[str, Callable[..., int]] = {"demo": demo, "train": train, "evaluate": evaluate, "predict": predict}
+WORDS: dict[str, Callable[..., int]] = {
+    "demo": demo,
+    "check": check,
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+}
 
 
 def _preset_in(arguments: Sequence[str]) -> str:

@@ -1,0 +1,664 @@
+"""What is wrong with a folder of photographs and masks, from what its examination kept.
+
+Each kind of finding comes once, with all the files that it is about, and says what is to be done.
+"""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+import numpy as np
+
+from maskwright.data.duplicates import find_near_duplicates
+from maskwright.data.examination import Picture
+from maskwright.data.label_survey import Decision
+from maskwright.data.labels import describe_raw
+from maskwright.data.pairs import AlphaChannel, Pairing, Problem, ProblemKind
+from maskwright.data.reading import Formats, has_same_shape
+from maskwright.data.splits import Groups, find_groups, make_split
+from maskwright.errors import InputError
+from maskwright.terminal import printable
+
+Level = Literal["problem", "question", "warning", "note"]
+LEVELS: tuple[Level, ...] = ("problem", "question", "warning", "note")
+"""From what training refuses to what is merely said."""
+
+# A bound below this costs more than a longer training gains.
+LEAST_BOUND = 0.97
+# Shares of the pixels: below the first a class is small, below the second a network rarely meets it.
+SMALL_SHARE, TINY_SHARE = 0.03, 0.001
+# A class in fewer pictures than this cannot be both learnt and scored.
+FEWEST_PICTURES = 3
+# Longer sides, in pixels, that are unusual.
+TINY_SIDE, HUGE_SIDE = 64, 6000
+# Names in a sentence.
+MOST_IN_A_SENTENCE = 6
+
+_NO_GUESS = "its shape does not tell"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that was found in a folder.
+
+    Attributes:
+        kind: Two or three words that stay the same, for scripts.
+        level: A problem stops training; a question could mean two things, and an option answers it; with a warning,
+            training goes on but its scores suffer; a note is said, and nothing is to be done.
+        sentence: What was found.
+        remedy: What to do about it, or what is done by itself.
+        files: What it is about, below the folder, each with a sentence of its own or "".
+    """
+
+    kind: str
+    level: Level
+    sentence: str
+    remedy: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClassShare:
+    """How much of a data set is one class.
+
+    Attributes:
+        name: Of the class.
+        share: Of all pixels that count.
+        pictures: How many show it.
+        raw: The raw values that stand for it, as a user writes them.
+    """
+
+    name: str
+    share: float
+    pictures: int
+    raw: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """Everything that is to be said about a folder.
+
+    Attributes:
+        folder: That was looked at.
+        layout: How images and masks lie in it, in one phrase.
+        formats: How its files are read.
+        pictures: Those that can be used.
+        size: The longer side of training that findings go by.
+        groups: Which pictures belong together.
+        split: The part that training would put each picture into, by name; empty where there can be no split.
+        findings: The gravest first.
+    """
+
+    folder: Path
+    layout: str
+    formats: Formats
+    pictures: tuple[Picture, ...]
+    size: int
+    groups: Groups
+    split: Mapping[str, str]
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def verdict(self) -> Literal["clean", "findings", "unusable"]:
+        """Clean with nothing but notes; unusable where no picture can be used."""
+        if not self.pictures:
+            return "unusable"
+        return "clean" if all(finding.level == "note" for finding in self.findings) else "findings"
+
+    def name_of(self, picture: Picture) -> str:
+        """The image, as findings name it."""
+        return shown_name(picture.pair.image, self.folder)
+
+    def part_of(self, picture: Picture) -> str | None:
+        """The part of the split; None where there can be none."""
+        return self.split.get(picture.pair.name)
+
+    def classes(self) -> list[ClassShare]:
+        """The balance of the classes, in their order."""
+        labels = self.formats.labels
+        totals = [sum(counts) for counts in zip(*(picture.counts for picture in self.pictures), strict=True)]
+        return [
+            ClassShare(
+                name,
+                totals[index] / max(1, sum(totals[:-1])),
+                sum(picture.counts[index] > 0 for picture in self.pictures),
+                tuple(map(describe_raw, labels.values[index])) if index < len(labels.values) else (),
+            )
+            for index, name in enumerate(labels.class_names if totals else ())
+        ]
+
+    def parts(self) -> dict[str, tuple[int, int]]:
+        """Pictures and groups of each part of the split."""
+        members = {part: [name for name in self.split if self.split[name] == part] for part in ("train", "val", "test")}
+        return {
+            part: (len(names), len({self.groups.of[name] for name in names}))
+            for part, names in members.items()
+            if names
+        }
+
+    def bound(self) -> dict[int, float]:
+        """The mean of the best Dice that the masks could reach, by longer side; up to that of the largest picture."""
+        measured = [picture.bound for picture in self.pictures if picture.bound]
+        largest = max((max(picture.size) for picture in self.pictures), default=0)
+        sides = sorted(measured[0]) if measured else []
+        enough = next((side for side in sides if side >= largest), inf)
+        return {side: fmean(bound[side] for bound in measured) for side in sides if side <= max(enough, self.size)}
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """Widths and heights of the pictures, the smallest area first."""
+        return sorted((picture.size[::-1] for picture in self.pictures), key=lambda size: (size[0] * size[1], size))
+
+    def to_json(self) -> dict[str, Any]:
+        """The report for scripts."""
+        sizes = self.sizes()
+        return {
+            "photos": str(self.folder),
+            "verdict": self.verdict,
+            "layout": self.layout,
+            "pictures": len(self.pictures),
+            "findings": [
+                {
+                    "kind": finding.kind,
+                    "level": finding.level,
+                    "sentence": finding.sentence,
+                    "remedy": finding.remedy,
+                    "files": dict(finding.files),
+                }
+                for finding in self.findings
+            ],
+            "masks": self.formats.labels.kind,
+            "ignored": [describe_raw(raw) for raw in self.formats.labels.ignore],
+            "classes": [
+                {"name": some.name, "raw": list(some.raw), "share": some.share, "pictures": some.pictures}
+                for some in self.classes()
+            ],
+            "groups": {"rule": self.groups.rule, "count": len(set(self.groups.of.values()))},
+            "split": {part: {"pictures": some, "groups": groups} for part, (some, groups) in self.parts().items()},
+            "sizes": {"smallest": sizes[0], "median": sizes[len(sizes) // 2], "largest": sizes[-1]} if sizes else {},
+            "resolution": [{"longer_side": side, "best_dice": best} for side, best in self.bound().items()],
+        }
+
+
+def diagnose(
+    folder: Path,
+    pairing: Pairing,
+    formats: Formats,
+    decision: Decision,
+    examined: tuple[Sequence[Picture], Sequence[Problem]],
+    *,
+    pattern: str | None,
+    size: int,
+    val_share: float,
+) -> Diagnosis:
+    """Say what was found, and what is to be done about it.
+
+    Args:
+        folder: That was looked at.
+        pairing: What was found in it.
+        formats: How its files are read.
+        decision: What is to be said about its masks.
+        examined: Pictures and problems from `examination.examine`.
+        pattern: Of ``--group``.
+        size: Longer side of training.
+        val_share: Of the split that training would make.
+
+    Raises:
+        InputError: The pattern is no regular expression or does not match a name.
+    """
+    pictures, problems = examined
+    copies = _find_copies(pictures)
+    near = _find_near(pictures)
+    given = {picture.pair.name: picture.pair.group for picture in pictures}
+    named = find_groups(list(given), pattern=pattern, given=given)
+    findings = _tell_problems([*pairing.problems, *problems], folder)
+    # Without a picture there is nothing that the masks were read for.
+    findings += [Finding("labels", remark.kind, remark.sentence) for remark in decision.remarks if pictures]
+    split, groups = dict[str, str](), named
+    try:
+        split, groups = _make_split(pictures, pattern, val_share, [*near, *_chained(copies)])
+    except InputError as error:
+        findings += [Finding("split", "problem", str(error))] if pictures else []
+    case = Diagnosis(folder, pairing.layout, formats, tuple(pictures), size, groups, split)
+    findings += _tell_copies(case, named, copies, near)
+    for tell in (_tell_odd_masks, _tell_odd_images, _tell_sizes, _tell_turned, _tell_classes, _tell_resolution):
+        findings += tell(case)
+    return replace(case, findings=tuple(sorted(findings, key=lambda finding: LEVELS.index(finding.level))))
+
+
+def shown_name(path: Path, folder: Path) -> str:
+    """A path as the report names it: below the folder where it lies there, and printable whatever it is."""
+    relative = path.relative_to(folder) if path.is_relative_to(folder) else path
+    return printable(relative.as_posix())
+
+
+def counted(number: int, word: str) -> str:
+    """A number of things in words.
+
+    >>> counted(1, "picture"), counted(1200, "class")
+    ('1 picture', '1,200 classes')
+    """
+    plural = f"{word}es" if word.endswith("s") else f"{word}s"
+    return f"{number:,} {word if number == 1 else plural}"
+
+
+def _agreeing(sentence: str, number: int) -> str:
+    """The sentence with those of its ``[singular|plural]`` words that fit the number."""
+    return re.sub(r"\[([^|\]]*)\|([^]]*)\]", lambda words: words[1 if number == 1 else 2], sentence)
+
+
+def _tell(
+    case: Diagnosis,
+    kind: str,
+    level: Level,
+    some: Sequence[Picture],
+    sentence: str,
+    remedy: str,
+    say: Callable[[Picture], str] = lambda _: "",
+) -> list[Finding]:
+    """A finding about some of the pictures, if there are any; ``{}`` in the sentence says how many of all."""
+    if not some:
+        return []
+    total = counted(len(case.pictures), "picture")
+    number = f"All {total}" if len(some) == len(case.pictures) > 1 else f"{len(some):,} of {total}"
+    files = {case.name_of(picture): say(picture) for picture in some}
+    return [Finding(kind, level, _agreeing(sentence.format(number), len(some)), remedy, files)]
+
+
+# --- What cannot be used
+
+_REFUSED: dict[ProblemKind, tuple[str, str]] = {
+    "image without mask": ("[image has|images have] no mask", "Draw them, or move the images out of the folder."),
+    "mask without image": ("[mask has|masks have] no image", "Add the images, or remove these masks."),
+    "ambiguous": ("[file|files] could belong together in more than one way", "Rename or remove one of each."),
+    "unreadable": ("[file|files] cannot be used", "Copy them again, or remove them with their partners."),
+    "other shape": ("[mask is|masks are] of another shape than the image", "Crop one of each to match the other."),
+    "unexpected values": (
+        "[mask holds|masks hold] what no class has",
+        "Correct them, or say with --classes and --ignore what their values mean.",
+    ),
+    "name": ("[name|names] cannot be written down", "Rename the files."),
+}
+
+
+def _tell_problems(problems: Sequence[Problem], folder: Path) -> list[Finding]:
+    findings = []
+    for kind, (words, remedy) in _REFUSED.items():
+        some = [problem for problem in problems if problem.kind == kind]
+        details = defaultdict[str, list[str]](list)  # of an annotation file, several things may be wrong
+        for problem in some:
+            details[shown_name(problem.path, folder)].append(_detail(problem, folder))
+        files = {name: " ".join(dict.fromkeys(told)) for name, told in details.items()}
+        if some:
+            sentence = _agreeing(f"{len(some):,} {words}.", len(some))
+            findings.append(Finding(kind, "problem", sentence, f"{remedy} Or train with --skip-bad.", files))
+    return findings
+
+
+def _detail(problem: Problem, folder: Path) -> str:
+    """The sentence without what stands before it anyway."""
+    return printable(problem.sentence.removeprefix(f"{problem.path} ").replace(f"{folder}{os.sep}", ""))
+
+
+# --- Copies
+
+
+def _find_copies(pictures: Sequence[Picture]) -> list[list[int]]:
+    """Pictures whose files are equal, byte for byte."""
+    same = defaultdict(list)
+    for index, picture in enumerate(pictures):
+        same[picture.fingerprint].append(index)
+    return [indices for indices in same.values() if len(indices) > 1]
+
+
+def _find_near(pictures: Sequence[Picture]) -> list[tuple[int, int]]:
+    """Pictures that look the same although their files differ."""
+    thumbnails = (
+        np.stack([picture.thumbnail for picture in pictures]) if pictures else np.zeros((0, 64, 64, 3), np.uint8)
+    )
+    return [
+        (first, second)
+        for first, second in find_near_duplicates(thumbnails)
+        if pictures[first].fingerprint != pictures[second].fingerprint
+    ]
+
+
+def _chained(copies: Iterable[Sequence[int]]) -> list[tuple[int, int]]:
+    return [(some[0], other) for some in copies for other in some[1:]]
+
+
+def _make_split(
+    pictures: Sequence[Picture], pattern: str | None, val_share: float, together: Sequence[tuple[int, int]]
+) -> tuple[dict[str, str], Groups]:
+    """As training makes it."""
+    names = [picture.pair.name for picture in pictures]
+    return make_split(
+        [picture.pair for picture in pictures],
+        pattern=pattern,
+        val_share=val_share,
+        test_share=0.0,
+        seed=0,
+        shares={picture.pair.name: 1 - picture.share_of([0]) for picture in pictures},
+        near=[(names[first], names[second]) for first, second in together],
+    )
+
+
+def _tell_copies(
+    case: Diagnosis, named: Groups, copies: Sequence[Sequence[int]], near: Sequence[tuple[int, int]]
+) -> list[Finding]:
+    """Equal files, files that look the same, and where the split that the folder gives parts them."""
+    pictures = case.pictures
+    contradictory = [some for some in copies if len({pictures[index].mask_print for index in some}) > 1]
+    doubled = [some for some in copies if some not in contradictory]
+    extra = sum(len(some) - 1 for some in doubled)
+    together = [*near, *_chained(copies)]
+    apart = [(one, other) for one, other in together if case.part_of(pictures[one]) != case.part_of(pictures[other])]
+    across = [
+        (one, other)
+        for one, other in near
+        if (one, other) not in apart and named.of[pictures[one].pair.name] != named.of[pictures[other].pair.name]
+    ]
+    rows: list[tuple[str, Level, Sequence[tuple[int, int]], str, str]] = [
+        (
+            "leak",
+            "warning",
+            apart,
+            f"{_members(apart)} pictures have a copy in another part of the split that the folder gives; scores will "
+            "look better than they are.",
+            "Move each into the part of its copy.",
+        ),
+        (
+            "contradictory masks",
+            "warning",
+            _chained(contradictory),
+            _agreeing(
+                f"{counted(len(contradictory), 'picture')} [is|are] there more than once, with different masks.",
+                len(contradictory),
+            ),
+            "Keep the mask that is right; --fix leaves all of them out.",
+        ),
+        (
+            "duplicates",
+            "warning",
+            _chained(doubled),
+            _agreeing(
+                f"{counted(extra, 'picture')} [is an exact copy|are exact copies] of others, and count[s|] again in "
+                "training and in scores.",
+                extra,
+            ),
+            "Keep one of each; --fix keeps the first.",
+        ),
+        (
+            "near-duplicates",
+            "note",
+            across,
+            f"{_members(across)} pictures look like another one that their names do not put into the same group.",
+            "Training puts them into one group, so that none is scored by its own copy.",
+        ),
+    ]
+    return [
+        Finding(kind, level, sentence, remedy, _linked(case, pairs))
+        for kind, level, pairs, sentence, remedy in rows
+        if pairs
+    ]
+
+
+def _members(pairs: Iterable[tuple[int, int]]) -> int:
+    return len({index for pair in pairs for index in pair})
+
+
+def _linked(case: Diagnosis, pairs: Iterable[tuple[int, int]]) -> dict[str, str]:
+    """Both pictures of each pair, each with its partners."""
+    partners = defaultdict(list)
+    for first, second in pairs:
+        partners[first].append(second)
+        partners[second].append(first)
+    names = [case.name_of(picture) for picture in case.pictures]
+    return {
+        names[index]: f"like {_first_few([names[other] for other in partners[index]])}" for index in sorted(partners)
+    }
+
+
+# --- Odd files
+
+
+def _tell_odd_masks(case: Diagnosis) -> list[Finding]:
+    labels, pictures = case.formats.labels, case.pictures
+    scored = labels.scored_classes
+    has_background = len(scored) < labels.num_classes
+    empty = [some for some in pictures if some.counted == 0 or (has_background and some.share_of(scored) == 0)]
+    full = [some for some in pictures if some.counted and max(some.share_of([index]) for index in scored) == 1]
+    is_one_for_all = len({some.mask_print for some in pictures}) == 1 < FEWEST_PICTURES <= len(pictures)
+    resized = [some for some in pictures if not _is_size_of_image(some)]
+    return [
+        *_tell(
+            case,
+            "same mask",
+            "warning",
+            pictures if is_one_for_all and not empty + full else [],
+            "{} have the same mask.",
+            "Export the masks again: each picture should have its own.",
+        ),
+        *_tell(
+            case,
+            "empty masks",
+            "warning",
+            empty,
+            "{} [has a mask that shows|have masks that show] nothing but background.",
+            "Right where the picture shows nothing else; otherwise its mask is missing.",
+        ),
+        *_tell(
+            case,
+            "full masks",
+            "warning",
+            full,
+            "{} [has a mask that is|have masks that are] all one class.",
+            "Right where it fills the picture; otherwise its mask was lost.",
+        ),
+        *_tell(
+            case,
+            "resized masks",
+            "note",
+            resized,
+            "{} [has a mask|have masks] of another size, but of the same shape.",
+            "Masks are resized to their images.",
+            lambda some: f"{_in_words(some.mask_size)} for an image of {_in_words(some.size)}",
+        ),
+    ]
+
+
+def _in_words(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]}"
+
+
+def _is_size_of_image(picture: Picture) -> bool:
+    across = picture.size[::-1] if picture.stored.orientation >= 5 else picture.size
+    return picture.mask_size in (picture.size, across)
+
+
+def _tell_odd_images(case: Diagnosis) -> list[Finding]:
+    """How pictures are stored, where that changes nothing or is taken care of."""
+    pictures = case.pictures
+    colour = [some for some in pictures if not some.stored.is_deep and some.stored.channels == 3]
+    grey = [some for some in colour if _shows_grey(some)]
+    is_disguised = any(some.stored.mode not in ("grey", "1 bit") for some in grey)
+    others = ", the others in colour" if len(grey) < len(colour) else ""
+    transparent = [some for some in pictures if some.stored.has_alpha and not isinstance(some.pair.mask, AlphaChannel)]
+    rows = [
+        (
+            "grey pictures",
+            grey if is_disguised or others else [],
+            f"{{}} [is|are] grey{', but stored in colour' if is_disguised else ''}{others}.",
+            "All are read as colour; nothing is lost by that.",
+        ),
+        (
+            "unused alpha",
+            [some for some in transparent if not some.has_varying_alpha],
+            "{} [has|have] an alpha channel that never varies.",
+            "It is not used.",
+        ),
+        (
+            "transparent pictures",
+            [some for some in transparent if some.has_varying_alpha],
+            "{} [has|have] transparent parts.",
+            "Transparency is not used: a network sees the colours that lie below it.",
+        ),
+        (
+            "deep pictures",
+            [some for some in pictures if some.stored.is_deep],
+            "{} [has|have] more than 8 bits.",
+            "One range for all of them is kept with the model.",
+        ),
+        *(
+            (
+                f"{mode} pictures",
+                [some for some in colour if some.stored.mode == mode],
+                f"{{}} [is|are] stored as {mode}.",
+                "They are read as RGB.",
+            )
+            for mode in ("palette", "1 bit", "CMYK")
+        ),
+    ]
+    return [finding for kind, some, words, remedy in rows for finding in _tell(case, kind, "note", some, words, remedy)]
+
+
+def _shows_grey(picture: Picture) -> bool:
+    # Means of so many pixels that are equal in every channel at every place come from grey alone.
+    return bool((picture.thumbnail[..., :1] == picture.thumbnail[..., 1:]).all())
+
+
+def _tell_sizes(case: Diagnosis) -> list[Finding]:
+    return [
+        *_tell(
+            case,
+            "very small",
+            "warning",
+            [some for some in case.pictures if max(some.size) < TINY_SIDE],
+            f"{{}} [is|are] smaller than {TINY_SIDE} pixels on the longer side.",
+            f"They are enlarged to {case.size}, which adds no detail.",
+            lambda some: _in_words(some.size),
+        ),
+        *_tell(
+            case,
+            "very large",
+            "note",
+            [some for some in case.pictures if max(some.size) > HUGE_SIDE],
+            f"{{}} [is|are] larger than {HUGE_SIDE:,} pixels on the longer side.",
+            f"They are shrunk to {case.size}; a larger --size, or pictures cut into parts, keep more of them.",
+            lambda some: _in_words(some.size),
+        ),
+    ]
+
+
+def _tell_turned(case: Diagnosis) -> list[Finding]:
+    turned = [some for some in case.pictures if some.stored.orientation != 1]
+    return [
+        *_tell(
+            case,
+            "turned masks",
+            "warning",
+            [some for some in turned if _drawn_on(some) == _NO_GUESS],
+            "{} [is|are] turned by the camera's orientation, and the shape of the mask does not tell whether it was "
+            "drawn before or after.",
+            "Masks are taken to be upright; look at them on the page.",
+        ),
+        *_tell(
+            case,
+            "turned pictures",
+            "note",
+            [some for some in turned if _drawn_on(some) != _NO_GUESS],
+            "{} [is|are] turned by the camera's orientation.",
+            "They are turned once, when they are read, and with them masks that were drawn before.",
+            lambda some: f"its mask was drawn on {_drawn_on(some)}",
+        ),
+    ]
+
+
+def _drawn_on(picture: Picture) -> str:
+    is_upright = has_same_shape(picture.size, picture.mask_size)
+    if picture.stored.orientation < 5 or is_upright == has_same_shape(picture.size[::-1], picture.mask_size):
+        return _NO_GUESS
+    return "the upright picture" if is_upright else "the picture as it is stored"
+
+
+# --- What the whole says
+
+
+def _tell_classes(case: Diagnosis) -> list[Finding]:
+    """Classes that are small, rare or absent."""
+    scored = [(index, case.classes()[index]) for index in case.formats.labels.scored_classes if case.pictures]
+    held_out = [some for some in case.pictures if case.part_of(some) == "val"]
+    few = min(FEWEST_PICTURES, len(case.pictures))
+    rows: list[tuple[str, Level, list[str], str, str]] = [
+        (
+            "absent classes",
+            "warning",
+            [some.name for _, some in scored if some.pictures == 0],
+            "In no mask at all",
+            "They cannot be learnt; take them off the list of classes.",
+        ),
+        (
+            "rare classes",
+            "warning",
+            [f"{some.name} ({counted(some.pictures, 'picture')})" for _, some in scored if 0 < some.pictures < few],
+            "In very few pictures",
+            "Add pictures that show them.",
+        ),
+        (
+            "unscored classes",
+            "warning",
+            [
+                some.name
+                for index, some in scored
+                if held_out and some.pictures and not any(picture.counts[index] for picture in held_out)
+            ],
+            "In no picture that is held out, and so without a score",
+            "Add pictures that show them, or split otherwise with --group or --seed.",
+        ),
+        (
+            "tiny classes",
+            "warning",
+            [f"{some.name} {some.share:.2%}" for _, some in scored if 0 < some.share < TINY_SHARE],
+            "Hardly any pixels",
+            "A larger --size keeps more of them.",
+        ),
+        (
+            "small classes",
+            "note",
+            [f"{some.name} {some.share:.1%}" for _, some in scored if TINY_SHARE <= some.share < SMALL_SHARE],
+            "Few pixels",
+            "The Dice loss keeps small classes from being drowned.",
+        ),
+    ]
+    return [
+        Finding(kind, level, f"{words}: {_first_few(names)}.", remedy)
+        for kind, level, names, words, remedy in rows
+        if names
+    ]
+
+
+def _first_few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_IN_A_SENTENCE} more" if len(names) > MOST_IN_A_SENTENCE else ""
+    return ", ".join(names[:MOST_IN_A_SENTENCE]) + more
+
+
+def _tell_resolution(case: Diagnosis) -> list[Finding]:
+    """What the training size costs, where that is much."""
+    bound = case.bound()
+    best = bound.get(case.size, 1.0)
+    if best >= LEAST_BOUND:
+        return []
+    enough = next((side for side, value in bound.items() if value >= LEAST_BOUND), max(bound))
+    return [
+        Finding(
+            "resolution",
+            "warning",
+            f"At {case.size} pixels, the size of training, even a perfect model reaches a Dice of {best:.3f} at most.",
+            f"Train with --size {enough}, where that is {bound[enough]:.3f}.",
+        )
+    ]

@@ -8,14 +8,10 @@ other.
 
 import argparse
 import json
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from machine import describe_machine
+from one_run import train_once
 
 from maskwright.files import write_json
 
@@ -27,32 +23,10 @@ RUNS = {
 RESULT = Path(__file__).parent / "results" / "multiclass.json"
 
 
-def run_once(photos: Path, minutes: float, options: list[str]) -> dict[str, Any]:
-    """Train as a user would."""
-    with tempfile.TemporaryDirectory() as scratch:
-        out = Path(scratch) / "run"
-        words = ["train", str(photos), "--minutes", str(minutes), "--out", str(out), *options]
-        started = time.monotonic()
-        subprocess.run([sys.executable, "-m", "maskwright", *words], check=True)
-        seconds = time.monotonic() - started
-        scores = json.loads((out / "scores.json").read_text())
-        split = json.loads((out / "split.json").read_text())
-    return {
-        "command": f"maskwright train {photos.name} --minutes {minutes:g} {' '.join(options)}",
-        "seconds": round(seconds, 1),
-        "pictures": {part: len(names) for part, names in split["pictures"].items()},
-        "scored_pictures": len(scores["pictures"]),
-        "dice": {name: round(value, 4) for name, value in scores["dice"].items()},
-        "iou": {name: round(value, 4) for name, value in scores["iou"].items()},
-        "classes": {
-            score["name"]: {
-                "dice": round(score["dice"]["mean"], 4),
-                "iou": round(score["iou"]["mean"], 4),
-                "pictures": score["pictures"],
-            }
-            for score in scores["classes"]
-        },
-    }
+def means_of(score: dict[str, Any]) -> dict[str, Any]:
+    """One class's scores without their intervals."""
+    means = {name: round(score[name]["mean"], 4) for name in ("dice", "iou") if score[name]["mean"] is not None}
+    return {**means, "pictures": score["pictures"]}
 
 
 def main() -> None:
@@ -65,8 +39,8 @@ def main() -> None:
     options = parser.parse_args()
     result = json.loads(options.out.read_text()) if options.only else {}
     for name in [options.only] if options.only else RUNS:
-        machine = describe_machine()
-        result[name] = {"machine": machine, **run_once(options.data / name, options.minutes, RUNS[name])}
+        row, scores = train_once(options.data / name, options.minutes, RUNS[name])
+        result[name] = {**row, "classes": {score["name"]: means_of(score) for score in scores["classes"]}}
     write_json(options.out, result)
     print(json.dumps(result, indent=2))
 

@@ -1,0 +1,43 @@
+"""One training run as a user gives it, and what it leaves behind."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from machine import describe_machine
+
+
+def train_once(photos: Path, minutes: float, options: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run the command; the seconds are those of the whole of it.
+
+    Returns:
+        A row for a table of results, and the scores as the run left them.
+    """
+    machine = describe_machine()
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "run"
+        words = ["train", str(photos), "--minutes", str(minutes), "--out", str(out), *options]
+        started = time.monotonic()
+        subprocess.run([sys.executable, "-m", "maskwright", *words], check=True)
+        seconds = time.monotonic() - started
+        scores = json.loads((out / "scores.json").read_text())
+        split = json.loads((out / "split.json").read_text())
+        lines = (out / "metrics.jsonl").read_text().splitlines()
+    row = {
+        "machine": machine,
+        "command": f"maskwright train {photos.name} --minutes {minutes:g} {' '.join(options)}".strip(),
+        "seconds": round(seconds, 1),
+        "epochs": len(lines),
+        "steps": json.loads(lines[-1])["step"],
+        "pictures": {part: len(names) for part, names in split["pictures"].items()},
+        "groups": {part: len(names) for part, names in split["groups"].items()},
+        "dice": {name: round(value, 4) for name, value in scores["dice"].items() if value is not None},
+        "iou": {name: round(value, 4) for name, value in scores["iou"].items() if value is not None},
+        "scored_pictures": len(scores["pictures"]),
+        "worst_dice": round(min(picture["dice"] for picture in scores["pictures"]), 4),
+    }
+    return row, scores

@@ -289,15 +289,20 @@ def test_evaluating_no_pair_at_all_says_so(
     assert "no image with a mask" in capsys.readouterr().err
 
 
-def test_a_run_that_is_terminated_while_it_reads_leaves_nothing(drawn: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_terminated_while_it_reads_leaves_nothing(
+    drawn: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MASKWRIGHT_CACHE", str(tmp_path_factory.mktemp("cache")))  # no other test has read them
     code = (
         "import os, signal, sys\n"
-        "from maskwright.data import cache\n"
-        "read = cache.read_pair\n"
-        "def read_and_signal(pair):\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    return read(pair)\n"
-        "cache.read_pair = read_and_signal\n"
+        "from maskwright.training import material\n"
+        "read = material.read_pair\n"
+        "signals = [signal.SIGTERM]\n"
+        "def read_and_signal(pair, formats):\n"
+        "    while signals:\n"
+        "        os.kill(os.getpid(), signals.pop())\n"
+        "    return read(pair, formats)\n"
+        "material.read_pair = read_and_signal\n"
         f"from maskwright.cli import main; sys.exit(main(['train', {str(drawn)!r}, '--out', 'run', *{TRAIN!r}]))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)

@@ -19,13 +19,13 @@ Encoder = Literal["none", "efficientnet_lite0"]
 Norm = Literal["batch", "group", "none"]
 Upsampling = Literal["transposed", "bilinear"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
-Optimizer = Literal["adamw", "adam"]
-Schedule = Literal["cosine", "step", "constant"]
+Optimizer = Literal["adamw", "adam", "sgd", "rmsprop"]
+Schedule = Literal["cosine", "poly", "step", "constant"]
 Foreground = Literal["light", "dark"]
 
 # Eight halvings leave one pixel of a picture 256 wide, and double the channels as often.
 DEEPEST = 7
-LOSSES = ("bce", "ce", "dice", "iou")
+LOSSES = ("ce", "bce", "focal", "dice", "iou", "tversky", "lovasz")
 
 # Settings that are one of several words; a TOML file can hold any.
 _CHOICES = {
@@ -164,10 +164,13 @@ class Settings(MaskSettings):
 
     # Learning
     loss: str = "ce"
-    """One of ce (cross-entropy), dice, iou, or several added, such as ce+dice. bce is ce of two classes."""
+    """One of ce (cross-entropy, also called bce), focal, dice, iou, tversky, lovasz, or several added: ce+dice."""
+
+    boundary_weight: float = 0.0
+    """Pixels along outlines count so many times more in ce and focal; 0 counts all alike."""
 
     optimizer: Optimizer = "adamw"
-    """The optimizer."""
+    """The optimizer; sgd has Nesterov's momentum of 0.99, as in nnU-Net."""
 
     learning_rate: float = 1e-3
     """Peak learning rate."""
@@ -176,7 +179,7 @@ class Settings(MaskSettings):
     """Weight decay; biases and normalisation are left out."""
 
     schedule: Schedule = "cosine"
-    """How the learning rate falls: to zero at the end of the run, in steps, or not at all."""
+    """How the learning rate falls: to zero along a cosine or a power of 0.9, in steps, or not at all."""
 
     step_epochs: int = 5
     """With `step`: the learning rate is divided by ten after every so many epochs."""
@@ -232,7 +235,7 @@ class Settings(MaskSettings):
             _require(0 <= getattr(self, name) <= 1, f"--{_word(name)} must lie between 0 and 1")
         for name in ("scale", "colour", "ema", "val_share", "test_share"):
             _require(0 <= getattr(self, name) < 1, f"--{_word(name)} must be at least 0 and below 1")
-        for name in ("rotate", "weight_decay", "clip_norm", "patience", "seed", "cache_gb"):
+        for name in ("rotate", "weight_decay", "clip_norm", "patience", "seed", "cache_gb", "boundary_weight"):
             _require(getattr(self, name) >= 0, f"--{_word(name)} must be at least 0")
         _require(self.workers is None or self.workers >= 0, "--workers must be at least 0")
         _require(self.val_share > 0, "--val-share must be above 0: the best weights are chosen on those pictures")

@@ -10,11 +10,15 @@ from torch import Tensor
 from maskwright.training.losses import (
     compute_loss,
     cross_entropy_loss,
+    lovasz_loss,
+    outline_of,
     soft_dice_loss,
     soft_iou_loss,
+    tversky_loss,
 )
 
-TERMS = ("ce", "dice", "iou")
+TERMS = ("ce", "focal", "dice", "iou", "tversky")  # and lovasz, whose targets are 0 or 1
+ALL = (*TERMS, "lovasz")
 
 
 def make(channels: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -97,6 +101,70 @@ def test_a_class_that_the_batch_does_not_show_is_left_out(loss: Callable[..., Te
     assert float(loss(logits, target, weight)) == pytest.approx(float(sum(shown)) / 2)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_focal_equals_a_plain_loop(channels: int) -> None:
+    logits, target, weight = make(channels)
+    probabilities = probabilities_of(logits)
+    total = counted = 0.0
+    for n, y, x in pixels(logits):
+        if weight[n, 0, y, x]:
+            p, t = probabilities[n, :, y, x].tolist(), target[n, :, y, x].tolist()
+            if channels == 1:
+                p, t = [p[0], 1 - p[0]], [t[0], 1 - t[0]]
+            distance = sum(abs(a - b) for a, b in zip(p, t, strict=True)) / 2
+            total -= distance**2 * sum(b * math.log(a) for a, b in zip(p, t, strict=True))
+            counted += 1
+    assert float(compute_loss(["focal"], logits, target, weight)) == pytest.approx(total / counted)
+
+
+def test_tversky_makes_missing_dearer_than_inventing() -> None:
+    target = torch.zeros(1, 1, 8, 8)
+    target[..., :4] = 1
+    weight = torch.ones_like(target)
+    narrow, wide = torch.full_like(target, -50.0), torch.full_like(target, -50.0)
+    narrow[..., :3], wide[..., :5] = 50, 50
+    missed, invented = (float(tversky_loss(logits, target, weight)) for logits in (narrow, wide))
+    assert missed == pytest.approx(1 - 25 / (25 + 0.7 * 8))
+    assert invented == pytest.approx(1 - 33 / (33 + 0.3 * 8))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_lovasz_at_certain_predictions_is_one_minus_iou(channels: int) -> None:
+    _, target, weight = make(channels)
+    logits = make(channels, seed=3)[0]
+    if channels == 1:
+        truth, called = target[:, 0] >= 0.5, logits[:, 0] > 0
+        sure = torch.where(called, 1.0, -1.0)[:, None]  # the hinge of a wrong pixel is 2
+        classes = [(truth, called)]
+    else:
+        target = torch.nn.functional.one_hot(target.argmax(1), channels).movedim(-1, 1).double()
+        sure = torch.nn.functional.one_hot(logits.argmax(1), channels).movedim(-1, 1) * 200.0
+        classes = [(target[:, k] > 0, logits.argmax(1) == k) for k in range(channels)]
+    counts = weight[:, 0] > 0
+    ious = [float((a & b & counts).sum() / ((a | b) & counts).sum()) for a, b in classes]
+    factor = 2 if channels == 1 else 1
+    assert float(lovasz_loss(sure, target, weight)) == pytest.approx(factor * (1 - sum(ious) / len(ious)))
+
+
+def test_outlines_count_more_and_regions_as_before() -> None:
+    target = torch.zeros(1, 1, 32, 32)
+    target[..., :16] = 1
+    outline = outline_of(target)
+    assert outline[0, 0, 16].argmax() in (15, 16)
+    assert float(outline.max()) > 0.9
+    assert not outline[..., :12].any()
+    assert not outline[..., 20:].any()
+    weight = torch.ones_like(target)
+    far, near = torch.zeros_like(target), torch.zeros_like(target)
+    far[..., 2], near[..., 15] = -3, -3
+    plain = [compute_loss(["ce"], logits, target, weight) for logits in (far, near)]
+    assert plain[0] == plain[1]
+    emphasised = [compute_loss(["ce"], logits, target, weight, boundary_weight=5) for logits in (far, near)]
+    assert emphasised[1] > emphasised[0]
+    regions = [compute_loss(["dice"], near, target, weight, boundary_weight=value) for value in (0, 5)]
+    assert regions[0] == regions[1]
+
+
 def test_overlap_is_summed_over_the_batch_and_not_averaged_over_pictures() -> None:
     logits, target, weight = make(1)
     beside = [torch.cat([tensor[:1], tensor[1:]], dim=-1) for tensor in (logits, target, weight)]
@@ -107,7 +175,7 @@ def test_overlap_is_summed_over_the_batch_and_not_averaged_over_pictures() -> No
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("term", TERMS)
+@pytest.mark.parametrize("term", ALL)
 def test_ignored_pixels_change_nothing(term: str, channels: int) -> None:
     logits, target, weight = make(channels)
     other_logits, other_target, _ = make(channels, seed=1)
@@ -130,7 +198,7 @@ def test_ignored_pixels_change_nothing(term: str, channels: int) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("term", TERMS)
+@pytest.mark.parametrize("term", ALL)
 def test_a_perfect_prediction_has_no_loss(term: str, channels: int) -> None:
     _, target, weight = make(channels)
     if channels == 1:
@@ -150,13 +218,14 @@ def test_a_grey_target_is_met_exactly_at_the_least_loss(term: str, channels: int
     least = compute_loss([term], leaf, target, weight)
     least.backward()  # type: ignore[no-untyped-call]
     assert leaf.grad is not None
-    assert leaf.grad.abs().max() < 1e-6
+    if term != "tversky":  # which has a kink there
+        assert leaf.grad.abs().max() < 1e-6
     for seed in range(5):
         nudge = torch.randn(best.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         assert compute_loss([term], best + nudge, target, weight) > least
 
 
-@pytest.mark.parametrize("term", ["dice", "iou"])
+@pytest.mark.parametrize("term", ["focal", "dice", "iou", "tversky"])
 def test_overlap_losses_are_zero_for_a_grey_target_that_is_met(term: str) -> None:
     _, target, weight = make(1)
     assert float(compute_loss([term], logits_of(target), target, weight)) == pytest.approx(0, abs=1e-6)
@@ -169,7 +238,7 @@ def test_terms_are_added() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("term", TERMS)
+@pytest.mark.parametrize("term", ALL)
 def test_16_bit_logits_of_a_large_picture_do_not_overflow(term: str, dtype: torch.dtype) -> None:
     logits = torch.full((1, 1, 400, 400), 8.0, dtype=dtype, requires_grad=True)  # 160 000 pixels, fp16 ends at 65 504
     target, weight = torch.ones(1, 1, 400, 400), torch.ones(1, 1, 400, 400)
@@ -182,7 +251,7 @@ def test_16_bit_logits_of_a_large_picture_do_not_overflow(term: str, dtype: torc
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("term", TERMS)
+@pytest.mark.parametrize("term", ALL)
 def test_16_bit_logits_are_computed_with_in_32_bit(term: str, dtype: torch.dtype) -> None:
     logits, target, weight = (tensor.float() for tensor in make(3))
     rounded = logits.to(dtype)
@@ -190,7 +259,7 @@ def test_16_bit_logits_are_computed_with_in_32_bit(term: str, dtype: torch.dtype
     assert float(loss) == float(compute_loss([term], rounded.float(), target, weight))
 
 
-@pytest.mark.parametrize("term", TERMS)
+@pytest.mark.parametrize("term", ALL)
 def test_a_batch_in_which_nothing_counts_has_a_finite_loss(term: str) -> None:
     logits, target, weight = make(1)
     assert float(compute_loss([term], logits, target, torch.zeros_like(weight))) == 0

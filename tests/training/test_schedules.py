@@ -37,13 +37,19 @@ def test_the_cosine_goes_from_its_peak_through_half_to_exactly_zero() -> None:
     assert rates[2] == 0.0
 
 
+def test_poly_falls_to_exactly_zero_by_a_power_of_nine_tenths() -> None:
+    settings = Settings(learning_rate=0.4, schedule="poly", warmup=0.2)
+    rates = [learning_rate_at(settings, progress, 0.0) for progress in (0.2, 0.6, 1.0)]
+    assert rates == [0.4, pytest.approx(0.4 * 0.5**0.9), 0.0]
+
+
 def test_the_cosine_never_rises_after_the_warmup() -> None:
     settings = Settings(schedule="cosine", warmup=0.05)
     rates = [learning_rate_at(settings, 0.05 + 0.95 * step / 100, 0.0) for step in range(101)]
     assert rates == sorted(rates, reverse=True)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
+@pytest.mark.parametrize("schedule", ["cosine", "poly", "step", "constant"])
 def test_the_warmup_rises_linearly_to_the_peak(schedule: str) -> None:
     settings = Settings(learning_rate=0.4, schedule=schedule, warmup=0.2)  # type: ignore[arg-type]
     rates = [learning_rate_at(settings, progress, 0.0) for progress in (0.05, 0.1, 0.2)]
@@ -54,7 +60,7 @@ def test_the_first_step_is_not_lost_at_a_rate_of_zero() -> None:
     assert learning_rate_at(Settings(learning_rate=0.4, warmup=0.2), 0.0, 0.0) == pytest.approx(0.004)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
+@pytest.mark.parametrize("schedule", ["cosine", "poly", "step", "constant"])
 def test_without_a_warmup_the_run_starts_at_its_peak(schedule: str) -> None:
     settings = Settings(learning_rate=0.4, schedule=schedule, warmup=0.0)  # type: ignore[arg-type]
     assert learning_rate_at(settings, 0.0, 0.0) == 0.4

@@ -47,7 +47,7 @@ def assert_identical(first: object, second: object) -> None:
 # --- Saved and loaded
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "rmsprop"])
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_saved_run_continues_bit_for_bit(optimizer: str, ema: float, tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, optimizer=optimizer, ema=ema)  # type: ignore[arg-type]

@@ -175,7 +175,7 @@ def _learn(learner: Learner, batch: Batch, rate: float, run: Run, batches: int) 
         learner.optimizer.zero_grad(set_to_none=True)
     with autocast(run):
         logits = learner.network(batch.images)
-    loss = compute_loss(settings.loss_terms(), logits, batch.targets, batch.weights)
+    loss = loss_of(logits, batch, settings)
     if not torch.isfinite(loss):
         raise _divergence(learner)
     learner.scaler.scale(loss / together).backward()  # type: ignore[no-untyped-call]
@@ -196,6 +196,12 @@ def _learn(learner: Learner, batch: Batch, rate: float, run: Run, batches: int) 
     position.step += 1
 
 
+def loss_of(logits: Tensor, batch: Batch, settings: Settings) -> Tensor:
+    """The loss that the settings ask for."""
+    terms, weight = settings.loss_terms(), settings.boundary_weight
+    return compute_loss(terms, logits, batch.targets, batch.weights, boundary_weight=weight)
+
+
 def _divergence(learner: Learner) -> InputError:
     position = learner.position
     return InputError(
@@ -214,7 +220,7 @@ def validate(network: nn.Module, loader: DataLoader[Batch], run: Run) -> Figures
             batch = cpu_batch.to(run.device)
             with autocast(run):
                 logits = network(batch.images)
-            loss = compute_loss(run.settings.loss_terms(), logits, batch.targets, batch.weights)
+            loss = loss_of(logits, batch, run.settings)
             count(tally, float(loss), logits, batch, run.scored_classes)
     tally.seconds = time.monotonic() - started
     return figures_of(tally)

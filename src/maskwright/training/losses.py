@@ -13,16 +13,35 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def compute_loss(terms: Sequence[str], logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """The sum of the named losses: ``ce`` (or ``bce``, its name for two classes), ``dice``, ``iou``."""
-    functions = {
-        "ce": cross_entropy_loss,
-        "bce": cross_entropy_loss,
-        "dice": soft_dice_loss,
-        "iou": soft_iou_loss,
-    }
+def compute_loss(
+    terms: Sequence[str], logits: Tensor, target: Tensor, weight: Tensor, *, boundary_weight: float = 0.0
+) -> Tensor:
+    """The sum of the named losses.
+
+    Args:
+        terms: Of ``ce`` (or ``bce``, its name for two classes), ``focal``, ``dice``, ``iou``, ``tversky``, ``lovasz``.
+        logits: Raw network output, ``(N, C, H, W)``.
+        target: Share of each class in each pixel, ``(N, C, H, W)``.
+        weight: Which pixels count, ``(N, 1, H, W)``.
+        boundary_weight: How many times more a pixel on an outline counts in the losses that are sums over pixels.
+    """
     logits = logits.float()  # sums over a picture overflow in 16 bit
-    return torch.stack([functions[term](logits, target, weight) for term in terms]).sum()
+    per_pixel = {"ce": cross_entropy_loss, "bce": cross_entropy_loss, "focal": focal_loss}
+    per_region = {"dice": soft_dice_loss, "iou": soft_iou_loss, "tversky": tversky_loss, "lovasz": lovasz_loss}
+    emphasised = weight * (1 + boundary_weight * outline_of(target)) if boundary_weight else weight
+    losses = [
+        per_pixel[term](logits, target, emphasised) if term in per_pixel else per_region[term](logits, target, weight)
+        for term in terms
+    ]
+    return torch.stack(losses).sum()
+
+
+def outline_of(target: Tensor, *, reach: int = 3) -> Tensor:
+    """1 along the outlines of a target ``(N, C, H, W)``, falling to 0 within ``reach`` pixels; ``(N, 1, H, W)``."""
+    side = 2 * reach + 1
+    local = F.avg_pool2d(target, side, stride=1, padding=reach, count_include_pad=False)
+    # Half and half is right on an outline, where the product of the shares is largest.
+    return (4 * local * (1 - local)).amax(dim=1, keepdim=True)
 
 
 def cross_entropy_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -35,6 +54,71 @@ def cross_entropy_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor
     else:
         per_pixel = F.cross_entropy(logits, target, reduction="none").unsqueeze(1)
     return _weighted_mean(per_pixel, weight)
+
+
+def focal_loss(logits: Tensor, target: Tensor, weight: Tensor, *, gamma: float = 2.0) -> Tensor:
+    """Cross-entropy in which a pixel counts the less the better it is predicted.
+
+    The factor is the distance to the target instead of ``1 - p``, so that a grey target is met at the least loss.
+
+    Source: Lin et al., "Focal Loss for Dense Object Detection" (2017); for shares Li et al., "Generalized Focal Loss"
+    (2020), equation 3.
+    """
+    if logits.shape[1] == 1:
+        distance = (logits.sigmoid() - target).abs()
+        per_pixel = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    else:
+        distance = (logits.softmax(dim=1) - target).abs().sum(dim=1, keepdim=True) / 2
+        per_pixel = F.cross_entropy(logits, target, reduction="none").unsqueeze(1)
+    return _weighted_mean(distance.pow(gamma) * per_pixel, weight)
+
+
+def tversky_loss(
+    logits: Tensor, target: Tensor, weight: Tensor, *, missed: float = 0.7, invented: float = 0.3, smooth: float = 1.0
+) -> Tensor:
+    """One minus the Tversky index over the batch: Dice in which missing a pixel costs more than inventing one.
+
+    For foregrounds of few pixels, such as cracks. Sums as in `soft_dice_loss`.
+
+    Source: Salehi, Erdogmus and Gholipour, "Tversky loss function" (2017), with alpha 0.3 and beta 0.7.
+    """
+    probabilities = _probabilities(logits)
+    pixels = (0, 2, 3)
+    overlap = (weight * torch.minimum(probabilities, target)).sum(pixels)
+    misses = (weight * (target - probabilities).clamp(min=0)).sum(pixels)
+    inventions = (weight * (probabilities - target).clamp(min=0)).sum(pixels)
+    index = (overlap + smooth) / (overlap + missed * misses + invented * inventions + smooth)
+    return 1 - _mean_over_present(index, target, weight)
+
+
+def lovasz_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """The Lovász extension of one minus IoU over the batch, averaged over the classes that it shows.
+
+    Targets are taken as 0 or 1 at a half. One channel has the hinge of its logits, several the errors of their softmax.
+
+    Source: Berman, Triki and Blaschko, "The Lovász-Softmax loss" (2018), algorithm 1.
+    """
+    counts = weight[:, 0] > 0  # (N, H, W)
+    losses = []
+    for channel in range(logits.shape[1]):
+        truth = (target[:, channel][counts] >= 0.5).to(logits.dtype)
+        if logits.shape[1] == 1:
+            errors = F.relu(1 - logits[:, 0][counts] * (2 * truth - 1))
+        elif truth.any():
+            errors = (truth - logits.softmax(dim=1)[:, channel][counts]).abs()
+        else:
+            continue
+        ordered, places = errors.sort(descending=True)
+        losses.append(ordered @ _lovasz_gradient(truth[places]))
+    return torch.stack(losses).mean() if losses else logits.sum() * 0
+
+
+def _lovasz_gradient(truth: Tensor) -> Tensor:
+    """How much one minus IoU grows with each further error, largest errors first."""
+    intersection = truth.sum() - truth.cumsum(0)
+    union = truth.sum() + (1 - truth).cumsum(0)
+    jaccard = 1 - intersection / union
+    return torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
 
 
 def soft_dice_loss(logits: Tensor, target: Tensor, weight: Tensor, *, smooth: float = 1.0) -> Tensor:
@@ -71,11 +155,15 @@ def soft_iou_loss(logits: Tensor, target: Tensor, weight: Tensor, *, smooth: flo
 
 def _overlap_and_squares(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Per class: the sum of p * t, and the sum of p^2 + t^2."""
-    probabilities = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+    probabilities = _probabilities(logits)
     pixels = (0, 2, 3)
     overlap = (weight * probabilities * target).sum(pixels)
     squares = (weight * (probabilities.square() + target.square())).sum(pixels)
     return overlap, squares
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
 
 
 def _mean_over_present(scores: Tensor, target: Tensor, weight: Tensor) -> Tensor:

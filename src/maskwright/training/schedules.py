@@ -44,5 +44,12 @@ def learning_rate_at(settings: Settings, progress: float, epochs: float) -> floa
         case "step":
             return settings.learning_rate * 0.1 ** int(epochs / settings.step_epochs)
         case "cosine":
-            rest = (progress - settings.warmup) / max(1 - settings.warmup, 1e-9)
-            return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * rest))
+            return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * _after_warmup(settings, progress)))
+        case "poly":
+            # Source: Chen et al., "DeepLab" (2018), section 4.1.
+            return float(settings.learning_rate * (1 - _after_warmup(settings, progress)) ** 0.9)
+
+
+def _after_warmup(settings: Settings, progress: float) -> float:
+    """The share of what follows the warm-up that is done."""
+    return (progress - settings.warmup) / max(1 - settings.warmup, 1e-9)

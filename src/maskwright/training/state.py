@@ -92,16 +92,23 @@ def build_learner(network: nn.Module, settings: Settings, *, scaled: bool) -> Le
 
 
 def build_optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """Adam or AdamW. Weight decay pulls at convolutions only: a bias or a norm's scale has no reason to be small."""
+    """The optimizer asked for. Weight decay pulls at convolutions only: a bias has no reason to be small."""
     decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     free = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     groups = [
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": free, "weight_decay": 0.0},
     ]
-    if settings.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=settings.learning_rate)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate)
+    rate = settings.learning_rate
+    match settings.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=rate)
+        case "adam":
+            return torch.optim.Adam(groups, lr=rate)
+        case "sgd":
+            return torch.optim.SGD(groups, lr=rate, momentum=0.99, nesterov=True)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, lr=rate, momentum=0.9)
 
 
 def save_state(path: Path, learner: Learner) -> None:

@@ -4,7 +4,9 @@ Results go to standard output and progress to standard error, so that a pipe get
 no terminal, a bar becomes a plain line now and then.
 """
 
+import json
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -13,6 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+# What moves the cursor, turns the writing around or cannot be written: controls, formats, surrogates, other line ends.
+_ORDERS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # Seconds between two lines where there is no terminal.
 LINE_SECONDS = 10.0
 
@@ -29,23 +33,40 @@ def errors() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
+def printable(text: str, *, keep: str = "") -> str:
+    r"""Text in which a terminal finds no orders, such as names of files may hold: they become escapes of JSON.
+
+    >>> printable("\x1b[2J.png")
+    '\\u001b[2J.png'
+
+    Args:
+        text: Anything.
+        keep: Characters that are left as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        json.dumps(char)[1:-1] if unicodedata.category(char) in _ORDERS and char not in keep else char for char in text
+    )
+
+
 def say(sentence: str) -> None:
-    """Print a sentence as it is."""
-    output().print(sentence)
+    """Print a sentence; its lines stay lines."""
+    output().print(printable(sentence, keep="\n"))
 
 
 def warn(sentence: str) -> None:
     """Print a sentence that should not be missed."""
-    errors().print(sentence, style="yellow")
+    errors().print(printable(sentence, keep="\n"), style="yellow")
 
 
 def show_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table whose first column is text and whose others are figures."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=printable(title), title_justify="left", title_style="bold")
     for column, heading in enumerate(headings):
         table.add_column(heading, justify="left" if column == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     output().print(table)
 
 

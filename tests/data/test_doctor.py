@@ -99,6 +99,10 @@ def square_mask(photos: Path) -> None:
     write(mask(photos), a_mask(0)[:, :HEIGHT])
 
 
+def mask_across(photos: Path) -> None:
+    write(mask(photos), np.ascontiguousarray(a_mask(0).T))
+
+
 def strange_values(photos: Path) -> None:
     odd = a_mask(0) // 255
     odd[:9] = 7
@@ -152,6 +156,7 @@ def tiny_picture(photos: Path) -> None:
         (no_mask, "image without mask", "problem"),
         (no_image, "mask without image", "problem"),
         (square_mask, "other shape", "problem"),
+        (mask_across, "other shape", "problem"),
         (strange_values, "unexpected values", "problem"),
         (empty_mask, "empty masks", "warning"),
         (full_mask, "full masks", "warning"),
@@ -177,6 +182,22 @@ def test_one_odd_file_is_one_finding_that_names_it(
     assert found.remedy
     assert {other.kind for other in diagnosis.findings} == {kind, "labels"}
     assert diagnosis.verdict == ("clean" if level == "note" else "findings")
+
+
+def test_all_that_is_wrong_with_a_file_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "a.png", an_image(0))
+    (tmp_path / "manifest.csv").write_text("image,mask\n/b.png,\n/c.png,\n", encoding="utf-8")
+    told = the(check(tmp_path), "unreadable").files["manifest.csv"]
+    assert "line 2 has the path '/b.png'" in told
+    assert "line 3 has the path '/c.png'" in told
+
+
+def test_names_and_sentences_give_no_orders_to_a_terminal(photos: Path) -> None:
+    image(photos).rename(photos / "images" / "\x1b[2J\nx.png")
+    (photos / "masks" / "\x1b[2J\nx.png").write_text("car", encoding="utf-8")
+    ((name, sentence),) = the(check(photos), "unreadable").files.items()
+    assert name == "masks/\\u001b[2J\\nx.png"
+    assert (name + sentence).isprintable()
 
 
 def test_copies_with_equal_masks_are_duplicates(photos: Path) -> None:

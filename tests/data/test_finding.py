@@ -91,6 +91,33 @@ def test_a_broken_annotation_file_is_refused_by_its_name(tmp_path: Path) -> None
         find_dataset(tmp_path)
 
 
+def test_a_file_in_utf_16_is_named(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    write(tmp_path / "notes.json", "{}")
+    (tmp_path / "x.json").write_bytes(json.dumps(COCO).encode("utf-16"))
+    for place in (tmp_path, tmp_path / "x.json"):
+        with pytest.raises(InputError, match=r"x\.json is not UTF-8 text; save it as UTF-8\.$"):
+            find_dataset(place)
+
+
+def test_files_that_might_be_annotations_are_named_where_nothing_is_found(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    write(tmp_path / "x.json", "{}")
+    write(tmp_path / "classes.json", '["car"]')
+    with pytest.raises(InputError, match=r"no masks for them; .* \S+/x\.json is no annotation file of COCO"):
+        find_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "content"), [("x.json", COCO), ("a.json", LABELME)])
+def test_a_name_that_is_no_utf8_leaves_annotations_usable(tmp_path: Path, name: str, content: object) -> None:
+    picture(tmp_path / "a.png")
+    picture(tmp_path / os.fsdecode(b"\xe9.png"))
+    write(tmp_path / name, content)
+    found = find_dataset(tmp_path)
+    assert [pair.name for pair in found.pairs] == ["a"]
+    assert [problem.kind for problem in found.problems] == ["name"]
+
+
 def test_annotations_without_pictures_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "x.json", COCO)
     with pytest.raises(InputError, match=r"x\.json describes pictures, but"):

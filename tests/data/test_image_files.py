@@ -158,6 +158,18 @@ def cut_short(suffix: str) -> Callable[[Path], None]:
     return make
 
 
+def without_size(kind: str, place: int) -> Callable[[Path], object]:
+    """A picture whose header says 0 for a side."""
+
+    def make(path: Path) -> None:
+        Image.new("RGB", (6, 4)).save(path, kind)
+        content = bytearray(path.read_bytes())
+        content[place : place + 4] = bytes(4)
+        path.write_bytes(content)
+
+    return make
+
+
 HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (lambda path: path.write_text("hello, I am a picture\n" * 9), "not a picture"),
     "empty": (lambda path: path.touch(), "is empty"),
@@ -169,8 +181,11 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
         "not a picture",
     ),
     "bomb": (bomb, "million pixels"),
-    **{f"short {kind}": (cut_short(kind), "cut short") for kind in (".jpg", ".png", ".bmp")},
-    **{f"short {kind}": (cut_short(kind), "cut short") for kind in (".gif", ".webp", ".ppm")},
+    "png of no height": (without_size("PNG", 20), "has no pixels"),
+    "bmp of no width": (without_size("BMP", 18), "has no pixels"),
+    **{f"short {kind}": (cut_short(kind), "ends before its pixels do") for kind in (".jpg", ".png", ".bmp")},
+    **{f"short {kind}": (cut_short(kind), "ends before its pixels do") for kind in (".gif", ".ppm")},
+    "short .webp": (cut_short(".webp"), "cut short"),
     "short .tif": (cut_short(".tif"), "bad.png"),  # its table of contents may come last
 }
 

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import ImageColor
 
 from maskwright.config import MaskSettings
 from maskwright.data.formats.class_lists import VOC_CLASSES, parse_classes
@@ -113,7 +114,10 @@ def test_two_names_are_those_of_black_and_white() -> None:
 
 
 def test_a_single_name_is_that_of_the_foreground() -> None:
-    assert decide(flat(0, 255), classes=ClassList((ClassEntry("car"),), "classes.txt")).labels.class_names == ("background", "car")
+    assert decide(flat(0, 255), classes=ClassList((ClassEntry("car"),), "classes.txt")).labels.class_names == (
+        "background",
+        "car",
+    )
     with pytest.raises(InputError, match="names 3 classes"):
         decide(flat(0, 255), classes=ClassList((ClassEntry("a"), ClassEntry("b"), ClassEntry("c")), "classes.txt"))
 
@@ -200,6 +204,11 @@ def test_colours_are_named_with_black_first() -> None:
     assert questions(decision) == []
 
 
+def test_colours_are_named_whoever_asked_for_them_before() -> None:
+    ImageColor.getrgb("white")  # from then on Pillow's table holds something else
+    assert decide(flat((255, 0, 0), (255, 255, 255))).labels.class_names == ("red", "white")
+
+
 def test_listed_colours_keep_their_order_and_names() -> None:
     decision = decide(
         flat((255, 0, 0), (0, 0, 0), (0, 255, 0)), classes=parse_classes("soil=#000000,weed=#ff0000,crop=#00ff00")
@@ -229,6 +238,38 @@ def test_mixed_colours_are_read_by_their_main_ones_and_asked_about() -> None:
     assert len(questions(decision)) == 1
     classes = apply_labels(decision.labels, noisy, Path("a.jpg"))
     assert (classes == np.repeat([1, 0, 2], (20, 20, 24))[:, np.newaxis]).all()
+
+
+def test_one_file_in_colour_among_black_and_white_ones_is_no_class() -> None:
+    photograph = look_at(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), Path("d.png"))
+    for odd in (photograph, flat((0, 0, 0), (255, 0, 0))):
+        assert decide(flat(0), *[flat(0, 255)] * 3, odd).labels == LabelMap()
+        assert decide(*[flat(0, 1, 2)] * 3, odd).labels.kind == "indices"
+
+
+def test_most_masks_of_a_colour_code_may_look_black_and_white() -> None:
+    road, car = flat(0, 255), flat((0, 0, 0), (255, 0, 0), (255, 255, 255))
+    assert decide(*[flat(0)] * 9, *[road] * 8, *[car] * 2).labels.class_names == ("background", "red", "white")
+    assert decide(*[flat(0)] * 9, car).labels.kind == "colours"
+    assert decide(*[road] * 50, *[car] * 2).labels.kind == "grey"  # the same mistake twice is likelier
+
+
+def test_a_list_of_colours_settles_that_colours_are_classes() -> None:
+    classes = parse_classes("road=#ffffff,soil=#000000,car=#ff0000")
+    assert decide(*[flat(0, 255)] * 50, flat((255, 0, 0)), classes=classes).labels.kind == "colours"
+    # A list that gives the colours of a palette leaves numbers what they are.
+    assert decide(*[flat(0, 1, 2)] * 3, flat((255, 0, 0)), classes=classes).labels.kind == "indices"
+
+
+def test_more_classes_than_a_mask_can_hold_are_refused_with_where_they_are() -> None:
+    many = look_at(np.arange(300, dtype=np.uint16).reshape(10, 30), Path("b.png"))
+    with pytest.raises(InputError, match=r"^b.png has 299 classes, .* 2 to 255 classes apart; merge"):
+        decide(flat(0, 1, 2), many)
+    listed = ClassList(tuple(ClassEntry(f"class{n}") for n in range(300)), "classes.txt")
+    with pytest.raises(InputError, match=r"^classes.txt has 300 classes"):
+        decide(flat(0, 1, 2), classes=listed)
+    with pytest.raises(InputError, match=r"^classes.txt has 301 classes"):
+        decide_names([], LabelOptions(listed))
 
 
 def test_a_single_colour_tells_nothing_apart() -> None:

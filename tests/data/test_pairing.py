@@ -612,7 +612,7 @@ def test_a_folder_that_may_not_be_listed_is_named(tmp_path: Path) -> None:
     make(tmp_path, ["images/a.jpg", "masks/a.png"])
     (tmp_path / "masks").chmod(0)
     with pytest.raises(InputError, match="masks cannot be listed"):
-        find_pairs(tmp_path)
+        find_pictures(tmp_path)
 
 
 def test_sub_folders_of_other_names_do_not_pair(tmp_path: Path) -> None:
@@ -716,6 +716,31 @@ def test_a_name_that_is_no_utf8_is_a_problem_that_can_be_printed(tmp_path: Path)
         "images/caf\\udce9.png",
     ]
     assert all("has a name that is not UTF-8; rename it." in problem.sentence for problem in found.problems)
+
+
+@pytest.mark.parametrize("odd", ["images/caf\udce9.png", "masks/caf\udce9_mask.png"])
+def test_the_partner_of_a_name_that_is_no_utf8_is_not_called_lonely(tmp_path: Path, odd: str) -> None:
+    partner = "masks/café.png" if odd.startswith("images") else "images/café.png"
+    found = find_pairs(make(tmp_path, ["images/a.jpg", "masks/a.png", odd, partner]))
+    assert [problem.kind for problem in found.problems] == ["name"]
+
+
+def test_a_folder_that_is_too_deep_is_a_problem_and_the_others_are_found(tmp_path: Path) -> None:
+    make(tmp_path, ["images/a.jpg", "masks/a.png"])
+    here = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        for _ in range(25):
+            Path("x" * 200).mkdir()
+            os.chdir("x" * 200)
+    finally:
+        os.chdir(here)
+    found = find_pairs(tmp_path)
+    assert len(found.pairs) == 1
+    (problem,) = found.problems
+    assert problem.sentence.endswith("x cannot be listed (File name too long); move it up.")
+    with pytest.raises(InputError, match="cannot be listed"):
+        find_pictures(tmp_path)
 
 
 def test_a_list_of_pictures_holds_no_name_that_cannot_be_printed(tmp_path: Path) -> None:

@@ -141,6 +141,14 @@ def test_shapes_are_drawn_at_the_images_size(tmp_path: Path) -> None:
         read_pair(Pair("a", path, other), Formats(names("car")))
 
 
+def test_where_a_region_cannot_be_drawn_its_picture_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.png", np.zeros((4, 6, 3), np.uint8))
+    region = Polygons((((float("nan"), 1), (5, 1), (5, 3)),))
+    drawing = Drawing(tmp_path / "all.json", (Shape("car", region),))
+    with pytest.raises(InputError, match=r"a.png has a mask that cannot be drawn. \S+all.json: A polygon"):
+        read_pair(Pair("a", path, drawing), Formats(names("car")))
+
+
 def test_regions_that_do_not_count_are_ignored(tmp_path: Path) -> None:
     path = write(tmp_path / "a.png", np.zeros((4, 6, 3), np.uint8))
     drawing = Drawing(tmp_path / "a.json", (square("ignore"),))

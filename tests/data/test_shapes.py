@@ -111,7 +111,7 @@ def test_runs_outside_their_picture_are_refused(starts: list[int], lengths: list
         rasterise(runs(starts, lengths, 3, 3), 3, 3)
 
 
-@pytest.mark.parametrize(("height", "width"), [(0, 5), (-4, -4), (10**6, 10**6), (10**30, 1)])
+@pytest.mark.parametrize(("height", "width"), [(0, 5), (-4, -4), (8001, 8000), (10**30, 1)])
 def test_absurd_sizes_are_refused(height: int, width: int) -> None:
     with pytest.raises(InputError, match="cannot be"):
         check_size(height, width)

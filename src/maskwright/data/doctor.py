@@ -302,7 +302,10 @@ def _tell_problems(problems: Sequence[Problem], folder: Path) -> list[Finding]:
 
 def _detail(problem: Problem, folder: Path) -> str:
     """The sentence without what stands before it anyway."""
-    return printable(problem.sentence.removeprefix(f"{problem.path} ").replace(f"{folder}{os.sep}", ""))
+    sentence = problem.sentence
+    for mark in (" ", ": ", ", "):
+        sentence = sentence.removeprefix(f"{problem.path}{mark}")
+    return printable(sentence.replace(f"{folder}{os.sep}", ""))
 
 
 # --- Copies

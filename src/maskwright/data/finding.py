@@ -5,7 +5,7 @@ looked for and recognised by what is in them (`formats`); else the pictures' own
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from maskwright.data.formats import coco, fields, kaggle_csv, label_studio, labe
 from maskwright.data.formats.class_lists import CLASS_LIST_NAMES, read_class_list
 from maskwright.data.formats.pictures import Pictures, list_pictures, make_pairing, split_in
 from maskwright.data.image_files import describe, read_alpha
+from maskwright.data.matching import join
 from maskwright.data.pairing import find_pairs
 from maskwright.data.pairs import AlphaChannel, Drawing, Pair, Pairing, Problem, mask_files
 from maskwright.errors import InputError
@@ -65,13 +66,13 @@ def find_dataset(photos: Path) -> Pairing:
         pairing = find_pairs(photos)
     except InputError as error:
         pairing, refusal = Pairing((), (), ""), error
-    annotations = _find_annotations(photos)
+    annotations, strangers = _find_annotations(photos)
     if not pairing.pairs and annotations:
         return _read_annotations(annotations, list_pictures(photos))
     if refusal:
         if alpha := _find_alpha(list_pictures(photos)):
             return _with_class_list(alpha, [photos])
-        raise refusal
+        raise InputError(f"{refusal}{_in_words(strangers)}") if strangers else refusal
     masks = {file.parent for pair in pairing.pairs for file in mask_files(pair.mask)}
     return _with_class_list(replace(pairing, layout=pairing.layout + _aside(annotations)), [photos, *sorted(masks)])
 
@@ -81,6 +82,8 @@ def _find_from_file(file: Path) -> Pairing:
     if file.suffix.lower() == ".csv" and manifest.is_manifest(content):
         return _with_class_list(manifest.read_manifest(file), [file.parent])
     kind = next((kind for kind in _FORMATS if kind.suffix == file.suffix.lower() and kind.is_one(content)), None)
+    if kind is None and _is_utf16(content):
+        raise InputError(f"{file} is not UTF-8 text; save it as UTF-8.")
     if kind is None:
         raise InputError(
             f"{file} is no manifest with the columns image and mask, and no annotation file of COCO, Kaggle, "
@@ -97,9 +100,13 @@ def _find_from_file(file: Path) -> Pairing:
 # --- Annotation files
 
 
-def _find_annotations(folder: Path) -> list[tuple[_Format, list[Path]]]:
-    """The annotation files below a folder, by kind, each in natural order."""
+def _find_annotations(folder: Path) -> tuple[list[tuple[_Format, list[Path]]], dict[Path, bool]]:
+    """The annotation files below a folder, by kind, each in natural order.
+
+    And files that might be some, with whether they are UTF-16.
+    """
     by_kind: dict[str, list[Path]] = {}
+    strangers: dict[Path, bool] = {}
     for file in sorted(_files_below(folder, {kind.suffix for kind in _FORMATS}), key=natural):
         try:
             content = _look_into(file)
@@ -108,7 +115,23 @@ def _find_annotations(folder: Path) -> list[tuple[_Format, list[Path]]]:
         kind = next((kind for kind in _FORMATS if kind.suffix == file.suffix.lower() and kind.is_one(content)), None)
         if kind:
             by_kind.setdefault(kind.name, []).append(file)
-    return [(kind, by_kind[kind.name]) for kind in _FORMATS if kind.name in by_kind]
+        elif file.name not in CLASS_LIST_NAMES:
+            strangers[file] = _is_utf16(content)
+    return [(kind, by_kind[kind.name]) for kind in _FORMATS if kind.name in by_kind], strangers
+
+
+def _in_words(strangers: Mapping[Path, bool]) -> str:
+    """What may be the matter with files that are of no known kind, after the sentence that nothing was found."""
+    for file, is_utf16 in strangers.items():
+        if is_utf16:
+            return f" {file} is not UTF-8 text; save it as UTF-8."
+    are = "is no annotation file" if len(strangers) == 1 else "are no annotation files"
+    return f" {join(strangers)} {are} of COCO, Kaggle, Label Studio or LabelMe."
+
+
+def _is_utf16(content: bytes) -> bool:
+    """Whether a text has its mark, or every second byte of its beginning is zero."""
+    return content.startswith((b"\xff\xfe", b"\xfe\xff")) or 0 in content[:2]
 
 
 def _read_annotations(annotations: Sequence[tuple[_Format, list[Path]]], pictures: Pictures) -> Pairing:

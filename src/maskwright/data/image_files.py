@@ -9,6 +9,7 @@ Three readers share the work. Pillow has photographs and masks; tifffile has TIF
 than Pillow keeps; numpy has `.npy` files.
 """
 
+import io
 import logging
 import stat
 import struct
@@ -184,6 +185,22 @@ def read_mask_values(path: Path) -> NDArray[Any]:
                     return _finite(_picture_mask(picture), path)
 
 
+def read_mask_bytes(content: bytes, name: str) -> NDArray[Any]:
+    """Reads the values of a mask that is a PNG file within another file, as `read_mask_values` does.
+
+    Args:
+        content: The PNG file.
+        name: What to call it in a sentence.
+
+    Raises:
+        InputError: It is damaged, no PNG file, or too large.
+    """
+    with _in_words(name), Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
+        if picture.width * picture.height > MOST_PIXELS:
+            raise InputError(f"{name} {_too_many_pixels(MOST_PIXELS)}.")
+        return _picture_mask(picture)
+
+
 def read_palette(path: Path) -> tuple[tuple[int, int, int], ...] | None:
     """Reads the colours that a palette picture stores, without its pixels.
 
@@ -345,9 +362,21 @@ def write_image(path: Path, array: NDArray[np.uint8], *, palette: Sequence[tuple
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     """Turns whatever goes wrong while a file is read into a sentence."""
+    with _in_words(str(path)):
+        _refuse_other_things(path)
+        try:
+            yield
+        except UnidentifiedImageError as error:
+            if _has_no_pixels(path):
+                raise InputError(f"{path} {_NO_PIXELS}.") from error
+            raise
+
+
+@contextmanager
+def _in_words(name: str) -> Iterator[None]:
+    """Turns whatever goes wrong while pictures are decoded into a sentence, and keeps decoders quiet."""
     _silence_decoders()
     try:
-        _refuse_other_things(path)
         with warnings.catch_warnings():
             # Remarks on odd metadata, and on pictures half as large as the limit. Only Pillow's are silenced, because
             # between threads the filter may outlive this block.
@@ -357,7 +386,7 @@ def _explained(path: Path) -> Iterator[None]:
         raise
     # Damaged bytes make decoders raise almost anything: SyntaxError, struct.error, zlib.error, IndexError ...
     except Exception as error:
-        raise InputError(f"{path} {_why_unreadable(error)}.") from error
+        raise InputError(f"{name} {_why_unreadable(error)}.") from error
 
 
 @cache
@@ -385,8 +414,20 @@ def _refuse_other_things(path: Path) -> None:
         raise InputError(f"{path} is larger than {MOST_BYTES // 10**6} MB; cut it up.")
 
 
+def _has_no_pixels(path: Path) -> bool:
+    """Whether the header of a picture that Pillow does not know says a height or a width of 0."""
+    with path.open("rb") as file:
+        head = file.read(32)
+    for magic, layout, place in ((b"\x89PNG", ">II", 16), (b"BM", "<ii", 18)):
+        if head.startswith(magic) and len(head) == 32:
+            return 0 in struct.unpack_from(layout, head, place)
+    return False
+
+
 def _why_unreadable(error: Exception) -> str:
     """The most telling of the reasons that hold."""
+    if isinstance(error, OSError) and str(error).startswith("image file is truncated"):
+        return "ends before its pixels do; copy it again or remove it"
     reasons: dict[type[Exception], str] = {
         FileNotFoundError: "does not exist; check the name",
         IsADirectoryError: "is a folder where a picture was expected; name a file in it",
@@ -399,6 +440,9 @@ def _why_unreadable(error: Exception) -> str:
     return next(why for kind, why in reasons.items() if isinstance(error, kind))
 
 
+_NO_PIXELS = "has no pixels; copy it again or remove it"
+
+
 def _too_many_pixels(most: int) -> str:
     return f"has more than {most // 10**6} million pixels; cut it up or make it smaller"
 
@@ -406,7 +450,7 @@ def _too_many_pixels(most: int) -> str:
 def _refuse_large_array(path: Path, height: int, width: int, num_bytes: int) -> None:
     """Called with what a header claims, before memory is taken for it."""
     if min(height, width) < 1:
-        raise InputError(f"{path} has no pixels; copy it again or remove it.")
+        raise InputError(f"{path} {_NO_PIXELS}.")
     if height * width > MOST_PIXELS:
         raise InputError(f"{path} {_too_many_pixels(MOST_PIXELS)}.")
     if num_bytes > MOST_BYTES:
@@ -791,7 +835,7 @@ def _npy_layout(path: Path) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
     height, width = shape[1:] if is_channels_first else shape[:2]
     _refuse_large_array(path, height, width, prod(shape) * dtype.itemsize)
     if 0 in shape:
-        raise InputError(f"{path} has no pixels; copy it again or remove it.")
+        raise InputError(f"{path} {_NO_PIXELS}.")
     return shape, dtype, is_channels_first
 
 

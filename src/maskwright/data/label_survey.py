@@ -22,6 +22,8 @@ from maskwright.data.labels import BACKGROUND, LOSSY_SUFFIXES, LabelMap
 from maskwright.data.pairs import ClassEntry, ClassList, Colour
 from maskwright.errors import InputError
 
+# Of masks that tell something, so many have to be in colour where others are grey: fewer are mistakes.
+LEAST_COLOURED = 0.05
 # Index files mark pixels that do not count with the largest number there is; VOC draws them in this colour.
 VOID_VALUES = (255, 65535)
 VOID_COLOUR = (224, 224, 192)
@@ -113,7 +115,7 @@ def look_at(values: NDArray[Any], path: Path, palette: tuple[Colour, ...] | None
         return MaskFacts(path, "empty", counts, palette=palette)
     if not is_grey:
         return MaskFacts(path, "indices", counts, palette=palette)
-    light = values >= 1 if lb.is_zero_or_one(present) and not is_lossy else values > full / 2
+    light = values >= 1 if lb.is_zero_or_one(present) and not is_lossy else values > lb.middle(values.dtype)
     border = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
     storage: Storage = "levels" if not is_lossy and _has_flat_middle(values, present) else "grey"
     return MaskFacts(path, storage, counts, float(light.mean()), float(border.mean()), palette)
@@ -125,10 +127,11 @@ def decide_labels(facts: Sequence[MaskFacts], options: LabelOptions) -> Decision
     Raises:
         InputError: The masks hold things that no one map can read, or the options do not fit them.
     """
+    if _are_coloured(facts, options):
+        return _decide_colours(facts, options)
+    facts = [fact for fact in facts if fact.storage != "colours"]  # mistakes, refused one by one when they are read
     told = [fact for fact in facts if fact.storage != "empty"]
     counted = Counter(fact.storage for fact in told)
-    if counted["colours"]:
-        return _decide_colours(facts, options)
     binary = counted["grey"] + counted["levels"]
     if options.classes and any(entry.value is not None for entry in options.classes.entries):
         return _decide_indices(facts, options)
@@ -157,6 +160,7 @@ def decide_names(found: Sequence[str], options: LabelOptions) -> Decision:
     # What no region covers is background, so there is always one.
     first = next((name for name in names if is_background(name)), BACKGROUND)
     names = [BACKGROUND, *(name for name in names if name != first)]
+    _check_number(len(names), options.classes.source if options.classes else "The folder")
     unknown = sorted(set(found) - {*names, *ignored, first, IGNORE_NAME})
     if unknown:
         raise InputError(
@@ -226,7 +230,7 @@ def _count_values(values: NDArray[Any]) -> dict[int | Colour, int]:
     if values.dtype != np.uint8:
         present, counts = np.unique(values, return_counts=True)
     else:  # nearly all masks, and counting is faster than sorting
-        counts = np.bincount(values.ravel(), minlength=256)
+        counts = lb.count_bytes(values)
         present = np.flatnonzero(counts)
         counts = counts[present]
     return dict(zip(present.tolist(), counts.tolist(), strict=True))
@@ -257,6 +261,44 @@ def _has_flat_middle(values: NDArray[Any], present: NDArray[Any]) -> bool:
 # --- All masks
 
 
+def _are_coloured(facts: Sequence[MaskFacts], options: LabelOptions) -> bool:
+    """Whether colours stand for classes: in most masks that tell something, or in many that agree.
+
+    A set with a class that is drawn in white has many masks that look black and white. What sets it apart from black
+    and white masks with an odd file among them is that several files have the same few colours, or that a list names
+    colours. Where that is decided against the user, the coloured files are refused with a sentence, which is better
+    than a white class that nobody meant.
+    """
+    told = [fact for fact in facts if fact.storage != "empty"]
+    coloured = [fact for fact in told if fact.storage == "colours"]
+    numbered = sum(fact.storage == "indices" for fact in told)
+    if not coloured or 2 * len(coloured) >= len(told):
+        return bool(coloured)
+    if numbered > len(coloured):
+        return False
+    if options.classes and all(entry.colour for entry in options.classes.entries):
+        return True
+    shared = Counter(colour for fact in coloured for colour in fact.counts if not _is_grey(colour))
+    is_code = not any(fact.is_mixed for fact in coloured) and len(shared) <= MOST_COLOURS
+    return is_code and max(shared.values(), default=0) > 1 and len(coloured) >= LEAST_COLOURED * len(told)
+
+
+def _is_grey(colour: int | Colour) -> bool:
+    return isinstance(colour, int) or len(set(colour)) == 1
+
+
+def _check_number(number: int, source: object, *, numbered: bool = False) -> None:
+    """Refuse what no model can tell apart, and say where it comes from."""
+    if number < 2:
+        raise InputError(f"{source} has no class but the background; a model tells 2 to {lb.IGNORED} classes apart.")
+    if number > lb.IGNORED:
+        remedy = "merge some, or save the class of each object where they are numbers of objects"
+        raise InputError(
+            f"{source} has {number} classes, and a model tells 2 to {lb.IGNORED} classes apart; "
+            f"{remedy if numbered else 'merge some of them'}."
+        )
+
+
 def _is_zero_one_and_more(told: Sequence[MaskFacts]) -> bool:
     """Whether files of 0 and 1 are the index files of which others have more classes."""
     is_any_index = any(fact.storage == "indices" for fact in told)
@@ -271,7 +313,8 @@ def _decide_grey(told: Sequence[MaskFacts], options: LabelOptions) -> Decision:
             entries = [BACKGROUND, *entries]
         if len(entries) != 2:
             raise InputError(
-                f"The masks are black and white, but {options.classes.source} names {len(entries)} classes."
+                f"The masks are black and white, but {options.classes.source} names {len(entries)} classes; name two, "
+                "or export masks that tell them apart."
             )
         names = (entries[0], entries[1])
     remarks = [Remark("note", f"Black and white masks: {names[1]} against {names[0]}.")]
@@ -327,6 +370,9 @@ def _decide_indices(facts: Sequence[MaskFacts], options: LabelOptions) -> Decisi
         for entry in kept
     )
     names = tuple(entry.name for entry in kept)
+    most = max(facts, key=lambda fact: len(fact.counts), default=None)
+    source = options.classes.source if options.classes else most.path if most else "The folder"
+    _check_number(len(names), source, numbered=not options.classes)
     labels = LabelMap(
         "indices",
         names,
@@ -426,6 +472,7 @@ def _decide_colours(facts: Sequence[MaskFacts], options: LabelOptions) -> Decisi
     names = tuple(BACKGROUND if is_background(entry.name) else entry.name for entry in kept)
     if len(names) < 2:
         raise InputError(f"The masks hold a single colour, {_names_in_words(names)}; a model needs two or more.")
+    _check_number(len(names), options.classes.source if options.classes else "The folder of masks")
     colours = tuple(entry.colour for entry in kept if entry.colour)
     labels = LabelMap(
         "colours",
@@ -496,7 +543,7 @@ def _colour_name(colour: Colour) -> str:
     """The name that CSS has for a colour, black being background, else its number."""
     if colour == (0, 0, 0):
         return BACKGROUND
-    named = {ImageColor.getrgb(code)[:3]: name for name, code in ImageColor.colormap.items()}
+    named = {ImageColor.getrgb(name)[:3]: name for name in list(ImageColor.colormap)}
     plain = {(0, 255, 0): "green", (0, 128, 0): "dark green", (128, 128, 128): "grey"}
     return (named | plain).get(colour, lb.describe_raw(colour))
 

@@ -6,6 +6,7 @@ folders leave the same and their names do; where no folder does, words such as `
 of files tell masks from images. `folder_words` knows the words, `matching` the rules.
 """
 
+import errno
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -71,12 +72,14 @@ def find_pairs(folder: Path) -> Pairing:
     ]
     unneeded = {image for image in sorted_out.images if _needs_no_mask(image, lists)} | sorted_out.unneeded
     problems = [
+        *listing.unseen,
         *listing.problems,
         *(
             problem
             for problem in found.problems
             if problem.path not in listing.broken
             and not (problem.kind == "image without mask" and problem.path in unneeded)
+            and not (problem.kind != "ambiguous" and _plain_letters(problem.path.stem) in listing.odd_names)
         ),
     ]
     return Pairing(
@@ -144,13 +147,22 @@ def find_pictures(folder: Path) -> list[Path]:
     """Finds every picture file below a folder, in natural order; hidden ones are left out.
 
     Raises:
-        InputError: The folder is missing or is a file, or a name is not UTF-8.
+        InputError: The folder is missing or is a file, one below it cannot be listed, or a name is not UTF-8.
+    """
+    files, problems = survey_pictures(folder)
+    if problems:
+        raise InputError(problems[0].sentence)
+    return files
+
+
+def survey_pictures(folder: Path) -> tuple[list[Path], list[Problem]]:
+    """Finds every picture file below a folder, as `find_pictures` does, and what could not be looked at.
+
+    Raises:
+        InputError: The folder is missing, is a file, or cannot be listed.
     """
     listing = _list_pictures(folder)
-    for problem in listing.problems:
-        if problem.kind == "name":
-            raise InputError(problem.sentence)
-    return list(listing.files)
+    return listing.files, listing.unseen
 
 
 # --- Files and folders
@@ -160,6 +172,11 @@ def find_pictures(folder: Path) -> list[Path]:
 class _Listing:
     files: list[Path] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    """Of pictures that cannot be opened."""
+    unseen: list[Problem] = field(default_factory=list)
+    """Of folders that cannot be listed, and of names that are not UTF-8."""
+    odd_names: set[str] = field(default_factory=set)
+    """What is sure of the latter; the partners of their files are not called lonely."""
     broken: set[Path] = field(default_factory=set)
     """Pictures that cannot be opened, listed among the files so that their partners are not called lonely."""
 
@@ -172,7 +189,7 @@ def _list_pictures(folder: Path) -> _Listing:
     circles, and after what is really there, whose names count.
 
     Raises:
-        InputError: The folder is missing or is a file, or one below it cannot be listed.
+        InputError: The folder is missing, is a file, or cannot be listed.
     """
     if not folder.exists():
         raise InputError(f"{folder} does not exist; name a folder that holds {_EXPECTED}.")
@@ -183,7 +200,13 @@ def _list_pictures(folder: Path) -> _Listing:
     folders, links = [folder], list[Path]()
     while folders or links:
         where = folders.pop() if folders else links.pop(0)
-        identity, entries = _entries(where)
+        try:
+            identity, entries = _entries(where)
+        except InputError as error:
+            if where == folder:
+                raise
+            listing.unseen.append(Problem(where, str(error)))
+            continue
         if identity not in visited:
             visited.add(identity)
             _list_one(where, entries, listing, folders, links)
@@ -205,7 +228,8 @@ def _list_one(
         if not (is_folder or is_picture or (entry.is_symlink() and not suffix)) or not _is_visible(entry.name):
             continue
         if problem := _problem_of_name(path):
-            listing.problems.append(problem)
+            listing.unseen.append(problem)
+            listing.odd_names.add(_plain_letters(path.stem))
         elif is_folder:
             (links if entry.is_symlink() else folders).append(path)
         else:
@@ -222,7 +246,8 @@ def _entries(folder: Path) -> tuple[tuple[int, int], list[os.DirEntry[str]]]:
         with os.scandir(folder) as entries:
             return (status.st_dev, status.st_ino), list(entries)
     except OSError as error:
-        raise InputError(f"{folder} cannot be listed ({error.strerror}); change its permissions.") from error
+        remedy = "move it up" if error.errno == errno.ENAMETOOLONG else "change its permissions"
+        raise InputError(f"{folder} cannot be listed ({error.strerror}); {remedy}.") from error
 
 
 def _is_folder(path: Path) -> bool:
@@ -241,6 +266,11 @@ def _problem_of_name(path: Path) -> Problem | None:
     return None
 
 
+def _plain_letters(name: str) -> str:
+    """What of a name is the same in every encoding, and of an image and its mask."""
+    return "".join(filter(str.isascii, name_without_mask_words(name)))
+
+
 def _problem_of_file(path: Path, entry: os.DirEntry[str]) -> Problem | None:
     try:
         if entry.is_file():
@@ -254,7 +284,8 @@ def _problem_of_file(path: Path, entry: os.DirEntry[str]) -> Problem | None:
 
 
 def _first_sentence(listing: _Listing) -> str | None:
-    return listing.problems[0].sentence if listing.problems else None
+    problems = [*listing.unseen, *listing.problems]
+    return problems[0].sentence if problems else None
 
 
 def _list_folder(folder: Path) -> list[Path]:

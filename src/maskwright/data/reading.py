@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from maskwright.data import image_files, shapes
 from maskwright.data.input_format import PHOTOGRAPH, InputFormat, choose_input_format, read_image
 from maskwright.data.label_survey import Decision, LabelOptions, MaskFacts, decide_labels, decide_names, look_at
-from maskwright.data.labels import BLACK_AND_WHITE, LOSSY_SUFFIXES, LabelMap, apply_labels, foreground
+from maskwright.data.labels import BLACK_AND_WHITE, LOSSY_SUFFIXES, LabelMap, MaskError, apply_labels, foreground
 from maskwright.data.pairs import AlphaChannel, Drawing, Layers, Mask, Pair, mask_files
 from maskwright.data.threads import in_threads
 from maskwright.errors import InputError
@@ -76,7 +76,8 @@ def read_mask(pair: Pair, labels: LabelMap, height: int, width: int) -> NDArray[
     """Read the mask of a picture of this size as classes ``(height, width)``.
 
     Raises:
-        InputError: It cannot be read, has another shape, or holds what the labels have no class for.
+        MaskError: It has another shape, or holds what the labels have no class for.
+        InputError: It cannot be read.
     """
     if isinstance(pair.mask, Drawing):
         shape = pair.mask.size or (height, width)
@@ -88,7 +89,10 @@ def read_mask(pair: Pair, labels: LabelMap, height: int, width: int) -> NDArray[
         height, width = width, height
     check_same_shape(pair, (height, width), shape)
     if isinstance(pair.mask, Drawing):
-        mask = shapes.draw(pair.mask, labels.index_of(), height, width)
+        try:
+            mask = shapes.draw(pair.mask, labels.index_of(), height, width)
+        except InputError as error:  # it names the annotation file, which may describe many pictures
+            raise InputError(f"{pair.image} has a mask that cannot be drawn. {error}") from error
     else:
         mask = image_files.resize_classes(painted, height, width)
     return image_files.turn(mask, orientation)
@@ -135,12 +139,13 @@ def has_same_shape(image_shape: Sequence[int], mask_shape: Sequence[int]) -> boo
 
 
 def check_same_shape(pair: Pair, image_shape: Sequence[int], mask_shape: Sequence[int]) -> None:
-    """Raise an InputError where a mask cannot lie over its image."""
+    """Raise a MaskError where a mask cannot lie over its image."""
     if not has_same_shape(image_shape, mask_shape):
         (height, width), (mask_height, mask_width) = image_shape, mask_shape
-        raise InputError(
+        raise MaskError(
             f"{pair.mask_path} is {mask_width}x{mask_height}, which is another shape than its image "
-            f"{pair.image.name} ({width}x{height}); crop one of them to match."
+            f"{pair.image.name} ({width}x{height}); crop one of them to match.",
+            "other shape",
         )
 
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from maskwright.data.image_files import resize_classes
+from maskwright.data.image_files import MOST_PIXELS, resize_classes
 from maskwright.data.pairs import Drawing, Polygons, Runs, Shape
 from maskwright.errors import InputError
 
@@ -100,9 +99,10 @@ def scale_polygons(polygons: Polygons, across: float, down: float) -> Polygons:
 
 def check_size(height: int, width: int) -> None:
     """Raise an InputError for a size that no picture has which can be read."""
-    most = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)  # where reading refuses pictures as well
-    if not (height >= 1 and width >= 1 and height * width <= most):
-        raise InputError(f"A picture of {width}x{height} cannot be; there may be {most // 10**6} million pixels.")
+    if not (height >= 1 and width >= 1 and height * width <= MOST_PIXELS):
+        raise InputError(
+            f"A picture of {width}x{height} cannot be read; there may be {MOST_PIXELS // 10**6} million pixels."
+        )
 
 
 def check_runs(runs: Runs) -> None:
@@ -137,7 +137,7 @@ def _fill_ring(ring: NDArray[np.float64], height: int, width: int) -> _Window | 
     end = np.ceil(np.maximum(y, next_y) - 0.5).clip(0, height).astype(np.int64)
     num_rows = end - first
     if num_rows.sum() > _MOST_CROSSINGS:
-        raise InputError(f"A polygon of {len(ring)} points crosses the picture too often.")
+        raise InputError(f"A polygon of {len(ring)} points crosses the picture too often; draw it with fewer.")
     edge = np.repeat(np.arange(len(ring)), num_rows)
     if not len(edge):
         return None

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maskwright.data.formats import fields
 from maskwright.data.formats.coco import is_coco, read_coco
 from maskwright.data.formats.pictures import list_pictures
 from maskwright.data.pairs import Drawing, Pairing, Runs
@@ -54,6 +55,35 @@ def test_polygons_become_pixels(tmp_path: Path) -> None:
     assert pairing.pairs[0].name == "a"
     assert pairing.layout == "annotations.json (COCO)"
     assert not pairing.problems
+
+
+def test_two_pictures_of_one_id_are_problems(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": f"{name}.jpg", "height": 4, "width": 5} for name in "ab"]
+    pairing = read(tmp_path, content(images=images), "a.jpg", "b.jpg")
+    assert not pairing.pairs
+    assert [problem.path.name for problem in pairing.problems] == ["a.jpg", "b.jpg"]
+    assert "images[1] has the id 1 of another picture" in pairing.problems[1].sentence
+
+
+def test_regions_of_pictures_that_are_not_listed_are_one_problem(tmp_path: Path) -> None:
+    strays = [*region(SQUARE), *region(SQUARE, image_id=8), *region(SQUARE, image_id=9)]
+    (problem,) = read(tmp_path, content(annotations=strays)).problems
+    assert problem.path.name == "annotations.json"
+    assert "annotations[1] belongs to the picture 8, which the file does not list, and 1 more" in problem.sentence
+
+
+def test_outlines_without_an_area_are_mentioned(tmp_path: Path) -> None:
+    pairing = read(tmp_path, content(annotations=region([*SQUARE, [1, 1, 2, 2], []])))
+    assert pairing.layout == "annotations.json (COCO); left out, of fewer than three points: 2 outline(s) of a"
+    assert draw(drawing(pairing), {"car": 1}, 4, 5).sum() == 4
+
+
+def test_a_text_that_takes_four_bytes_for_each_letter_is_refused_before(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(fields, "MOST_BYTES", 2000)
+    letters = json.dumps(content(info="x" * 800), ensure_ascii=False)
+    assert read(tmp_path, letters).pairs
+    with pytest.raises(InputError, match="letters that take 4 bytes each, such as emoji"):
+        read(tmp_path, letters.replace("x", "🚗", 1))
 
 
 def test_run_lengths_of_both_kinds_give_back_their_mask(tmp_path: Path) -> None:

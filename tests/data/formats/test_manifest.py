@@ -34,6 +34,22 @@ def test_groups_and_splits_are_optional(tmp_path: Path) -> None:
     assert (pair.group, pair.split) == (None, None)
 
 
+def test_a_quote_that_is_never_closed_is_told_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is no table \(lines 3 to 4: unexpected end of data\)"):
+        read(tmp_path, 'image,mask\ni/a.jpg,m/a.png\n"i/b.jpg,m/b.png\ni/c.jpg,m/c.png\n')
+
+
+def test_a_line_that_is_no_utf8_is_told(tmp_path: Path) -> None:
+    rows = "i/a.jpg,m/a.png\n" * 5000
+    with pytest.raises(InputError, match="line 5002 is not UTF-8 text"):
+        read(tmp_path, f"image,mask\n{rows}i/ä.jpg,m/a.png\n", encoding="latin-1")
+
+
+def test_a_path_that_is_too_long_is_told_so(tmp_path: Path) -> None:
+    (problem,) = read(tmp_path, f"image,mask\n{'x' * 5000},m/a.png\n").problems
+    assert "has a path of 5000 letters" in problem.sentence
+
+
 def test_quoted_cells_may_hold_delimiters(tmp_path: Path) -> None:
     assert len(read(tmp_path, 'image,mask\n"a,b.jpg","m ä.png"\n', "a,b.jpg", "m ä.png").pairs) == 1
 

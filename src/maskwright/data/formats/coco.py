@@ -5,8 +5,8 @@ not be told apart; their pixels belong to the class "ignore" and do not count.
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from maskwright.data.formats import fields
 from maskwright.data.formats.class_lists import IGNORE_NAME, name_classes, parse_colour, plain_name
 from maskwright.data.formats.fields import Entry
 from maskwright.data.formats.pictures import Pictures, find_picture, make_pairing, split_of
+from maskwright.data.matching import join
 from maskwright.data.pairs import Colour, Drawing, Pair, Pairing, Polygons, Problem, Runs, Shape
 from maskwright.errors import InputError, MissingExtraError
 
@@ -45,13 +46,18 @@ def read_coco(files: Sequence[Path], pictures: Pictures) -> Pairing:
         root = fields.read_object(file)
         names = _read_categories(root, classes)
         regions = _regions_by_image(root)
-        for image in root.entries("images"):
+        images = list(root.entries("images"))
+        identities = Counter(map(_identity_of_image, images))
+        problems += _strays(regions, identities) if images else []
+        for image in images:
             try:
+                if identities[_identity(image, "id")] > 1:
+                    raise image.refuse(f"has the id {image.fields['id']!a} of another picture; give each its own")
                 pairs.append(_read_image(image, regions, names, pictures))
             except InputError as error:
                 problems.append(_problem(image, error, pictures))
     source = files[0].name if len(files) == 1 else f"{len(files)} COCO files"
-    layout = f"{source} (COCO)"
+    layout = f"{source} (COCO){_without_area(pairs)}"
     return make_pairing(pictures, pairs, problems, layout=layout, classes=name_classes(classes, source))
 
 
@@ -79,6 +85,38 @@ def _regions_by_image(root: Entry) -> dict[object, list[Entry]]:
     for annotation in root.entries("annotations"):
         regions[_identity(annotation, "image_id")].append(annotation)
     return regions
+
+
+def _identity_of_image(image: Entry) -> int | str | None:
+    try:
+        return _identity(image, "id")
+    except InputError:
+        return None  # said when the picture is read
+
+
+def _strays(regions: dict[object, list[Entry]], identities: Counter[int | str | None]) -> list[Problem]:
+    """Regions of pictures that are not in the list; one problem for all of them, which may be thousands."""
+    strays = [region for identity, some in regions.items() if identity not in identities for region in some]
+    if not strays:
+        return []
+    first, number = strays[0], len(strays) - 1
+    more = f", and {number} more belong{'s' if number == 1 else ''} to such a picture" if number else ""
+    what = f"belongs to the picture {first.fields['image_id']!a}, which the file does not list{more}"
+    return [Problem(first.path, str(first.refuse(f"{what}; list it or remove the region")), "mask without image")]
+
+
+def _without_area(pairs: Iterable[Pair]) -> str:
+    """For the layout: outlines of less than three points, which cover nothing."""
+    thin = Counter(
+        pair.name
+        for pair in pairs
+        if isinstance(pair.mask, Drawing)
+        for shape in pair.mask.shapes
+        if isinstance(shape.region, Polygons)
+        for ring in shape.region.rings
+        if len(ring) < 3
+    )
+    return f"; left out, of fewer than three points: {thin.total()} outline(s) of {join(thin)}" if thin else ""
 
 
 def _read_image(image: Entry, regions: dict[object, list[Entry]], names: dict[object, str], pictures: Pictures) -> Pair:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from maskwright.data import shapes
 from maskwright.errors import InputError
 
@@ -143,10 +145,11 @@ def read_json(path: Path) -> object:
     try:
         return json.loads(text)
     except RecursionError as error:
-        raise InputError(f"{path} is nested too deeply for an annotation file; export it again.") from error
+        raise InputError(f"{path} is nested too deeply; export it again.") from error
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise InputError(f"{path} is no valid JSON ({error.msg} at {where}); export it again.") from error
+        what = error.msg.removesuffix(" at")
+        raise InputError(f"{path} is no valid JSON ({what} at {where}); export it again.") from error
     except ValueError as error:  # an integer of more than 4300 digits
         raise InputError(f"{path} holds a number that is too long; export it again.") from error
 
@@ -177,6 +180,14 @@ def _empty(path: Path) -> InputError:
 
 
 def _decode(content: bytes, path: Path) -> str:
+    # Python keeps a text at the width of its widest letter.
+    widest = int(np.frombuffer(content, np.uint8).max(initial=0))
+    bytes_per_letter = 4 if widest >= 0xF0 else 2 if widest >= 0xC4 else 1
+    if len(content) * bytes_per_letter > MOST_BYTES:
+        raise InputError(
+            f"{path} has more than {MOST_BYTES // bytes_per_letter / 2**20:g} MB and letters that take "
+            f"{bytes_per_letter} bytes each, such as {'emoji' if bytes_per_letter == 4 else 'Chinese ones'}; split it."
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -243,7 +243,7 @@ def _read_brush(value: Entry, height: int, width: int) -> Runs:
     try:
         return unpack_brush(bytes(number for number in numbers if isinstance(number, int)), height, width)
     except InputError as error:
-        raise value.refuse(str(error)) from error
+        raise InputError(f"{value.path}: {value.place}: {error}.") from error
 
 
 def _percent(value: Entry, key: str) -> float:

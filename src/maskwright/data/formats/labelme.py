@@ -6,20 +6,19 @@ points have no area and are left out.
 
 import base64
 import binascii
-import io
 import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
 
 from maskwright.data.folder_words import natural_text
 from maskwright.data.formats import fields
 from maskwright.data.formats.class_lists import name_classes, plain_name
 from maskwright.data.formats.fields import Entry
 from maskwright.data.formats.pictures import Pictures, find_picture, make_pairing, split_of
+from maskwright.data.image_files import read_mask_bytes
 from maskwright.data.pairs import Drawing, Pair, Pairing, Polygons, Problem, Runs, Shape
 from maskwright.errors import InputError
 
@@ -107,18 +106,14 @@ def _read_mask(entry: Entry, corner: tuple[float, float], size: tuple[int, int])
     """A black and white PNG, text in base64, whose first pixel lies at `corner`."""
     height, width = size
     left, top = round(corner[0]), round(corner[1])
+    text = entry.text("mask")
     try:
-        packed = base64.b64decode(entry.text("mask"), validate=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(packed), formats=("PNG",)) as picture:
-                if picture.width > width or picture.height > height:
-                    raise entry.refuse(f"has a 'mask' of {picture.width}x{picture.height}, more than its picture")
-                inside = np.array(picture.convert("L")) > 0
-    except InputError:
-        raise
-    except (binascii.Error, ValueError, OSError, SyntaxError, Image.DecompressionBombError, Warning) as error:
+        values = read_mask_bytes(base64.b64decode(text, validate=True), f"{entry.path}: the mask in {entry.place}")
+    except (binascii.Error, ValueError, InputError) as error:
         raise entry.refuse("has a 'mask' that is no PNG in base64; export it again") from error
+    inside: NDArray[np.bool_] = np.asarray(values > 0 if values.ndim == 2 else values[..., :3].any(axis=2))
+    if inside.shape[0] > height or inside.shape[1] > width:
+        raise entry.refuse(f"has a 'mask' of {inside.shape[1]}x{inside.shape[0]}, more than its picture")
     # What reaches beyond the border is cut off.
     inside = inside[max(0, -top) : max(0, height - top), max(0, -left) : max(0, width - left)]
     rows = np.arange(inside.shape[0]) + max(0, top)

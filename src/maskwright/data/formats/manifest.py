@@ -91,7 +91,9 @@ def _resolve(name: str, path: Path, place: str) -> Path:
         raise InputError(f"{place} has an empty cell; fill it or remove the row.")
     parts = re.split(r"[/\\]+", name)
     leads_out = ".." in parts or not parts[0] or re.match("[A-Za-z]:", name)
-    if leads_out or "\0" in name or len(name) > _MOST_LETTERS:
+    if len(name) > _MOST_LETTERS:
+        raise InputError(f"{place} has a path of {len(name)} letters, {name[:40]!a} ...; correct it.")
+    if leads_out or "\0" in name:
         raise InputError(
             f"{place} has the path {name[:80]!a}, which may lead out of the folder; give one that starts in "
             f"{path.parent} and has no '..' in it."

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from maskwright.data.folder_words import split_of_word
 from maskwright.data.image_files import IMAGE_SUFFIXES
-from maskwright.data.pairing import find_pictures
+from maskwright.data.pairing import survey_pictures
 from maskwright.data.pairs import ClassList, Pair, Pairing, Problem
 from maskwright.errors import InputError
 
@@ -27,6 +27,8 @@ class Pictures:
     folder: Path
     files: tuple[Path, ...]
     """In natural order."""
+    problems: tuple[Problem, ...]
+    """Folders and files that could not be looked at."""
     by_end: Mapping[str, Sequence[Path]]
     """Those that a path ends with: ``train/a.jpg`` and ``a.jpg``, both also without suffix."""
 
@@ -37,7 +39,7 @@ class Pictures:
 
 def list_pictures(folder: Path) -> Pictures:
     """List the pictures below a folder by every end of their paths."""
-    files = find_pictures(folder)
+    files, problems = survey_pictures(folder)
     by_end: dict[str, list[Path]] = defaultdict(list)
     for file in files:
         parts = file.relative_to(folder).parts
@@ -45,7 +47,7 @@ def list_pictures(folder: Path) -> Pictures:
             end = "/".join(parts[start:])
             by_end[_key(end)].append(file)
             by_end[_key(_without_suffix(end))].append(file)
-    return Pictures(folder, tuple(files), by_end)
+    return Pictures(folder, tuple(files), tuple(problems), by_end)
 
 
 def find_picture(pictures: Pictures, name: str, near: Path) -> Path:
@@ -120,7 +122,7 @@ def make_pairing(
     by_image: dict[Path, list[Pair]] = defaultdict(list)
     for pair in pairs:
         by_image[pair.image].append(pair)
-    found = list(problems)
+    found = [*pictures.problems, *problems]
     found += [_twice(image, some) for image, some in by_image.items() if len(some) > 1]
     used_names: dict[str, Path] = {}
     kept: list[Pair] = []

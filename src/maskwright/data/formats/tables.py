@@ -1,6 +1,7 @@
 """CSV files, read as rows of named cells."""
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,11 +55,15 @@ def read_table(path: Path) -> Table:
     head = fields.read_head(path)
     delimiter = _delimiter(head.decode("utf-8", errors="replace").lstrip("\ufeff \r\n").partition("\n")[0])
     rows: list[tuple[int, tuple[str, ...]]] = []
-    with _any_field_size(), path.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.reader(_checked(lines, delimiter, path), delimiter=delimiter)
+    # What is not UTF-8 is kept for `_checked`: a decoder refuses many lines at a time, and so could not say which.
+    with _any_field_size(), path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+        reader = csv.reader(_checked(lines, delimiter, path), delimiter=delimiter, strict=True)
+        done = 0
         try:
             columns = tuple(map(_plain, next((row for row in reader if any(row)), [])))
+            done = reader.line_num
             for row in reader:
+                done = reader.line_num
                 if any(row):
                     # Cells may be missing at the end of a line, or be more than there are columns.
                     cells = [*(cell.strip() for cell in row), *[""] * len(columns)]
@@ -66,19 +71,21 @@ def read_table(path: Path) -> Table:
                 if len(rows) > _MOST_ROWS:
                     raise InputError(f"{path} has more than {_MOST_ROWS} rows; split it.")
         except csv.Error as error:
-            raise InputError(f"{path} is no table (line {reader.line_num}: {error}); export it again.") from error
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path} is not UTF-8 text (after line {reader.line_num}); save it as UTF-8.") from error
+            # A quote that is never closed takes in all that follows.
+            where = f"line {done + 1}" if done + 1 >= reader.line_num else f"lines {done + 1} to {reader.line_num}"
+            raise InputError(f"{path} is no table ({where}: {error}); export it again.") from error
     return Table(path, columns, tuple(rows))
 
 
 def _checked(lines: Iterable[str], delimiter: str, path: Path) -> Iterator[str]:
-    """Lines of a sensible length and number of cells, before the reader takes several times their memory."""
+    """UTF-8 lines of a sensible length and number of cells, before the reader takes several times their memory."""
     for number, line in enumerate(lines, 1):
         if len(line) > _MOST_LETTERS:
             raise InputError(f"{path}, line {number} has more than {_MOST_LETTERS} letters; export it again.")
         if line.count(delimiter) > _MOST_CELLS:
             raise InputError(f"{path}, line {number} has more than {_MOST_CELLS} cells; export it again.")
+        if not line.isascii() and re.search("[\udc80-\udcff]", line):
+            raise InputError(f"{path}, line {number} is not UTF-8 text; save it as UTF-8.")
         yield line
 
 

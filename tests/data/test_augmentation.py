@@ -25,7 +25,7 @@ def change(**values: object) -> Change:
 def moved(how: Change, pixels: Tensor, *, channels: int = 3, mixed: int | None = None) -> tuple[Tensor, Tensor]:
     """The moved bytes ``(H, W, S)``, and where they are of the picture ``(H, W)``."""
     bands = list(move(how, pixels, channels=channels, mixed=pixels.shape[2] if mixed is None else mixed))
-    inside = [torch.ones(band.pixels.shape[:2]) if band.inside is None else band.inside for band in bands]
+    inside = [torch.ones(band.pixels.shape[:2]) if band.inside is None else band.inside.float() for band in bands]
     rows = [row for band in bands for row in range(pixels.shape[0])[band.rows]]
     assert rows == list(range(pixels.shape[0]))
     return torch.cat([band.pixels for band in bands]), torch.cat(inside)

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from maskwright.config import Settings
 
@@ -28,7 +27,9 @@ LUMA = np.array([0.299, 0.587, 0.114])
 # From RGB to luma and two axes of colour, around the first of which hue turns.
 YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 # What so many bytes of a pixel are handled as.
-WORDS = {4: (torch.int32, torch.float32), 8: (torch.int64, torch.float64)}
+WORDS = {4: torch.int32, 8: torch.int64}
+# Positions are whole numbers of 1/1024 pixel.
+FRACTION_BITS = 10
 
 # Along one axis: where the pixel in column x and row y comes from is a x + b y + c; 0 is the middle of the first pixel.
 Origin = tuple[float, float, float]
@@ -64,7 +65,7 @@ class Band:
     Attributes:
         rows: Which ones.
         pixels: ``(n, W, S)`` uint8.
-        inside: ``(n, W)``: 1 where the picture is, 0 beyond its edge; None where it is everywhere.
+        inside: ``(n, W)`` bool: where the picture is; None where it is everywhere.
     """
 
     rows: slice
@@ -111,35 +112,34 @@ def move(change: Change, pixels: Tensor, *, channels: int, mixed: int) -> Iterat
         Bands from top to bottom.
     """
     height, width, size = pixels.shape
-    integer, real = WORDS[math.gcd(size, 8)]
+    word = WORDS[math.gcd(size, 8)]
+    words = pixels.view(word).view(height * width, -1).squeeze(1)  # one dimension is faster than two
     beyond = torch.zeros(size, dtype=torch.uint8)
     beyond[:channels] = BEYOND
-    beyond = beyond.view(integer)
-    # Beyond the edge `grid_sample` puts 0, which stands for `beyond` here. To a nearest pixel it does no arithmetic:
-    # whatever the bits of a word, they come back as they were.
-    table = (pixels.view(integer) ^ beyond).view(real).permute(2, 0, 1).unsqueeze(0)  # (1, S / 4 or 8, H, W)
     axes = _origins(change, height, width)
     offsets = [-0.25, 0.25] if mixed == size else [-0.25, 0.25, 0.0]
-    x_by_column, x_by_row = _grid_terms(axes[0], offsets, (height, width), width, real)
-    y_by_column, y_by_row = _grid_terms(axes[1], offsets, (height, width), height, real)
+    x_by_column, x_by_row = _position_terms(axes[0], offsets, height, width)
+    y_by_column, y_by_row = _position_terms(axes[1], offsets, height, width)
     first_columns, last_columns = _spans(axes, height, width)
     columns = np.arange(width, dtype=np.int32)
     for rows in bands_of(height, width):
-        count = rows.stop - rows.start
-        grid = torch.empty((2, len(offsets), count, width), dtype=real)
-        torch.add(x_by_row[:, rows], x_by_column, out=grid[0])
-        torch.add(y_by_row[:, rows], y_by_column, out=grid[1])
-        places = grid.view(1, 2, -1, width).permute(0, 2, 3, 1)  # (1, offsets * n, W, 2)
-        fetched = F.grid_sample(table, places, mode="nearest", align_corners=False)
-        words = fetched[0].permute(1, 2, 0).contiguous().view(integer).bitwise_xor_(beyond)
-        one, other, *nearest = words.flatten().view(torch.uint8).view(len(offsets), count, width, size)
+        first, last = first_columns[rows, None], last_columns[rows, None]
+        is_whole = not first.any() and (last == width - 1).all()
+        x = (x_by_row[:, rows] + x_by_column).bitwise_right_shift_(FRACTION_BITS)  # (offsets, n, W)
+        y = (y_by_row[:, rows] + y_by_column).bitwise_right_shift_(FRACTION_BITS)
+        if not is_whole:
+            x.clamp_(0, width - 1)
+            y.clamp_(0, height - 1)
+        fetched = words.index_select(0, x.add_(y, alpha=width).view(-1)).view(torch.uint8)
+        one, other, *nearest = fetched.view(len(offsets), -1, width, size)
         # The mean of two bytes without a ninth bit.
         moved = (one & other).add_((one ^ other).bitwise_right_shift_(1))
         if nearest:
             moved[..., mixed:] = nearest[0][..., mixed:]
-        first, last = first_columns[rows, None], last_columns[rows, None]
-        is_whole = not first.any() and (last == width - 1).all()
-        inside = None if is_whole else torch.from_numpy((columns >= first) & (columns <= last)).float()
+        inside = None
+        if not is_whole:
+            inside = torch.from_numpy((columns >= first) & (columns <= last))
+            moved.view(word)[~inside] = beyond.view(word)
         yield Band(rows, moved, inside)
 
 
@@ -150,11 +150,18 @@ def bands_of(height: int, width: int) -> Iterator[slice]:
         yield slice(start, min(start + step, height))
 
 
-def to_planes(pixels: Tensor, out: Tensor) -> None:
-    """The first bytes of each pixel ``(H, W, S)`` as planes ``(C, H, W)`` in 0..1."""
-    for rows in bands_of(*pixels.shape[:2]):
-        for plane, (words, factor) in zip(out, _channels(pixels[rows], len(out)), strict=True):
-            plane[rows].copy_(words).mul_(factor)
+def to_planes(pixels: Tensor, first: int, out: Sequence[Tensor]) -> None:
+    """Write some bytes of each pixel ``(H, W, S)``, from the ``first`` on, as planes ``(H, W)`` in 0..1."""
+    words = pixels.view(torch.int32)  # whole words are faster than stepping over bytes
+    byte = torch.empty(pixels.shape[:2], dtype=torch.int32)
+    for index, plane in enumerate(out, first):
+        word, place = words[..., index // 4], 8 * (index % 4)
+        if place == 24:  # where the sign is
+            torch.bitwise_right_shift(word, place, out=byte)
+            word, place = byte, 0
+        # It stays where it is in its word, which multiplies it by a power of two.
+        torch.bitwise_and(word, 255 << place, out=byte)
+        plane.copy_(byte).mul_(1 / (255 << place))
 
 
 def recolour(pixels: Tensor, matrix: NDArray[np.float64], offset: float, *, out: Tensor) -> None:
@@ -162,10 +169,12 @@ def recolour(pixels: Tensor, matrix: NDArray[np.float64], offset: float, *, out:
 
     ``out`` takes them as planes ``(3, H, W)``, cut off at 0 and 1.
     """
-    channels = _channels(pixels, 3)
-    (red, green, blue), factors = (words.float() for words, _ in channels), [factor for _, factor in channels]
+    words = pixels.view(torch.int32)[..., 0]
+    # The bytes stay where they are in their words, which makes green 256 times as large, and blue 65536 times.
+    red, green, blue = ((words & (255 << place)).float() for place in (0, 8, 16))
+    factors = matrix / 255 / [1, 1 << 8, 1 << 16]
     start = torch.tensor(offset)
-    for plane, (from_red, from_green, from_blue) in zip(out, (matrix * factors).tolist(), strict=True):
+    for plane, (from_red, from_green, from_blue) in zip(out, factors.tolist(), strict=True):
         torch.add(start, red, alpha=from_red, out=plane)
         plane.add_(green, alpha=from_green).add_(blue, alpha=from_blue).clamp_(0, 1)
 
@@ -208,32 +217,16 @@ def _origins(change: Change, height: int, width: int) -> tuple[Origin, Origin]:
     return from_x, from_y
 
 
-def _channels(pixels: Tensor, count: int) -> list[tuple[Tensor, float]]:
-    """The first bytes of each pixel ``(H, W, S)`` as numbers, and the factors that bring these to 0..1."""
-    channels = []
-    for index in range(count):
-        words = pixels.view(torch.int32)[..., index // 4]  # whole words are faster than stepping over bytes
-        place = 8 * (index % 4)
-        if place < 24:
-            channels.append((words & (255 << place), 1 / (255 << place)))
-        else:  # the sign is there
-            channels.append(((words >> place).bitwise_and_(255), 1 / 255))
-    return channels
-
-
-def _grid_terms(
-    origin: Origin, offsets: Sequence[float], shape: tuple[int, int], side: int, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
+def _position_terms(origin: Origin, offsets: Sequence[float], height: int, width: int) -> tuple[Tensor, Tensor]:
     """What a pixel's column and its row, ``(W,)`` and ``(offsets, H, 1)``, add to where it comes from along one axis.
 
-    Counted as `grid_sample` does: -1 to 1 from border to border.
+    Fixed point, counted from the border of the first pixel: shifted right, it is the pixel that a position lies in.
     """
     along, down, start = origin
-    by_column = along * np.arange(shape[1])
-    by_row = down * np.arange(shape[0]) + start + 0.5 + np.array(offsets)[:, None]
-    return torch.from_numpy(2 / side * by_column).to(dtype), torch.from_numpy(2 / side * by_row - 1)[..., None].to(
-        dtype
-    )
+    by_column = along * np.arange(width)
+    by_row = down * np.arange(height) + start + 0.5 + np.array(offsets)[:, None]
+    terms = (np.round(term * (1 << FRACTION_BITS)).astype(np.int32) for term in (by_column, by_row[..., None]))
+    return tuple(map(torch.from_numpy, terms))  # type: ignore[return-value]
 
 
 def _spans(axes: tuple[Origin, Origin], height: int, width: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

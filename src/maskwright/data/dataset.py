@@ -96,7 +96,7 @@ class Samples(Dataset[Batch]):
         """Make a sample at full size."""
         pixels = torch.from_numpy(self.cache.pixels(draw.picture))  # (H, W, S)
         if not self.augment:
-            to_planes(pixels, sample.images)
+            to_planes(pixels, 0, [*sample.images])
             self._unpack_target(draw, pixels, sample)
             return
         facts, num_classes = self.cache.entries[draw.picture].facts, self.cache.num_classes
@@ -109,13 +109,17 @@ class Samples(Dataset[Batch]):
             if facts.channels == 3:
                 recolour(band.pixels, matrix, offset, out=part.images)
             else:
-                to_planes(band.pixels, part.images)
+                to_planes(band.pixels, 0, [*part.images])
             self._unpack_target(draw, band.pixels, part)
             if band.inside is not None:
                 part.weights.mul_(band.inside)
 
     def _unpack_target(self, draw: Draw, pixels: Tensor, sample: Batch) -> None:
         facts = self.cache.entries[draw.picture].facts
+        if self.cache.num_classes == 2 and facts.planes == 1:  # the plainest target there is, and the most frequent
+            to_planes(pixels, facts.channels, [sample.targets[0]])
+            sample.weights.fill_(1)
+            return
         packed = pixels[..., facts.channels : facts.channels + facts.planes].numpy()
         unpack_target(packed, self.cache.num_classes, sample.targets.numpy(), sample.weights.numpy())
 

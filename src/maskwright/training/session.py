@@ -1,6 +1,7 @@
 """The pieces of one training run, put together: pictures, learner, device, length, and what is kept of them."""
 
 import dataclasses
+import math
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -83,7 +84,11 @@ class Session:
 
 def architecture_for(settings: Settings, formats: Formats) -> Architecture:
     """The network that the settings ask for, with the channels that the pictures and their classes need."""
-    return settings.architecture(in_channels=formats.input.channels, num_classes=formats.labels.logit_channels)
+    channels = formats.labels.logit_channels
+    # Fewer features than classes cannot tell them apart; a multiple of 8 keeps group normalisation possible.
+    width = max(settings.base_channels, 8 * math.ceil(channels / 8))
+    settings = dataclasses.replace(settings, base_channels=width)
+    return settings.architecture(in_channels=formats.input.channels, num_classes=channels)
 
 
 def build_learner_for(

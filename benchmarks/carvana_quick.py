@@ -7,13 +7,10 @@ chosen on them. The second holds out other cars besides, on which nothing is cho
 for processors without bf16. The whole command is timed from outside. `--only NAME` runs one again and keeps the others.
 """
 
-import argparse
-import json
 from pathlib import Path
+from typing import Any
 
-from one_run import train_once
-
-from maskwright.files import write_json
+from one_run import measure_each, train_once
 
 RUNS = {
     "as_a_user": [],
@@ -23,20 +20,10 @@ RUNS = {
 RESULT = Path(__file__).parent / "results" / "carvana_quick.json"
 
 
-def main() -> None:
-    """Run them and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument("--out", type=Path, default=RESULT)
-    parser.add_argument("--only", choices=RUNS)
-    options = parser.parse_args()
-    result = json.loads(options.out.read_text()) if options.only else {}
-    for name in [options.only] if options.only else RUNS:
-        result[name], _ = train_once(options.photos, options.minutes, RUNS[name])
-    write_json(options.out, result)
-    print(json.dumps(result, indent=2))
+def measure(name: str, photos: Path, minutes: float) -> dict[str, Any]:
+    """One of the runs."""
+    return train_once(photos, minutes, RUNS[name])[0]
 
 
 if __name__ == "__main__":
-    main()
+    measure_each(RUNS, measure, about=__doc__, minutes=5, out=RESULT)

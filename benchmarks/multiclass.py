@@ -6,14 +6,10 @@ Each is one command as a user gives it; the scores are those that it leaves. `--
 other.
 """
 
-import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from one_run import train_once
-
-from maskwright.files import write_json
+from one_run import measure_each, train_once
 
 CAMVID = "Sky,Building,Pole,Road,Pavement,Tree,SignSymbol,Fence,Car,Pedestrian,Bicyclist"
 RUNS = {
@@ -29,21 +25,11 @@ def means_of(score: dict[str, Any]) -> dict[str, Any]:
     return {**means, "pictures": score["pictures"]}
 
 
-def main() -> None:
-    """Run them and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--minutes", type=float, default=3)
-    parser.add_argument("--out", type=Path, default=RESULT)
-    parser.add_argument("--only", choices=RUNS)
-    options = parser.parse_args()
-    result = json.loads(options.out.read_text()) if options.only else {}
-    for name in [options.only] if options.only else RUNS:
-        row, scores = train_once(options.data / name, options.minutes, RUNS[name])
-        result[name] = {**row, "classes": {score["name"]: means_of(score) for score in scores["classes"]}}
-    write_json(options.out, result)
-    print(json.dumps(result, indent=2))
+def measure(name: str, data: Path, minutes: float) -> dict[str, Any]:
+    """The run on one data set, with its classes."""
+    row, scores = train_once(data / name, minutes, RUNS[name])
+    return {**row, "classes": {score["name"]: means_of(score) for score in scores["classes"]}}
 
 
 if __name__ == "__main__":
-    main()
+    measure_each(RUNS, measure, about=__doc__, minutes=3, out=RESULT)

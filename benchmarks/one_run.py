@@ -1,14 +1,48 @@
 """One training run as a user gives it, and what it leaves behind."""
 
+import argparse
 import json
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from machine import describe_machine
+
+from maskwright.files import write_json
+
+
+def measure_each(
+    names: Iterable[str],
+    measure: Callable[[str, Path, float], dict[str, Any]],
+    *,
+    about: str,
+    minutes: float,
+    out: Path,
+) -> None:
+    """Measure every named run, or with ``--only`` one of them, and write a row for each.
+
+    Args:
+        names: Of the runs.
+        measure: Takes a name, the folder that the user gives and the minutes, and returns the row.
+        about: What ``--help`` says.
+        minutes: Of each run, where the user does not say.
+        out: The result file, where the user does not say.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--minutes", type=float, default=minutes)
+    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--only", choices=list(names))
+    options = parser.parse_args()
+    result = json.loads(options.out.read_text()) if options.only else {}
+    for name in [options.only] if options.only else names:
+        result[name] = measure(name, options.photos, options.minutes)
+    write_json(options.out, result)
+    print(json.dumps(result, indent=2))
 
 
 def train_once(photos: Path, minutes: float, options: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:

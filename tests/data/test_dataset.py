@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from maskwright.config import Settings
@@ -19,27 +18,6 @@ from maskwright.data.pairs import Pair
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SETTINGS = Settings(batch_size=4, seed=3)
-
-
-def read(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    with Image.open(pair.image) as image, Image.open(pair.mask_path) as mask:
-        return np.array(image), np.array(mask) // 255
-
-
-@pytest.fixture
-def ellipse_cache(ellipses: tuple[Pair, ...], tmp_path: Path) -> Cache:
-    """The ellipses at 32x24."""
-    cache, problems = build_cache(
-        ellipses,
-        tmp_path / "cache",
-        read=read,
-        num_classes=2,
-        settings_key="",
-        longer_side=32,
-        advance=lambda: None,
-    )
-    assert not problems
-    return cache
 
 
 def cache_of(

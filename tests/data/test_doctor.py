@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from maskwright.data.doctor import Diagnosis, Finding, diagnose
@@ -15,27 +14,7 @@ from maskwright.data.examination import examine
 from maskwright.data.finding import find_dataset
 from maskwright.data.label_survey import LabelOptions
 from maskwright.data.reading import choose_formats
-
-HEIGHT, WIDTH = 72, 96
-
-
-def an_image(seed: int) -> NDArray[np.uint8]:
-    """Smooth coloured noise, as unlike every other as photographs are."""
-    rough = np.random.default_rng(seed).integers(0, 256, (6, 8, 3)).astype(np.uint8)
-    return np.array(Image.fromarray(rough).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
-
-
-def a_mask(seed: int) -> NDArray[np.uint8]:
-    """A light rectangle on black, 0 and 255."""
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    top, left = np.random.default_rng(seed).integers(4, 16, 2)
-    mask[top : top + 40, left : left + 50] = 255
-    return mask
-
-
-def write(path: Path, pixels: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+from tests.tiny_pictures import HEIGHT, WIDTH, a_mask, an_image, write
 
 
 @pytest.fixture

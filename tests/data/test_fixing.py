@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from maskwright.data.doctor import Diagnosis, diagnose
@@ -18,25 +17,9 @@ from maskwright.data.label_survey import LabelOptions
 from maskwright.data.pairs import ClassEntry, ClassList
 from maskwright.data.reading import choose_formats, read_pair
 from maskwright.errors import InputError
+from tests.tiny_pictures import a_mask, an_image, write
 
 COLOURS = ((0, 0, 0), (230, 159, 0), (86, 180, 233))
-
-
-def an_image(seed: int) -> NDArray[np.uint8]:
-    rough = np.random.default_rng(seed).integers(0, 256, (6, 8, 3)).astype(np.uint8)
-    return np.array(Image.fromarray(rough).resize((96, 72), Image.Resampling.BICUBIC))
-
-
-def a_mask(seed: int) -> NDArray[np.uint8]:
-    mask = np.zeros((72, 96), np.uint8)
-    top, left = np.random.default_rng(seed).integers(4, 16, 2)
-    mask[top : top + 40, left : left + 50] = 255
-    return mask
-
-
-def write(path: Path, pixels: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
 
 
 @pytest.fixture

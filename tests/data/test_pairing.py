@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.data.pairing import find_mask, find_masks, find_pairs, find_pictures, match_masks
+from maskwright.data.pairing import find_masks, find_pairs, find_pictures, match_masks
 from maskwright.data.pairs import Layers, Mask, Pair, mask_files
 from maskwright.errors import InputError
+
+
+def find_mask(image: Path) -> Mask | None:
+    return find_masks([image]).get(image)
 
 
 def make(folder: Path, files: Sequence[str]) -> Path:

@@ -66,11 +66,12 @@ def check(
     diagnosis = diagnose(
         where, pairing, formats, decision, examined, pattern=group, size=size, val_share=Settings().val_share
     )
-    write_json(folder / "check.json", diagnosis.to_json())
+    content = diagnosis.to_json()
+    write_json(folder / "check.json", content)
     with terminal.counting("Drawing", len(shown_pictures(diagnosis))) as advance:
         write_contact_sheet(folder / "check.html", diagnosis, advance=advance)
     if as_json:
-        terminal.say(json.dumps(diagnosis.to_json(), indent=2, ensure_ascii=False))
+        terminal.say(json.dumps(content, indent=2, ensure_ascii=False))
     else:
         _show(diagnosis)
     if fix is not None:

@@ -2,10 +2,8 @@
 
 import hashlib
 import math
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +19,7 @@ from maskwright.data.labels import IGNORED, MaskError
 from maskwright.data.pairs import AlphaChannel, Drawing, Mask, Pair, Problem, mask_files
 from maskwright.data.reading import Formats, fingerprint_of, read_mask
 from maskwright.data.resolution import SIDES, resolution_bound
+from maskwright.data.threads import in_threads
 from maskwright.errors import InputError
 
 # Pixels that all threads together decode at a time. A picture takes some 12 bytes for each while it is read.
@@ -94,8 +93,7 @@ def examine(
         finally:
             advance()
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(look, range(len(pairs))))
+    found = list(in_threads(look, range(len(pairs))))
     pictures = tuple(entry for entry in found if isinstance(entry, Picture))
     return pictures, tuple(entry for entry in found if isinstance(entry, Problem))
 

@@ -9,7 +9,6 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,6 +21,7 @@ from maskwright.data.input_format import PHOTOGRAPH, read_image
 from maskwright.data.labels import IGNORED
 from maskwright.data.pairs import Colour, Drawing
 from maskwright.data.reading import read_mask
+from maskwright.data.threads import in_threads
 from maskwright.errors import InputError
 from maskwright.files import write_json, write_text
 
@@ -77,8 +77,7 @@ def write_clean_copy(
         finally:
             advance()
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        changes = list(pool.map(copy, diagnosis.pictures))
+    changes = list(in_threads(copy, diagnosis.pictures))
     kept = [
         (picture, entry["became"])
         for picture, entry in zip(diagnosis.pictures, changes, strict=True)

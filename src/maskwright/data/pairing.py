@@ -89,11 +89,6 @@ def find_pairs(folder: Path) -> Pairing:
     )
 
 
-def find_mask(image: Path) -> Mask | None:
-    """Finds the mask of one image file; see `find_masks`."""
-    return find_masks([image]).get(image)
-
-
 def find_masks(images: Iterable[Path]) -> dict[Path, Mask]:
     """Finds the masks of image files, in the same layouts as `find_pairs`.
 

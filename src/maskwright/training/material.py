@@ -65,11 +65,11 @@ def read_pictures(
 def deal_out(cache: Cache, formats: Formats, settings: Settings) -> Material:
     """Split the pictures that could be read, or split them as an earlier run did."""
     names = [pair.name for pair in cache.pairs]
-    near = [(names[first], names[second]) for first, second in find_near_duplicates(cache.thumbnails())]
     if settings.split is not None:
         given = {pair.name: pair.group for pair in cache.pairs}
         split = apply_split(cache.pairs, read_split(Path(settings.split)))
         return Material(cache, formats, split, find_groups(names, pattern=settings.group, given=given))
+    near = [(names[first], names[second]) for first, second in find_near_duplicates(cache.thumbnails())]
     split, groups = make_split(
         cache.pairs,
         pattern=settings.group,

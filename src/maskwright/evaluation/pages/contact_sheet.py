@@ -1,9 +1,7 @@
 """The doctor's page: what is in a folder of photographs and masks, with the pictures that a finding is about."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from maskwright.data.examination import Picture, limit_pixels
 from maskwright.data.image_files import IMAGE_SUFFIXES, describe, fit_size, resize_classes, resize_image
 from maskwright.data.input_format import read_image
 from maskwright.data.reading import Formats, read_pair
+from maskwright.data.threads import in_threads
 from maskwright.errors import InputError
 from maskwright.evaluation.pages.markup import Html, bar, page, picture_url, tag
 from maskwright.files import write_text
@@ -57,9 +56,8 @@ def write_contact_sheet(path: Path, diagnosis: Diagnosis, *, advance: Callable[[
         finally:
             advance()
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = zip(names, pool.map(preview, names), strict=True)
-        previews = {name: url for name, url in found if url}
+    found = zip(names, in_threads(preview, names), strict=True)
+    previews = {name: url for name, url in found if url}
     write_text(path, draw_page(diagnosis, previews))
 
 

@@ -52,7 +52,7 @@ def check(
         photos: The folder, or its manifest or annotation file.
         masks: What their values mean, where that is not to be found out.
         group: Regular expression that finds a picture's group in its name.
-        size: Longer side of training that the masks' resolution is judged at; by default that of the quick preset.
+        size: Longer side of training that the masks' resolution is judged at; by default 384 pixels.
         out: Folder for check.html and check.json; by default a new one under runs/.
         fix: New folder for a clean copy; the original stays as it is.
         json: Print check.json instead of a report.

@@ -25,6 +25,8 @@ Foreground = Literal["light", "dark"]
 
 # Eight halvings leave one pixel of a picture 256 wide, and double the channels as often.
 DEEPEST = 7
+# Where nothing is said of the length of a run.
+DEFAULT_MINUTES = 10.0
 LOSSES = ("ce", "bce", "focal", "dice", "iou", "tversky", "lovasz")
 
 # Settings that are one of several words; a TOML file can hold any.
@@ -103,8 +105,8 @@ class Settings(MaskSettings):
     encoder: Encoder = "none"
     """`none` is the classic U-Net; the other is a U-Net on an encoder with ImageNet weights."""
 
-    base_channels: int = 64
-    """Channels at full resolution; each level below has twice as many."""
+    base_channels: int | None = None
+    """Channels at full resolution; each level below has twice as many. By default chosen for the minutes."""
 
     depth: int = 4
     """Halvings of the classic U-Net."""
@@ -116,8 +118,9 @@ class Settings(MaskSettings):
     """How the decoder doubles the resolution."""
 
     # The pictures
-    size: int = 480
-    """Longer side of the pictures during training and inside the model, pixels."""
+    size: int | None = None
+    """Longer side of the pictures during training and inside the model, pixels. By default chosen for the masks and
+    the minutes."""
 
     small_first: float = 0.0
     """Share of the run (0..1) trained at half size first."""
@@ -148,10 +151,10 @@ class Settings(MaskSettings):
     """The split.json of an earlier run, to use again."""
 
     folds: int | None = None
-    """Deal the groups out to so many parts, one of which is held out; for cross-validation."""
+    """Deal the groups out to so many parts; each is held out by one of as many models, trained within the minutes."""
 
-    fold: int = 0
-    """Which of the --folds is held out, from 0."""
+    fold: int | None = None
+    """Train only the model that holds out this one of the --folds, from 0."""
 
     val_share: float = 0.2
     """Share of the groups held out to choose the best weights."""
@@ -187,8 +190,8 @@ class Settings(MaskSettings):
     warmup: float = 0.05
     """Share of the run over which the learning rate rises to its peak."""
 
-    batch_size: int = 8
-    """Pictures in a forward pass."""
+    batch_size: int | None = None
+    """Pictures in a forward pass. By default chosen for the number of pictures, the minutes and the memory."""
 
     accumulate: int = 1
     """Forward passes whose gradients are added up before a step."""
@@ -207,7 +210,8 @@ class Settings(MaskSettings):
     """Passes over the training pictures. With neither, ten minutes; with both, whichever ends first."""
 
     patience: int = 0
-    """Stop after so many validations (one each epoch with --epochs) without a better score; 0 never does."""
+    """Stop after so many validations (one each epoch with --epochs) without a better score, smoothed over three; 0
+    never does."""
 
     # The machine
     seed: int = 0
@@ -229,8 +233,9 @@ class Settings(MaskSettings):
         """Refuse values that could only fail later."""
         _require_choices(self)
         for name in ("size", "batch_size", "accumulate", "step_epochs"):
-            _require(getattr(self, name) >= 1, f"--{_word(name)} must be at least 1")
-        _require(self.size >= 32, "--size must be at least 32 pixels")
+            value = getattr(self, name)
+            _require(value is None or value >= 1, f"--{_word(name)} must be at least 1")
+        _require(self.size is None or self.size >= 32, "--size must be at least 32 pixels")
         for name in ("small_first", "flip", "shift", "warmup"):
             _require(0 <= getattr(self, name) <= 1, f"--{_word(name)} must lie between 0 and 1")
         for name in ("scale", "colour", "ema", "val_share", "test_share"):
@@ -243,7 +248,8 @@ class Settings(MaskSettings):
         _require(self.minutes is None or self.minutes > 0, "--minutes must be above 0")
         _require(self.epochs is None or self.epochs >= 1, "--epochs must be at least 1")
         _require(self.folds is None or self.folds >= 2, "--folds must be at least 2")
-        _require(0 <= self.fold < (self.folds or 1), "--fold counts from 0 and needs as many --folds")
+        if self.fold is not None:
+            _require(0 <= self.fold < (self.folds or 0), "--fold counts from 0 and needs as many --folds")
         _require(self.split is None or self.folds is None, "--split and --folds exclude each other")
         for term in self.loss_terms():
             _require(term in LOSSES, f"--loss knows {', '.join(LOSSES)}, not {term!r}")
@@ -254,13 +260,32 @@ class Settings(MaskSettings):
         """The losses that are added up."""
         return [term.strip() for term in self.loss.split("+")]
 
+    def with_length(self, minutes: float | None = None, epochs: int | None = None) -> "Settings":
+        """The same with another length where one is given, and ten minutes where nothing ends the run."""
+        minutes = self.minutes if minutes is None else minutes
+        epochs = self.epochs if epochs is None else epochs
+        if minutes is None and epochs is None:
+            minutes = DEFAULT_MINUTES
+        return dataclasses.replace(self, minutes=minutes, epochs=epochs)
+
+    def chosen(self, name: Literal["size", "batch_size", "base_channels"]) -> int:
+        """A setting that may have been left open, in a run where that is settled; see `training.recipe`.
+
+        Raises:
+            ValueError: It is still open.
+        """
+        value: int | None = getattr(self, name)
+        if value is None:
+            raise ValueError(f"{name} has not been chosen yet")
+        return value
+
     def architecture(self, *, in_channels: int = 3, num_classes: int = 1) -> Architecture:
-        """The network that these settings ask for."""
+        """The network that these settings ask for; of the published width, where that is still to be chosen."""
         return Architecture(
             encoder=self.encoder,
             in_channels=in_channels,
             num_classes=num_classes,
-            base_channels=self.base_channels,
+            base_channels=Architecture.base_channels if self.base_channels is None else self.base_channels,
             depth=self.depth,
             norm=self.norm,
             upsampling=self.upsampling,

@@ -64,7 +64,7 @@ class Bench:
         samples = Samples(cache, settings, augment=settings.augment)
         self.train = build_loader(samples, self.order, workers=0, pin=False)
         plain = Samples(cache, settings, augment=False)
-        self.val = build_loader(plain, InOrder(VAL, settings.batch_size), workers=0, pin=False)
+        self.val = build_loader(plain, InOrder(VAL, settings.chosen("batch_size")), workers=0, pin=False)
         folder.mkdir(exist_ok=True)
         self.run = Run(
             settings=settings,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskwright import terminal
-from maskwright.config import MaskSettings, Settings, read_preset
+from maskwright.config import MaskSettings, Settings
 from maskwright.errors import InputError
 from maskwright.files import choose_new_folder, write_json
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 NOTHING_SAID = MaskSettings()
 # Files of a finding that are named on the terminal.
 MOST_NAMED = 4
+# What masks are judged at where no size is named; `train` looks at the masks and the minutes to choose one.
+USUAL_SIZE = 384
 
 
 def check(
@@ -33,7 +35,7 @@ def check(
         photos: Folder of photographs and masks, or its manifest or annotation file.
         masks: What the masks' values mean, where that is not to be found out.
         group: Regular expression that finds a picture's group in its name.
-        size: Longer side of training, which the resolution bound is judged at; by default that of the quick preset.
+        size: Longer side of training, which the resolution bound is judged at; by default 384 pixels.
         out: Folder for ``check.html`` and ``check.json``; by default a new one under ``runs/``.
         fix: New folder for a clean copy.
         as_json: Print ``check.json`` instead of a report.
@@ -50,7 +52,7 @@ def check(
     from maskwright.evaluation.pages.contact_sheet import shown_pictures, write_contact_sheet
 
     photos = Path(photos)
-    size = size or read_preset("quick").size
+    size = size or USUAL_SIZE
     folder = choose_new_folder(out, f"check-{photos.resolve().stem}")
     if fix is not None:
         check_target(Path(fix), photos)

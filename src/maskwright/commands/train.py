@@ -1,18 +1,14 @@
 """`maskwright train`: from a folder of photographs and masks to a model file."""
 
 import contextlib
-import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskwright import terminal
 from maskwright.config import Settings, read_preset
-from maskwright.data.finding import find_dataset
-from maskwright.data.label_survey import read_options
-from maskwright.data.pairs import Pairing, Problem
 from maskwright.device import ComputePrecision, choose_device, choose_precision, read_facts, unused_gpu_hint
 from maskwright.errors import InputError
 from maskwright.interop.weights import read_imagenet_weights
@@ -24,13 +20,9 @@ if TYPE_CHECKING:
     from maskwright.data.reading import Formats
     from maskwright.evaluation.evaluate import Scores
     from maskwright.training.loop import Status
-    from maskwright.training.material import Material
-    from maskwright.training.session import Closing, Session
+    from maskwright.training.minutes import Closing
+    from maskwright.training.session import Session
     from maskwright.training.state import Learner
-
-DEFAULT_MINUTES = 10.0
-# Pictures that cannot be used are listed up to this many.
-LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -78,103 +70,33 @@ def train(
         InputError: Something given cannot be used; the sentence says what.
     """
     started = time.monotonic()
-    settings = _with_length(settings or read_preset(preset), minutes, epochs)
+    settings = (settings or read_preset(preset)).with_length(minutes, epochs)
+    if settings.folds is not None and settings.fold is None:
+        raise InputError(
+            "This trains one model: name a --fold, or let cross_validate train one for each of the --folds."
+        )
     device = choose_device(settings.device)
-    from maskwright.training.session import Session  # only now is it known that there is a torch to import
+    from maskwright.training.minutes import Minutes  # only now is it known that there is a torch to import
+    from maskwright.training.preparation import prepare
+    from maskwright.training.session import Session
 
+    budget = None if settings.minutes is None else Minutes(settings.minutes * 60, started)
     encoder_weights = read_imagenet_weights(settings.encoder)
     folder = choose_folder(Path(out) if out else None, Path(photos).resolve().name, resume=resume)
-    material = _prepare_pictures(_find_pairs(Path(photos), settings), settings)
+    resumed = folder if folder.state.is_file() else None
+    prepared = prepare(Path(photos), settings, device=device, minutes=budget, resumed=resumed)
+    settings, material = prepared.settings, prepared.material
     folder.path.mkdir(parents=True, exist_ok=True)
     try:
-        resuming = open_run(folder, settings, material.split, material.groups)
+        resuming = open_run(folder, settings, material.split, material.groups, material.unread)
         if resume and not resuming:
             terminal.say(f"There is nothing to resume; this is a new run in {folder.path}")
         learner, precision = _build_learner(settings, material.formats, device, encoder_weights)
-        session = Session(material, folder, settings, learner, device, precision, started)
+        session = Session(material, folder, settings, learner, device, precision, budget)
         return _train(session, resuming=resuming)
     finally:
         with contextlib.suppress(OSError):
             folder.path.rmdir()  # a run that could not start leaves nothing; any other folder is not empty
-
-
-def _with_length(settings: Settings, minutes: float | None, epochs: int | None) -> Settings:
-    """The settings with what was asked for besides, and with some end to the run."""
-    minutes = settings.minutes if minutes is None else minutes
-    epochs = settings.epochs if epochs is None else epochs
-    if minutes is None and epochs is None:
-        minutes = DEFAULT_MINUTES
-    return dataclasses.replace(settings, minutes=minutes, epochs=epochs)
-
-
-def _find_pairs(photos: Path, settings: Settings) -> Pairing:
-    """Find the pictures, and refuse what could not be used before anything is read."""
-    pairing = find_dataset(photos)
-    _refuse_problems(pairing.problems, settings)
-    terminal.say(f"{photos}: {len(pairing.pairs)} pictures with masks ({pairing.layout})")
-    return pairing
-
-
-def _prepare_pictures(pairing: Pairing, settings: Settings) -> "Material":
-    """Read, check and split the pictures; say what was found."""
-    from maskwright.training.material import deal_out, read_pictures
-
-    formats = _choose_formats(pairing, settings)
-    with terminal.counting("Reading", len(pairing.pairs)) as advance:
-        cache, problems = read_pictures(pairing.pairs, formats, settings, advance=advance)
-    _refuse_problems(problems, settings)
-    if cache.uncached:
-        terminal.warn(f"{cache.uncached} pictures are read again each time: there is no room to keep them decoded.")
-    material = deal_out(cache, formats, settings)
-    counts = " + ".join(
-        f"{len(found)} {part} ({len(material.groups_of(part))} groups)"
-        for part in ("train", "val", "test")
-        if (found := material.indices(part))
-    )
-    terminal.say(f"Split: {counts}; {material.groups.rule}")
-    _check_parts(material)
-    return material
-
-
-def _check_parts(material: "Material") -> None:
-    """Refuse a part without foreground to learn, and say where parts are not independent."""
-    if not material.has_foreground("train"):
-        raise InputError("No mask of the pictures to learn from has any foreground; check what the masks hold.")
-    for part in ("val", "test"):
-        if not material.indices(part):
-            continue
-        if not material.has_foreground(part):
-            terminal.warn(f"No mask of the {part} part has any foreground: there will be no Dice to go by.")
-        shared = material.groups_of("train") & material.groups_of(part)
-        if shared:
-            terminal.warn(f"LEAK: {len(shared)} groups have pictures in train and in {part}, as the folders give them.")
-        copies = set(material.fingerprints("train")) & set(material.fingerprints(part))
-        if copies:
-            terminal.warn(f"LEAK: {len(copies)} pictures of {part} are in train too, byte for byte.")
-
-
-def _choose_formats(pairing: Pairing, settings: Settings) -> "Formats":
-    """Find out how the files are to be read, and say so; a question does not stop a run."""
-    from maskwright.data.reading import choose_formats
-
-    with terminal.counting("Looking at masks", len(pairing.pairs)) as advance:
-        formats, decision = choose_formats(pairing.pairs, read_options(settings, pairing.classes), advance=advance)
-    for remark in decision.remarks:
-        (terminal.warn if remark.kind == "question" else terminal.say)(remark.sentence)
-    return formats
-
-
-def _refuse_problems(problems: Sequence[Problem], settings: Settings) -> None:
-    """Refuse to start, or with `--skip-bad` say what is left out."""
-    if not problems:
-        return
-    sentences = [problem.sentence for problem in problems[:LISTED]]
-    if len(problems) > LISTED:
-        sentences.append(f"... and {len(problems) - LISTED} more.")
-    if not settings.skip_bad:
-        raise InputError("\n".join([*sentences, "--skip-bad leaves such pictures out."]))
-    for sentence in sentences:
-        terminal.warn(f"Left out: {sentence}")
 
 
 def _build_learner(
@@ -194,26 +116,29 @@ def _build_learner(
     kind = "classic U-Net" if settings.encoder == "none" else f"U-Net on {settings.encoder}"
     terminal.say(
         f"{kind}, {count_parameters(learner.network) / 1e6:.1f} M parameters, longer side {settings.size}, "
-        f"batch {settings.batch_size}, {device} in {precision}"
+        f"{settings.base_channels} channels, batch {settings.batch_size}, {device} in {precision}"
     )
     return learner, precision
 
 
 def _train(session: "Session", *, resuming: bool) -> TrainedRun:
     """Run the loop, then score what it kept."""
+    from maskwright.training.closing import choose_closing
+    from maskwright.training.keeping import keep_best
     from maskwright.training.loop import fit, is_finished
-    from maskwright.training.session import build_loaders, build_run, plan_closing, resume_learner
+    from maskwright.training.session import build_loaders, build_run, resume_learner
     from maskwright.training.signals import catching_signals
 
     folder, learner = session.folder, session.learner
     if resuming:
-        resume_learner(session)
+        session = resume_learner(session)
         terminal.say(f"Resuming {folder.path} after {learner.position.epoch} epochs")
-    closing = plan_closing(session)
+    closing = choose_closing(session)
     with catching_signals() as stop_asked, terminal.progressing("Training") as update:
         run = build_run(
             session,
             closing,
+            keep_best=lambda figures: keep_best(session, figures),
             show=lambda status: update(status.progress, _words(status)),
             stop_asked=stop_asked,
         )
@@ -237,26 +162,25 @@ def _words(status: "Status") -> str:
 
 def _close(session: "Session", closing: "Closing") -> "Scores":
     """Draw the curves, score the best weights at the pictures' own size, and write it all down."""
-    from maskwright.evaluation.evaluate import evaluate_pairs
     from maskwright.inference.predictor import load
+    from maskwright.training.closing import score
     from maskwright.training.curves import draw_curves
-    from maskwright.training.session import keep_last, keep_scores
+    from maskwright.training.keeping import keep_last, keep_scores
 
     folder = session.folder
     keep_last(session)
     draw_curves(folder.metrics, folder.curves)
-    with terminal.counting("Scoring", len(closing.pairs)) as advance:
-        predictor = load(folder.model, device=session.device)
-        scores = evaluate_pairs(predictor, closing.pairs, session.material.groups.of, advance=advance)
-    keep_scores(session, scores)
-    sample = f" (a sample of {closing.available}, for time)" if len(closing.pairs) < closing.available else ""
+    with terminal.counting("Scoring", closing.scored) as advance:
+        scores = score(load(folder.model, device=session.device), session, closing, advance=advance)
+    keep_scores(session, scores, closing)
+    sample = f" (a sample of {closing.available}, for time)" if len(scores.pictures) < closing.available else ""
     chosen = "" if closing.part == "test" else "; the best weights were chosen on them"
     terminal.say(
         f"Dice {scores.dice.mean:.4f} ({scores.dice.range_in_words()}), IoU {scores.iou.mean:.4f} at full size "
         f"on {len(scores.pictures)} unseen pictures of {scores.groups} groups{sample}{chosen}."
     )
     if len(scores.classes) > 1:
-        rows = [(score.name, f"{score.dice.mean:.4f}", f"{score.iou.mean:.4f}") for score in scores.classes]
+        rows = [(of.name, f"{of.dice.mean:.4f}", f"{of.iou.mean:.4f}") for of in scores.classes]
         terminal.show_table("Classes", ("class", "Dice", "IoU"), rows)
     terminal.say(f"Model: {folder.model}")
     return scores

@@ -46,6 +46,8 @@ DEFAULT_LIMIT_BYTES = 20_000_000_000
 # A disk is never filled beyond this: 1 GB stays free, or a twentieth of a small disk.
 SPARED_BYTES = 1_000_000_000
 SPARED_SHARE = 0.05
+# However little time there is, so many pictures are read.
+LEAST_READ = 8
 
 Read = Callable[[Pair], tuple[NDArray[np.uint8], NDArray[np.uint8]]]
 
@@ -192,7 +194,7 @@ class Cache:
         return found
 
 
-def build_cache(
+def build_cache(  # noqa: PLR0913, each is an option of its own
     pairs: Sequence[Pair],
     folder: Path,
     *,
@@ -202,6 +204,7 @@ def build_cache(
     longer_side: int,
     advance: Callable[[], None],
     limit_bytes: int = DEFAULT_LIMIT_BYTES,
+    spent: Callable[[], float] = lambda: 0.0,
 ) -> tuple[Cache, tuple[Problem, ...]]:
     """Read, check and resize every pair that no earlier run has left in the folder.
 
@@ -215,12 +218,18 @@ def build_cache(
         advance: Called after each pair, for a progress bar.
         limit_bytes: The folder grows to this; beyond it, what has not been used for longest goes. Nothing of this run
             goes; what finds no room is decoded whenever it is needed.
+        spent: The share that is over of the time for this. Pairs are looked up until half of it is, and decoded until
+            all of it is, but for a first few.
 
     Returns:
-        The cache of all pairs that can be used, and a problem for each that cannot.
+        The cache of all pairs that can be used, and a problem for each that cannot; pairs for which there was no time
+        are in neither.
     """
 
-    def find(pair: Pair) -> Entry | Missing | Problem:
+    def find(numbered: tuple[int, Pair]) -> Entry | Missing | Problem | None:
+        number, pair = numbered
+        if number >= LEAST_READ and spent() >= 0.5:
+            return None
         try:
             fingerprint, key = _keys(pair, f"{num_classes} {longer_side} {settings_key}")
         except InputError as error:
@@ -229,7 +238,10 @@ def build_cache(
         facts = _read_facts(path)
         return Missing(pair, fingerprint, path) if facts is None else Entry(facts, fingerprint, path)
 
-    def make(missing: Missing) -> Entry | Problem:
+    def make(numbered: tuple[int, Missing]) -> Entry | Problem | None:
+        number, missing = numbered
+        if number >= LEAST_READ and spent() >= 1:
+            return None
         try:
             picture = prepare(missing.pair, read, num_classes, longer_side)
         except InputError as error:
@@ -238,14 +250,14 @@ def build_cache(
         is_kept = has_room and _write(missing.path, picture)
         return Entry(picture.facts, missing.fingerprint, missing.path if is_kept else None)
 
-    found: list[Entry | Missing | Problem] = []
-    for one in in_threads(find, pairs):
+    found: list[Entry | Missing | Problem | None] = []
+    for one in in_threads(find, enumerate(pairs)):
         found.append(one)
         if not isinstance(one, Missing):
             advance()
     room = Room(folder, limit_bytes, {one.path for one in found if isinstance(one, Entry | Missing) and one.path})
     missing = {place: one for place, one in enumerate(found) if isinstance(one, Missing)}
-    for place, one in zip(missing, in_threads(make, missing.values()), strict=True):
+    for place, one in zip(missing, in_threads(make, missing.items()), strict=True):
         found[place] = one
         advance()
     kept = [(pair, one) for pair, one in zip(pairs, found, strict=True) if isinstance(one, Entry)]

@@ -156,7 +156,7 @@ class EpochBatches(Sampler[list[Draw]]):
 
     def __init__(self, indices: Sequence[int], settings: Settings) -> None:
         self.indices = np.asarray(indices)
-        self.size = min(settings.batch_size, len(indices))
+        self.size = min(settings.chosen("batch_size"), len(indices))
         self.seed = settings.seed
         self.epoch = 0
         self.skip = 0

@@ -661,7 +661,7 @@ def _tell_resolution(case: Diagnosis) -> list[Finding]:
         Finding(
             "resolution",
             "warning",
-            f"At {case.size} pixels, the size of training, even a perfect model reaches a Dice of {best:.3f} at most.",
+            f"At {case.size} pixels even a perfect model reaches a Dice of {best:.3f} at most.",
             f"Train with --size {enough}, where that is {bound[enough]:.3f}.",
         )
     ]

@@ -36,7 +36,12 @@ class Formats:
 
 
 def choose_formats(
-    pairs: Sequence[Pair], options: LabelOptions, *, most: int | None = ENOUGH_MASKS, advance: Callable[[], None]
+    pairs: Sequence[Pair],
+    options: LabelOptions,
+    *,
+    most: int | None = ENOUGH_MASKS,
+    skip: Callable[[Pair], bool] = lambda _: False,
+    advance: Callable[[], None],
 ) -> tuple[Formats, Decision]:
     """Find out how the files of a folder are to be read.
 
@@ -44,6 +49,7 @@ def choose_formats(
         pairs: What was found.
         options: What the user or the folder says of the masks.
         most: Look at so many masks, and at the others only where these have more than two classes; None looks at all.
+        skip: Asked before each mask is looked at; one that is skipped says nothing of the classes.
         advance: Called after each mask, for a progress bar.
 
     Returns:
@@ -55,7 +61,7 @@ def choose_formats(
     held_out = [pair.image for pair in pairs if pair.split in ("val", "test")]
     learnt = [pair.image for pair in pairs if pair.split not in ("val", "test")]
     input_format = choose_input_format(learnt or held_out)
-    decision = _decide(pairs, options, most, advance)
+    decision = _decide(pairs, options, most, skip, advance)
     return Formats(decision.labels, input_format), decision
 
 
@@ -178,7 +184,13 @@ def fingerprint_of(path: Path) -> str:
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
-def _decide(pairs: Sequence[Pair], options: LabelOptions, most: int | None, advance: Callable[[], None]) -> Decision:
+def _decide(
+    pairs: Sequence[Pair],
+    options: LabelOptions,
+    most: int | None,
+    skip: Callable[[Pair], bool],
+    advance: Callable[[], None],
+) -> Decision:
     named = [names for pair in pairs if (names := class_names_in(pair.mask)) is not None]
     if named:
         if len(named) < len(pairs):
@@ -186,18 +198,18 @@ def _decide(pairs: Sequence[Pair], options: LabelOptions, most: int | None, adva
             raise InputError(f"{odd.mask_path} names no class, and other masks do; keep one kind of them.")
         return decide_names([name for names in named for name in names], options)
     step = 1 if most is None else max(1, len(pairs) // most)
-    facts = _look_at_all(pairs[::step], advance)
+    facts = _look_at_all(pairs[::step], skip if step == 1 else lambda _: False, advance)
     if step > 1 and any(fact.storage not in ("empty", "grey") for fact in facts):
-        facts = _look_at_all(pairs, advance)
+        facts = _look_at_all(pairs, skip, advance)
     return decide_labels(facts, options)
 
 
-def _look_at_all(pairs: Sequence[Pair], advance: Callable[[], None]) -> list[MaskFacts]:
+def _look_at_all(pairs: Sequence[Pair], skip: Callable[[Pair], bool], advance: Callable[[], None]) -> list[MaskFacts]:
     """Facts of all masks that can be read; the others are refused when they are."""
 
     def look(pair: Pair) -> list[MaskFacts]:
         try:
-            return [] if isinstance(pair.mask, Drawing) else look_at_mask(pair.mask)
+            return [] if isinstance(pair.mask, Drawing) or skip(pair) else look_at_mask(pair.mask)
         except InputError:
             return []
         finally:

@@ -1,6 +1,6 @@
 """A predictor and pairs to scores per picture, at the pictures' own size."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -91,7 +91,7 @@ class Scores:
 
 def evaluate_pairs(
     predictor: Predictor,
-    pairs: Sequence[Pair],
+    pairs: Iterable[Pair],
     groups: Mapping[str, str],
     *,
     formats: Formats | None = None,

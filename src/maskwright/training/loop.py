@@ -1,7 +1,10 @@
 """Samples and a network to weights: one function for a step, one for an epoch, one for validation, one for the run."""
 
+import dataclasses
+import functools
 import json
 import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,10 +22,12 @@ from maskwright.device import ComputePrecision
 from maskwright.errors import InputError
 from maskwright.training.losses import compute_loss
 from maskwright.training.schedules import Length, learning_rate_at
-from maskwright.training.state import Learner, Tally, save_state
+from maskwright.training.state import Learner, Position, Tally, save_state
 
 # In a run by the clock, validating and saving may take this share of the time.
 VALIDATION_SHARE = 0.1
+# Patience goes by the median of so many scores: one lucky validation on a few pictures is no progress.
+SMOOTHED = 3
 # A long epoch is saved in between at least this often.
 SAVE_SECONDS = 120.0
 
@@ -61,6 +66,8 @@ class Run:
         keep_best: Called with the validation figures whenever the score is the best so far.
         show: Called after each batch.
         stop_asked: Whether a signal asked the run to stop after this step.
+        correct: Called after each validation; what the run's length is, now that the clock says more.
+        now: The clock, in seconds.
     """
 
     settings: Settings
@@ -73,17 +80,20 @@ class Run:
     keep_best: Callable[[Figures], None]
     show: Callable[[Status], None]
     stop_asked: Callable[[], bool]
+    correct: Callable[[Length], Length] = lambda length: length
+    now: Callable[[], float] = time.monotonic
 
 
 class Clock:
     """Seconds spent on a run, those before a resume included."""
 
-    def __init__(self, spent: float) -> None:
-        self._zero = time.monotonic() - spent
+    def __init__(self, spent: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._zero = now() - spent
 
     def seconds(self) -> float:
         """Seconds so far."""
-        return time.monotonic() - self._zero
+        return self._now() - self._zero
 
 
 def fit(
@@ -99,13 +109,11 @@ def fit(
         Whether the run came to its end; False after a signal, with the state saved.
     """
     position = learner.position
-    clock = Clock(position.seconds)
+    clock = Clock(position.seconds, run.now)
     finished = is_finished(learner, run)
     while not finished:
         order.epoch, order.skip = position.epoch, position.batch
-        order.is_half = lambda batch: (
-            run.length.progress(position.epoch + batch / len(order), clock.seconds()) < run.settings.small_first
-        )
+        order.is_half = functools.partial(_is_half, run, position, len(order), clock)
         ending = train_epoch(learner, train, len(order), run, clock)
         if ending == "signal":
             _save(learner, run, clock)
@@ -123,9 +131,15 @@ def fit(
         stopped = run.stop_asked() and not finished
         if val_figures is not None or stopped:
             _save(learner, run, clock)
+            run = dataclasses.replace(run, length=run.correct(run.length))
         if stopped:
             return False
     return True
+
+
+def _is_half(run: Run, position: Position, batches: int, clock: Clock, batch: int) -> bool:
+    """Whether a batch of the epoch is learnt at half size."""
+    return run.length.progress(position.epoch + batch / batches, clock.seconds()) < run.settings.small_first
 
 
 def is_finished(learner: Learner, run: Run) -> bool:
@@ -284,15 +298,24 @@ def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, c
     position = learner.position
     started = clock.seconds()
     figures = validate(learner.kept(), val, run)
-    position.validations_since_best += 1
     # Without any overlap, or any foreground, Dice tells nothing apart; then the loss decides, below any Dice.
     score = figures.dice if figures.dice > 0 else -figures.loss / (1 + figures.loss)
     if score > position.best_dice:
-        position.best_dice, position.best_epoch, position.validations_since_best = score, position.epoch, 0
+        position.best_dice, position.best_epoch = score, position.epoch
         run.keep_best(figures)
+    _count_patience(position, score)
     position.validated_at = clock.seconds()
     position.validation_seconds = position.validated_at - started
     return figures
+
+
+def _count_patience(position: Position, score: float) -> None:
+    """Count the validations whose smoothed score is no better than the best smoothed one."""
+    position.recent = [*position.recent, score][-SMOOTHED:]
+    smoothed = statistics.median(position.recent)
+    position.validations_since_best += 1
+    if smoothed > position.best_smoothed:
+        position.best_smoothed, position.validations_since_best = smoothed, 0
 
 
 def _save(learner: Learner, run: Run, clock: Clock) -> None:

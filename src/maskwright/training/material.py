@@ -18,12 +18,16 @@ GIGABYTE = 10**9
 
 @dataclass(frozen=True)
 class Material:
-    """The pictures of a run, how they are read, and which of them are held out."""
+    """The pictures of a run, how they are read, and which of them are held out.
+
+    ``unread`` names those that there was no time to read; they belong to no part.
+    """
 
     cache: Cache
     formats: Formats
     split: dict[str, str]
     groups: Groups
+    unread: tuple[str, ...] = ()
 
     def indices(self, part: str) -> list[int]:
         """Where in the cache the pictures of a part lie."""
@@ -47,18 +51,24 @@ class Material:
 
 
 def read_pictures(
-    pairs: Sequence[Pair], formats: Formats, settings: Settings, *, advance: Callable[[], None]
+    pairs: Sequence[Pair],
+    formats: Formats,
+    settings: Settings,
+    *,
+    spent: Callable[[], float] = lambda: 0.0,
+    advance: Callable[[], None],
 ) -> tuple[Cache, tuple[Problem, ...]]:
-    """Read every pair, or find it read in an earlier run."""
+    """Read every pair, or find it read in an earlier run; with ``spent``, as many as there is time for."""
     return build_cache(
         pairs,
         default_cache_folder(),
         read=functools.partial(read_pair, formats=formats),
         num_classes=formats.labels.num_classes,
         settings_key=json.dumps(asdict(formats)),
-        longer_side=settings.size,
+        longer_side=settings.chosen("size"),
         limit_bytes=int(settings.cache_gb * GIGABYTE),
         advance=advance,
+        spent=spent,
     )
 
 
@@ -77,7 +87,7 @@ def deal_out(cache: Cache, formats: Formats, settings: Settings) -> Material:
         test_share=settings.test_share,
         seed=settings.seed,
         folds=settings.folds,
-        fold=settings.fold,
+        fold=settings.fold or 0,
         shares=dict(zip(names, cache.foreground, strict=True)),
         near=near,
     )

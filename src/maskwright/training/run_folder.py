@@ -2,7 +2,7 @@
 
 import glob
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -89,14 +89,31 @@ def choose_folder(out: Path | None, name: str, *, resume: bool) -> RunFolder:
     return RunFolder(dated_folder(name))
 
 
-def write_split(folder: RunFolder, split: Mapping[str, str], groups: Groups) -> None:
-    """Write which picture belongs to which part, and why."""
+def write_split(folder: RunFolder, split: Mapping[str, str], groups: Groups, unread: Sequence[str] = ()) -> None:
+    """Write which picture belongs to which part, and why; and which were not read for want of time."""
     parts = {part: sorted(name for name in split if split[name] == part) for part in ("train", "val", "test")}
     held_out = {part: sorted({groups.of[name] for name in names}) for part, names in parts.items()}
-    write_json(folder.split, {"rule": groups.rule, "pictures": parts, "groups": held_out})
+    content: dict[str, object] = {"rule": groups.rule, "pictures": parts, "groups": held_out}
+    if unread:
+        content["unread"] = sorted(unread)
+    write_json(folder.split, content)
 
 
-def open_run(folder: RunFolder, settings: Settings, split: Mapping[str, str], groups: Groups) -> bool:
+def read_unread(folder: RunFolder) -> set[str]:
+    """Pictures that a run left out because there was no time to read them."""
+    try:
+        return set(json.loads(folder.split.read_text(encoding="utf-8")).get("unread", []))
+    except (OSError, ValueError):
+        return set()  # `open_run` says what is the matter with the run
+
+
+def open_run(
+    folder: RunFolder,
+    settings: Settings,
+    split: Mapping[str, str],
+    groups: Groups,
+    unread: Sequence[str] = (),
+) -> bool:
     """Open a run folder: with a state in it, check that the run is the same one; without, begin it anew.
 
     A new run writes its settings and its split, and what a run without a saved state left there goes.
@@ -111,7 +128,7 @@ def open_run(folder: RunFolder, settings: Settings, split: Mapping[str, str], gr
         folder.metrics.unlink(missing_ok=True)
         folder.path.mkdir(parents=True, exist_ok=True)
         write_settings(folder.config, settings)
-        write_split(folder, split, groups)
+        write_split(folder, split, groups, unread)
         return False
     if not (folder.config.is_file() and folder.split.is_file()):
         raise InputError(f"{folder.path} lost its config.toml or split.json and cannot be resumed; start a new run.")

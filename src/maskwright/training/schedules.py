@@ -8,10 +8,16 @@ from maskwright.config import Settings
 
 @dataclass(frozen=True)
 class Length:
-    """When a run ends: after so many epochs, so many seconds, or whichever comes first."""
+    """When a run ends: after so many epochs, so many seconds, or whichever comes first.
+
+    The seconds may be corrected in the middle of a run. Progress then goes on from ``paced_progress``, reached at
+    ``paced_seconds``, and arrives at 1 with the corrected end, so that it never jumps or goes back.
+    """
 
     epochs: int | None
     seconds: float | None
+    paced_seconds: float = 0.0
+    paced_progress: float = 0.0
 
     def progress(self, epochs: float, seconds: float) -> float:
         """The share of the run that is done, in ``[0, 1]``.
@@ -23,8 +29,19 @@ class Length:
         if self.epochs is not None:
             shares.append(epochs / self.epochs)
         if self.seconds is not None:
-            shares.append(seconds / self.seconds if self.seconds > 0 else 1.0)
+            shares.append(self.paced(seconds))
         return min(1.0, max(shares))
+
+    def paced(self, seconds: float) -> float:
+        """The share of the seconds alone.
+
+        >>> Length(None, seconds=70, paced_seconds=20, paced_progress=0.5).paced(45)
+        0.75
+        """
+        if self.seconds is None or seconds >= self.seconds:
+            return 1.0
+        passed = (seconds - self.paced_seconds) / (self.seconds - self.paced_seconds)
+        return self.paced_progress + (1 - self.paced_progress) * passed
 
 
 def learning_rate_at(settings: Settings, progress: float, epochs: float) -> float:

@@ -3,6 +3,7 @@
 The state lies apart from the model files, is written whole or not at all, and is loaded without unpickling code.
 """
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,15 @@ class Position:
         budget: Seconds that the run may spend; None without `--minutes`.
         best_dice: Best validation score so far, -1 before the first.
         best_epoch: The epoch it came from.
-        validations_since_best: Validations since then that were no better.
+        validations_since_best: Validations since the smoothed score was better, which is what patience counts.
         validated_at: Seconds spent when the last validation ended.
         validation_seconds: What that validation took.
+        recent: The last few validation scores, which are smoothed.
+        best_smoothed: Best smoothed score so far.
+        overhead: Seconds of the minutes that were used outside of ``seconds``: for reading and measuring.
+        paced_seconds: ``seconds`` when the budget was last corrected.
+        paced_progress: Progress then.
+        validated: Pictures that each validation looks at; None before that was decided.
     """
 
     epoch: int = 0
@@ -62,6 +69,12 @@ class Position:
     validations_since_best: int = 0
     validated_at: float = 0.0
     validation_seconds: float = 0.0
+    recent: list[float] = field(default_factory=list)
+    best_smoothed: float = -math.inf
+    overhead: float = 0.0
+    paced_seconds: float = 0.0
+    paced_progress: float = 0.0
+    validated: int | None = None
 
 
 @dataclass

@@ -1,0 +1,41 @@
+"""What comes after the last step: planned and measured before the first, kept by the clock when it is done."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from maskwright.evaluation.evaluate import Scores, evaluate_pairs
+from maskwright.inference.predictor import Predictor
+from maskwright.training.material import Material
+from maskwright.training.measuring import measure_costs
+from maskwright.training.minutes import Closing, drawn, in_time, plan_closing
+from maskwright.training.session import Session
+
+
+def scored_part(material: Material, *, folds: bool) -> Literal["test", "val"]:
+    """The part that is scored: test where there is one, else val; of a fold, what it holds out."""
+    return "test" if material.indices("test") and not folds else "val"
+
+
+def choose_closing(session: Session) -> Closing:
+    """Decide what is validated and scored, and with minutes how long that will take."""
+    material, settings = session.material, session.settings
+    part = scored_part(material, folds=settings.folds is not None)
+    available, held_out = len(material.indices(part)), len(material.indices("val"))
+    if session.minutes is None:
+        return Closing(part, scored=available, available=available, validated=held_out)
+    return plan_closing(
+        measure_costs(session, part),
+        session.minutes.seconds,
+        part=part,
+        available=available,
+        held_out=held_out,
+        validated=session.learner.position.validated,
+    )
+
+
+def score(predictor: Predictor, session: Session, closing: Closing, *, advance: Callable[[], None]) -> Scores:
+    """Score the pictures that were planned, or with minutes as many of them as there is time for after all."""
+    # Drawn even where all are planned: should the clock end it early, what was scored is a fair sample.
+    pairs = drawn(session.material.pairs(closing.part), closing.scored, session.settings.seed)
+    in_the_minutes = pairs if session.minutes is None else in_time(pairs, session.minutes.left)
+    return evaluate_pairs(predictor, in_the_minutes, session.material.groups.of, advance=advance)

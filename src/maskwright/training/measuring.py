@@ -1,0 +1,210 @@
+"""What the pictures are like and how fast this machine is, found out in the first seconds.
+
+Nothing here changes what a run learns: steps are measured on a network of their own, and the random state is put back.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from torch import nn
+
+from maskwright.config import Architecture, Settings
+from maskwright.data import image_files
+from maskwright.data.dataset import SIDE_MULTIPLE, Batch, InOrder, Samples, build_loader
+from maskwright.data.pairs import Pair
+from maskwright.data.reading import Formats, read_mask
+from maskwright.data.resolution import resolution_bound
+from maskwright.data.threads import in_threads
+from maskwright.device import ComputePrecision
+from maskwright.errors import InputError
+from maskwright.evaluation.evaluate import score_pair
+from maskwright.inference.engines import TorchEngine
+from maskwright.inference.predictor import Predictor
+from maskwright.models.build import build_network
+from maskwright.training.keeping import model_card, weights_of
+from maskwright.training.loop import loss_of
+from maskwright.training.minutes import BYTES_PER_SECOND, Costs, drawn
+from maskwright.training.recipe import LADDER, Speed
+from maskwright.training.session import Session
+from maskwright.training.state import Learner, build_learner
+
+# A usual size is known after so many headers, and what a size does to the masks after so many masks ...
+DESCRIBED, OUTLINED = 50, 16
+# ... or after these, where time is short.
+LEAST_OUTLINED = 4
+# Steps are measured on batches of two sizes: pictures and their side, in pixels.
+SMALL_PROBE, LARGE_PROBE = (2, 160), (4, 256)
+# Steps after the first, which is slower than all others; the fastest counts, the others were disturbed.
+PROBE_STEPS = 3
+
+
+def look_at_pictures(
+    pairs: Sequence[Pair], formats: Formats, *, seed: int, spent: Callable[[], float] = lambda: 0.0
+) -> tuple[int, int, dict[int, float]]:
+    """The height and width of a usual picture, and the mean resolution bound of the masks for the sizes to choose from.
+
+    Args:
+        pairs: What was found.
+        formats: How they are read.
+        seed: Decides which of them are looked at.
+        spent: The share that is over of the time for this.
+    """
+    sizes = []
+    for pair in drawn(pairs, DESCRIBED, seed):
+        with contextlib.suppress(InputError):  # said when it is read
+            stored = image_files.describe(pair.image)
+            sizes.append((stored.height, stored.width))
+    if not sizes:
+        return LADDER[0], LADDER[0], {}
+    height, width = sorted(sizes, key=lambda size: (max(size), size))[len(sizes) // 2]
+
+    def bound_of(numbered: tuple[int, Pair]) -> dict[int, float]:
+        number, pair = numbered
+        if number >= LEAST_OUTLINED and spent() >= 1:
+            return {}
+        with contextlib.suppress(InputError):
+            stored = image_files.describe(pair.image)
+            bound = resolution_bound(read_mask(pair, formats.labels, stored.height, stored.width), LADDER)
+            return {} if math.isnan(bound[LADDER[0]]) else bound
+        return {}
+
+    outlined = enumerate(drawn(pairs, OUTLINED, seed))
+    found = [bound for bound in in_threads(bound_of, outlined) if bound]
+    return height, width, {side: fmean(bound[side] for bound in found) for side in LADDER if found}
+
+
+def measure_speed(
+    settings: Settings,
+    architecture: Architecture,
+    device: str,
+    precision: ComputePrecision,
+    *,
+    spent: Callable[[], float] = lambda: 0.0,
+) -> Speed:
+    """Measure a few training steps of such a network on random pictures.
+
+    Args:
+        settings: Decide the loss and the optimizer.
+        architecture: Of the network.
+        device: Where to compute.
+        precision: What to compute in.
+        spent: The share that is over of the time for this; at least two small steps are made.
+    """
+    cards = [torch.device(device)] if device.startswith("cuda") else []
+    with torch.random.fork_rng(cards):
+        network = build_network(architecture).to(device)
+        learner = build_learner(network, settings, scaled=precision == "fp16")
+        small, large = (_random_batch(architecture, *probe).to(device) for probe in (SMALL_PROBE, LARGE_PROBE))
+        small_seconds = _seconds_of_steps(learner, small, settings, precision, spent)
+        pixels = [batch.images.shape[0] * batch.images.shape[-1] ** 2 / 1e6 for batch in (small, large)]
+        if spent() >= 0.5:
+            return Speed(0.0, small_seconds / pixels[0])
+        large_seconds = _seconds_of_steps(learner, large, settings, precision, spent)
+    slope = max(0.0, large_seconds - small_seconds) / (pixels[1] - pixels[0])
+    # Where small steps were disturbed, all is laid on the pixels.
+    slope = min(slope, large_seconds / pixels[1]) or large_seconds / pixels[1]
+    return Speed(max(0.0, large_seconds - slope * pixels[1]), slope)
+
+
+def measure_costs(session: Session, part: str) -> Costs:
+    """Measure what one picture takes to be validated and scored; the second time counts, when everything is warm."""
+    material, settings, learner = session.material, session.settings, session.learner
+    batch = material.indices("val")[: settings.chosen("batch_size")]
+    samples = Samples(material.cache, settings, augment=False)
+
+    def validate() -> None:
+        for cpu_batch in build_loader(samples, InOrder(batch, len(batch)), workers=0, pin=False):
+            with torch.inference_mode():
+                compared = cpu_batch.to(session.device)
+                with _autocast(session.device, session.precision):
+                    logits = network(compared.images)
+                float(loss_of(logits, compared, settings))
+
+    network = learner.kept()
+    was_training = network.training
+    network.eval()
+    validating = _second_time(validate) / len(batch)
+    network.train(was_training)
+    predictor = Predictor(
+        model_card(session, {}), TorchEngine(model_card(session, {}).architecture, weights_of(learner), session.device)
+    )
+    pair = material.pairs(part)[0]
+    scoring = _second_time(lambda: score_pair(predictor, pair, ""))
+    return Costs(validating, scoring, _bytes_of_files(learner) / BYTES_PER_SECOND)
+
+
+def free_memory(device: str) -> float | None:
+    """Bytes that are free on a device; None where nobody says."""
+    if device.startswith("cuda"):
+        return float(torch.cuda.mem_get_info(torch.device(device))[0])
+    if device == "cpu":
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+            return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    return None
+
+
+def _random_batch(architecture: Architecture, count: int, side: int) -> Batch:
+    """Noise with targets of noise, all of which counts."""
+    assert side % SIDE_MULTIPLE == 0  # noqa: S101 - the probes are constants
+    images = torch.rand(count, architecture.in_channels, side, side)
+    targets = torch.rand(count, architecture.num_classes, side, side).softmax(1)
+    return Batch(images, targets, torch.ones(count, 1, side, side))
+
+
+def _seconds_of_steps(
+    learner: Learner,
+    batch: Batch,
+    settings: Settings,
+    precision: ComputePrecision,
+    spent: Callable[[], float],
+) -> float:
+    """The fastest of a few steps after a first one."""
+    learner.network.train()
+    seconds = []
+    for number in range(1 + PROBE_STEPS):
+        if number > 1 and spent() >= 1:
+            break
+        started = time.monotonic()
+        _step(learner, batch, settings, precision)
+        seconds.append(time.monotonic() - started)
+    return min(seconds[1:])
+
+
+def _step(learner: Learner, batch: Batch, settings: Settings, precision: ComputePrecision) -> None:
+    device = batch.images.device.type
+    learner.optimizer.zero_grad(set_to_none=True)
+    with _autocast(device, precision):
+        logits = learner.network(batch.images)
+    loss = loss_of(logits, batch, settings)
+    learner.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    learner.scaler.unscale_(learner.optimizer)
+    nn.utils.clip_grad_norm_(learner.network.parameters(), settings.clip_norm or math.inf)
+    learner.scaler.step(learner.optimizer)
+    learner.scaler.update()
+    if learner.average is not None:
+        learner.average.update_parameters(learner.network)
+    float(next(learner.kept().parameters()).flatten()[0])  # a GPU answers when it is done
+
+
+def _autocast(device: str, precision: ComputePrecision) -> torch.autocast:
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.partition(":")[0], dtype, enabled=precision != "fp32")
+
+
+def _second_time(work: Callable[[], object]) -> float:
+    work()
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started
+
+
+def _bytes_of_files(learner: Learner) -> int:
+    """The state, with two moments of each weight and the average, and a model file written twice."""
+    parameters = sum(parameter.numel() * parameter.element_size() for parameter in learner.network.parameters())
+    return parameters * (3 + (learner.average is not None) + 2)

@@ -1,0 +1,282 @@
+"""From a folder and settings to everything that is decided before the first step, said aloud as it is found.
+
+`train` goes on from here; `plan` tells what it would do.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from maskwright import terminal
+from maskwright.config import Settings, read_settings
+from maskwright.data.cache import Cache
+from maskwright.data.finding import find_dataset
+from maskwright.data.label_survey import read_options
+from maskwright.data.pairs import Pair, Pairing, Problem
+from maskwright.data.reading import Formats, choose_formats
+from maskwright.data.splits import PARTS
+from maskwright.device import ComputePrecision, choose_precision, read_facts
+from maskwright.errors import InputError
+from maskwright.training.material import Material, deal_out, read_pictures
+from maskwright.training.measuring import free_memory, look_at_pictures, measure_speed
+from maskwright.training.minutes import LOOKING_SHARE, READING_SHARE, Minutes
+from maskwright.training.recipe import Facts, Means, Recipe, Speed, choose_recipe
+from maskwright.training.run_folder import RunFolder, read_unread
+from maskwright.training.session import architecture_for
+
+# Pictures that cannot be used are listed up to this many.
+LISTED = 10
+# Of the minutes left when the recipe is chosen, training is expected to get this share ...
+TRAINING_SHARE = 0.7
+# ... and finding out what the pictures and the machine are like may take these.
+OUTLINING_SHARE, PROBING_SHARE = 0.03, 0.05
+# Without minutes, the speed is measured only for `plan`, within so many seconds.
+PROBING_SECONDS = 10.0
+# With fewer pictures than this held out, the score says little.
+FEW_HELD_OUT = 5
+
+_OPEN = ("size", "batch_size", "base_channels")
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """All that is decided before the first step.
+
+    Attributes:
+        material: The pictures, read and split.
+        settings: Nothing in them is open any more.
+        recipe: What was chosen of them, and why.
+        precision: What the forward pass computes in.
+        speed: As measured; None where nothing depended on it.
+    """
+
+    material: Material
+    settings: Settings
+    recipe: Recipe
+    precision: ComputePrecision
+    speed: Speed | None
+
+
+def prepare(
+    photos: Path,
+    settings: Settings,
+    *,
+    device: str,
+    minutes: Minutes | None,
+    resumed: RunFolder | None = None,
+    always_measure: bool = False,
+    say: Callable[[str], None] = terminal.say,
+) -> Preparation:
+    """Find, read and split the pictures, and choose what the settings leave open.
+
+    Args:
+        photos: The folder.
+        settings: What the user asked for.
+        device: Where the network will lie.
+        minutes: What the command may take; None in a run by epochs.
+        resumed: The folder of a run that goes on: what was chosen for it holds, and what it left out stays out.
+        always_measure: Measure the speed also where no choice depends on it.
+        say: Prints a sentence.
+
+    Raises:
+        InputError: The pictures cannot be used; the sentence says why.
+    """
+    pairing = _find_pairs(photos, settings, say)
+    pairs: Sequence[Pair] = pairing.pairs
+    if resumed is not None:
+        settings = _as_chosen(settings, resumed)
+        unread = read_unread(resumed)
+        pairs, minutes = [pair for pair in pairs if pair.name not in unread], None
+    spent = _no_limit if minutes is None else minutes.part(READING_SHARE)
+    formats, pairs = _choose_formats(pairing, pairs, settings, spent, limited=minutes is not None, say=say)
+    precision = choose_precision(read_facts(device), settings.precision)
+    recipe, speed = _choose_recipe(pairs, formats, settings, device, precision, minutes, always_measure=always_measure)
+    for reason in recipe.reasons:
+        say(reason)
+    settings = recipe.applied_to(settings)
+    with terminal.counting("Reading", len(pairs)) as advance:
+        cache, problems = read_pictures(pairs, formats, settings, spent=spent, advance=advance)
+    _refuse_problems(problems, settings)
+    if cache.uncached:
+        terminal.warn(f"{cache.uncached} pictures are read again each time: there is no room to keep them decoded.")
+    bad = {problem.path for problem in problems}
+    known = {pair.name for pair in cache.pairs}
+    left_out = tuple(pair.name for pair in pairing.pairs if pair.name not in known and pair.image not in bad)
+    if left_out:
+        _tell_unread(len(left_out), len(pairing.pairs), resumed)
+    cache = _in_order(cache, pairing.pairs)
+    material = dataclasses.replace(deal_out(cache, formats, settings), unread=left_out)
+    _tell_split(material, say)
+    return Preparation(material, settings, recipe, precision, speed)
+
+
+def _no_limit() -> float:
+    return 0.0
+
+
+def _find_pairs(photos: Path, settings: Settings, say: Callable[[str], None]) -> Pairing:
+    """Find the pictures, and refuse what could not be used before anything is read."""
+    pairing = find_dataset(photos)
+    _refuse_problems(pairing.problems, settings)
+    say(f"{photos}: {len(pairing.pairs)} pictures with masks ({pairing.layout})")
+    return pairing
+
+
+def _as_chosen(settings: Settings, resumed: RunFolder) -> Settings:
+    """The settings of a run that goes on: what was left open is as it was chosen then."""
+    if not resumed.config.is_file():
+        return settings  # `open_run` says so
+    earlier = read_settings(resumed.config)
+    left_open = {name: getattr(earlier, name) for name in _OPEN if getattr(settings, name) is None}
+    return dataclasses.replace(settings, **left_open)
+
+
+def _choose_formats(
+    pairing: Pairing,
+    pairs: Sequence[Pair],
+    settings: Settings,
+    spent: Callable[[], float],
+    *,
+    limited: bool,
+    say: Callable[[str], None],
+) -> tuple[Formats, Sequence[Pair]]:
+    """Find out how the files are to be read, and say so; a question does not stop a run.
+
+    Where time is limited, the pairs are returned in an order that the seed decides, so that those read in time are a
+    fair sample; and without those whose masks could not be looked at in time, since nobody knows their classes.
+    """
+    skipped: list[str] = []
+
+    def skip(pair: Pair) -> bool:
+        if pair.name not in first and spent() >= LOOKING_SHARE:
+            skipped.append(pair.name)
+            return True
+        return False
+
+    if limited:
+        pairs = _shuffled(pairs, settings.seed)
+    first = {pair.name for pair in pairs[: len(PARTS)]}
+    with terminal.counting("Looking at masks", len(pairs)) as advance:
+        options = read_options(settings, pairing.classes)
+        formats, decision = choose_formats(pairs, options, skip=skip, advance=advance)
+    for remark in decision.remarks:
+        (terminal.warn if remark.kind == "question" else say)(remark.sentence)
+    unknown = set(skipped)
+    return formats, [pair for pair in pairs if pair.name not in unknown]
+
+
+def _shuffled(pairs: Sequence[Pair], seed: int) -> list[Pair]:
+    """Pairs in an order that the seed decides, one of each given part first."""
+    mixed = [pairs[index] for index in np.random.default_rng(seed).permutation(len(pairs))]
+    first = {pair.split: pair for pair in reversed(mixed)}
+    return [*first.values(), *(pair for pair in mixed if pair is not first[pair.split])]
+
+
+def _choose_recipe(
+    pairs: Sequence[Pair],
+    formats: Formats,
+    settings: Settings,
+    device: str,
+    precision: ComputePrecision,
+    minutes: Minutes | None,
+    *,
+    always_measure: bool,
+) -> tuple[Recipe, Speed | None]:
+    """Look at the pictures and at the machine as far as a choice depends on them, and choose."""
+    is_open = any(getattr(settings, name) is None for name in _OPEN)
+    spent = _no_limit if minutes is None else minutes.part(OUTLINING_SHARE)
+    height, width = 1, 1
+    bounds: dict[int, float] = {}
+    if is_open:
+        height, width, bounds = look_at_pictures(pairs, formats, seed=settings.seed, spent=spent)
+    facts = Facts(_expected_to_learn_from(pairs, settings), height, width, bounds)
+    # By epochs, this is the choice; by the clock it says which network is measured.
+    recipe = choose_recipe(facts, settings)
+    speed = None
+    if always_measure or (is_open and minutes is not None):
+        spent = Minutes(PROBING_SECONDS, 0.0).part(1.0) if minutes is None else minutes.part(PROBING_SHARE)
+        architecture = architecture_for(recipe.applied_to(settings), formats)
+        speed = measure_speed(settings, architecture, device, precision, spent=spent)
+    if minutes is not None and speed is not None:
+        means = Means(TRAINING_SHARE * max(0.0, minutes.left()), speed, free_memory(device))
+        recipe = choose_recipe(dataclasses.replace(facts, means=means), settings)
+    return recipe, speed
+
+
+def _expected_to_learn_from(pairs: Sequence[Pair], settings: Settings) -> int:
+    """About how many pictures the split will leave to learn from."""
+    learnt = [pair for pair in pairs if pair.split in (None, "train")]
+    held_out = 0.0 if any(pair.split == "val" for pair in pairs) else settings.val_share
+    if settings.folds is not None:
+        held_out = 1 / settings.folds
+    return max(1, round(len(learnt) * (1 - held_out - settings.test_share)))
+
+
+def _in_order(cache: Cache, pairs: Sequence[Pair]) -> Cache:
+    """A cache in the order in which the pairs were found, whatever order they were read in."""
+    place = {pair.name: number for number, pair in enumerate(pairs)}
+    order = sorted(range(len(cache.pairs)), key=lambda index: place[cache.pairs[index].name])
+    found = tuple(cache.pairs[index] for index in order)
+    return dataclasses.replace(cache, pairs=found, entries=tuple(cache.entries[index] for index in order))
+
+
+def _tell_unread(count: int, found: int, resumed: RunFolder | None) -> None:
+    """Say how many pictures are left out for want of time."""
+    if resumed is not None:
+        terminal.warn(f"Left out: {count} of {found} pictures, as when this run began.")
+        return
+    terminal.warn(
+        f"Left out: {count} of {found} pictures, for which there was no time: reading may take "
+        f"{READING_SHARE:.0%} of the minutes. They are listed in split.json; with more --minutes they are read, and "
+        "another run finds those that were read now."
+    )
+
+
+def _tell_split(material: Material, say: Callable[[str], None]) -> None:
+    """Say how the pictures were dealt out; refuse or warn where a part cannot do its work."""
+    counts = " + ".join(
+        f"{len(found)} {part} ({len(material.groups_of(part))} groups)"
+        for part in PARTS
+        if (found := material.indices(part))
+    )
+    say(f"Split: {counts}; {material.groups.rule}")
+    _check_parts(material)
+
+
+def _check_parts(material: Material) -> None:
+    """Refuse a part without foreground to learn, and say where parts are not independent."""
+    if not material.has_foreground("train"):
+        raise InputError("No mask of the pictures to learn from has any foreground; check what the masks hold.")
+    held_out = len(material.indices("val"))
+    if held_out < FEW_HELD_OUT:
+        terminal.warn(
+            f"Few pictures: {held_out} held out {'is' if held_out == 1 else 'are'} all that the best weights are "
+            "chosen and scored on, so the score says little; --folds 5 scores every picture once."
+        )
+    for part in ("val", "test"):
+        if not material.indices(part):
+            continue
+        if not material.has_foreground(part):
+            terminal.warn(f"No mask of the {part} part has any foreground: there will be no Dice to go by.")
+        shared = material.groups_of("train") & material.groups_of(part)
+        if shared:
+            terminal.warn(f"LEAK: {len(shared)} groups have pictures in train and in {part}, as the folders give them.")
+        copies = set(material.fingerprints("train")) & set(material.fingerprints(part))
+        if copies:
+            terminal.warn(f"LEAK: {len(copies)} pictures of {part} are in train too, byte for byte.")
+
+
+def _refuse_problems(problems: Sequence[Problem], settings: Settings) -> None:
+    """Refuse to start, or with `--skip-bad` say what is left out."""
+    if not problems:
+        return
+    sentences = [problem.sentence for problem in problems[:LISTED]]
+    if len(problems) > LISTED:
+        sentences.append(f"... and {len(problems) - LISTED} more.")
+    if not settings.skip_bad:
+        raise InputError("\n".join([*sentences, "--skip-bad leaves such pictures out."]))
+    for sentence in sentences:
+        terminal.warn(f"Left out: {sentence}")

@@ -1,0 +1,237 @@
+"""What the user left open, chosen for the pictures, the minutes and the machine: size, batch size and width.
+
+A pure function of facts. A run by epochs has no measured ones, so that it is the same on every machine.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from maskwright.config import Settings
+from maskwright.data.image_files import fit_size
+
+# Longer sides to choose among. The numbers from here on are heuristics, to be replaced by measured ones.
+LADDER = (256, 320, 384, 448, 512, 640, 768, 960, 1280)
+# The least Dice that a perfect model must be able to reach at the size; cracks need 512 pixels or more for it.
+ENOUGH_BOUND = 0.985
+# Passes over the pictures beyond which more pixels are worth more than more passes ...
+ENOUGH_EPOCHS = 40
+# ... in pictures seen: few pictures are to be seen more often, and many need not all be seen as often.
+LEAST_SEEN, MOST_SEEN = 1_500, 12_000
+# With fewer steps than this a network has hardly begun to learn: then smaller pictures teach more.
+LEAST_STEPS = 300
+# A batch, and how many pictures there must be for it: a handful in one batch would be one step an epoch.
+BATCH_SIZES = ((32, 8), (8, 4), (0, 2))
+# Channels at full resolution of a decoder on a pretrained encoder, and of a U-Net that learns everything by itself ...
+NARROW = {True: 8, False: 32}
+# ... and what twice as many cost, which is taken where the minutes buy more passes than the largest size can use.
+WIDER_COST = 1.5
+# Bytes that a training step keeps of each megapixel: for each channel at full resolution, and inside an encoder. Rough;
+# a batch has to fit into this share of the memory that is free.
+BYTES_PER_CHANNEL, BYTES_IN_ENCODER = 94e6, 1.2e9
+MEMORY_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of a training step: some for each step, and some for each megapixel of its batch."""
+
+    per_step: float
+    per_megapixel: float
+
+    def of(self, megapixels: float) -> float:
+        """Seconds of a step.
+
+        >>> Speed(per_step=0.1, per_megapixel=2.0).of(0.5)
+        1.1
+        """
+        return self.per_step + self.per_megapixel * megapixels
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a run by the clock has.
+
+    Attributes:
+        seconds: For training, as far as that can be said before.
+        speed: Measured on this machine, with the narrow network or with the width that was asked for.
+        memory_bytes: Free on the device; None where nobody can say.
+    """
+
+    seconds: float
+    speed: Speed
+    memory_bytes: float | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the choice depends on.
+
+    Attributes:
+        pictures: To learn from.
+        height: Of a usual picture, in pixels.
+        width: Likewise.
+        bounds: For sizes of the ladder the best Dice that a perfect model could reach; see `data.resolution`.
+        means: None in a run by epochs, whose choice must not depend on the machine.
+    """
+
+    pictures: int
+    height: int
+    width: int
+    bounds: Mapping[int, float]
+    means: Means | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What was chosen, and a sentence for each choice; a value that was given is taken over without one."""
+
+    size: int
+    batch_size: int
+    base_channels: int
+    reasons: tuple[str, ...] = ()
+
+    def applied_to(self, settings: Settings) -> Settings:
+        """The settings with nothing left open."""
+        return dataclasses.replace(
+            settings, size=self.size, batch_size=self.batch_size, base_channels=self.base_channels
+        )
+
+
+def choose_recipe(facts: Facts, settings: Settings) -> Recipe:
+    """Choose what the settings leave open.
+
+    The longer side is the smallest whose resolution bound is high enough. With minutes it is raised while they still
+    buy enough passes over the pictures, and lowered where they buy too few steps; it never exceeds the pictures' own.
+    The batch follows the number of pictures, and is smaller where memory or steps are short. The network is the narrow
+    one, unless there is time for more than the largest size can use.
+    """
+    width = settings.base_channels or NARROW[settings.encoder != "none"]
+    batch_size, why_batch = _choose_batch_size(facts)
+    batch_size = settings.batch_size or batch_size
+    if settings.size is not None:
+        size, why_size = settings.size, ""
+    else:
+        size, why_size = _choose_size(facts, settings, batch_size)
+    if settings.batch_size is None and facts.means is not None:
+        batch_size, why_batch = _fit_batch(facts, facts.means, settings, size, batch_size, why_batch, width)
+    why_width = f"{width} channels: the narrow network learns more in the same time"
+    if settings.base_channels is None and _has_time_to_spare(facts, settings, size, batch_size):
+        width, why_width = 2 * width, f"{2 * width} channels: there is time for a wider network"
+    reasons = (
+        why_size if settings.size is None else "",
+        why_batch if settings.batch_size is None else "",
+        why_width if settings.base_channels is None else "",
+    )
+    return Recipe(size, batch_size, width, tuple(f"{reason}." for reason in reasons if reason))
+
+
+def candidate_sizes(height: int, width: int) -> tuple[int, ...]:
+    """Longer sides to choose among for pictures of this size: the ladder, and their own where it is on the way.
+
+    >>> candidate_sizes(300, 400)
+    (256, 320, 384, 400)
+    """
+    longer = max(height, width)
+    below = tuple(side for side in LADDER if side < longer)
+    return below if longer > LADDER[-1] else (*below, max(32, longer))
+
+
+def pictures_seen(facts: Facts, settings: Settings, size: int, batch_size: int) -> float:
+    """How many pictures the minutes buy at a size, some of them at half of it; without limit by epochs."""
+    return steps_bought(facts, settings, size, batch_size) * batch_size
+
+
+def steps_bought(facts: Facts, settings: Settings, size: int, batch_size: int) -> float:
+    """How many steps the minutes buy."""
+    if facts.means is None:
+        return float("inf")
+    pixels = megapixels(facts.height, facts.width, size) * batch_size
+    whole, half = facts.means.speed.of(pixels), facts.means.speed.of(pixels / 4)
+    return facts.means.seconds * ((1 - settings.small_first) / whole + settings.small_first / half)
+
+
+def megapixels(height: int, width: int, size: int) -> float:
+    """Millions of pixels of a picture of this shape at a training size.
+
+    >>> megapixels(1280, 1918, 384)
+    0.098304
+    """
+    rows, columns = fit_size(height, width, size)
+    return rows * columns / 1e6
+
+
+def _choose_size(facts: Facts, settings: Settings, batch_size: int) -> tuple[int, str]:
+    """The longer side, and why."""
+    sides = candidate_sizes(facts.height, facts.width)
+    place = next((index for index, side in enumerate(sides) if _bound(facts, side) >= ENOUGH_BOUND), len(sides) - 1)
+    bound = _bound(facts, sides[place])
+    enough = "" if bound >= ENOUGH_BOUND else ", the best of the sizes to choose among"
+    why = f"a perfect model could reach a Dice of {bound:.3f} there{enough}"
+    if facts.means is None:
+        return sides[place], f"Longer side {sides[place]}: {why}"
+
+    def seen(index: int) -> float:
+        return pictures_seen(facts, settings, sides[index], batch_size)
+
+    def steps(index: int) -> float:
+        return steps_bought(facts, settings, sides[index], batch_size)
+
+    wanted = _enough_seen(facts)
+    if steps(place) < LEAST_STEPS and place > 0:
+        first = sides[place]
+        while place > 0 and steps(place) < LEAST_STEPS:
+            place -= 1
+        return sides[place], (
+            f"Longer side {sides[place]}: {first} would keep more of the masks (a Dice of {bound:.3f} at best, here "
+            f"{_bound(facts, sides[place]):.3f}), but the minutes buy about {steps(place):.0f} steps even so"
+        )
+    raised = place
+    while raised + 1 < len(sides) and seen(raised + 1) >= wanted and steps(raised + 1) >= LEAST_STEPS:
+        raised += 1
+    if raised > place:
+        why = f"the minutes buy about {_in_epochs(seen(raised), facts)} there, and more pixels are worth more"
+    return sides[raised], f"Longer side {sides[raised]}: {why}"
+
+
+def _bound(facts: Facts, side: int) -> float:
+    """The resolution bound at a size; 1 where masks are not shrunk."""
+    return 1.0 if side >= max(facts.height, facts.width) else facts.bounds.get(side, 1.0)
+
+
+def _enough_seen(facts: Facts) -> float:
+    """How many pictures a network must at least see before it gets larger ones."""
+    return min(max(ENOUGH_EPOCHS * facts.pictures, LEAST_SEEN), MOST_SEEN)
+
+
+def _in_epochs(seen: float, facts: Facts) -> str:
+    return f"{seen / max(1, facts.pictures):.0f} passes over the pictures"
+
+
+def _choose_batch_size(facts: Facts) -> tuple[int, str]:
+    """The batch that the number of pictures asks for, and why."""
+    batch_size = next(size for least, size in BATCH_SIZES if facts.pictures >= least)
+    largest = batch_size == BATCH_SIZES[0][1]
+    return batch_size, f"Batch {batch_size}" + ("" if largest else f": there are only {facts.pictures} pictures")
+
+
+def _fit_batch(
+    facts: Facts, means: Means, settings: Settings, size: int, batch_size: int, why: str, width: int
+) -> tuple[int, str]:
+    """Halve a batch until it fits into memory, and until the minutes buy enough steps."""
+    each = megapixels(facts.height, facts.width, size)
+    needed = each * (BYTES_PER_CHANNEL * width + (0 if settings.encoder == "none" else BYTES_IN_ENCODER))
+    while batch_size > 1 and means.memory_bytes is not None and needed * batch_size > MEMORY_SHARE * means.memory_bytes:
+        batch_size //= 2
+        why = f"Batch {batch_size}: more would not fit into {means.memory_bytes / 1e9:.1f} GB of free memory"
+    while batch_size > 2 and steps_bought(facts, settings, size, batch_size) < LEAST_STEPS:
+        batch_size //= 2
+        why = f"Batch {batch_size}: the minutes are short, and smaller batches make more steps of them"
+    return batch_size, why
+
+
+def _has_time_to_spare(facts: Facts, settings: Settings, size: int, batch_size: int) -> bool:
+    """Whether the largest size is reached, and even a wider network sees enough pictures."""
+    if facts.means is None or size < candidate_sizes(facts.height, facts.width)[-1]:
+        return False
+    return pictures_seen(facts, settings, size, batch_size) >= WIDER_COST * 2 * _enough_seen(facts)

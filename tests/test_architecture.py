@@ -30,7 +30,7 @@ LAYERS = (
     "__main__",
 )
 # Commands that are made of other commands.
-COMPOSED = {"demo.py", "original.py"}
+COMPOSED = {"cross_validate.py", "demo.py", "original.py"}
 
 
 def layer_of(path: Path) -> str:
@@ -90,6 +90,8 @@ def test_subpackages_are_empty_at_the_door() -> None:
         ("maskwright.evaluation.pages.contact_sheet", {"torch"}),
         ("maskwright.commands.check", {"torch"}),
         ("maskwright.commands.train", {"torch"}),
+        ("maskwright.commands.plan", {"torch"}),
+        ("maskwright.commands.cross_validate", {"torch"}),
         ("maskwright.commands.predict", {"torch"}),
         ("maskwright.commands.evaluate", {"torch"}),
         ("maskwright.commands.demo", {"torch"}),

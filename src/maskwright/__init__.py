@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from maskwright.commands.check import check
+    from maskwright.commands.cross_validate import cross_validate
     from maskwright.commands.evaluate import evaluate
+    from maskwright.commands.plan import plan
     from maskwright.commands.predict import predict
     from maskwright.commands.train import train
     from maskwright.config import Settings, read_preset
@@ -29,8 +31,10 @@ __all__ = [
     "Settings",
     "UNet",
     "check",
+    "cross_validate",
     "evaluate",
     "load",
+    "plan",
     "predict",
     "read_preset",
     "train",
@@ -43,8 +47,10 @@ _HOMES = {
     "Settings": "config",
     "UNet": "models.unet",
     "check": "commands.check",
+    "cross_validate": "commands.cross_validate",
     "evaluate": "commands.evaluate",
     "load": "inference.predictor",
+    "plan": "commands.plan",
     "predict": "commands.predict",
     "read_preset": "config",
     "train": "commands.train",

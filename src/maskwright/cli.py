@@ -63,6 +63,28 @@ def check(
     return {"clean": DONE, "findings": WITH_FAILURES, "unusable": NOT_STARTED}[diagnosis.verdict]
 
 
+def plan(
+    photos: Positional[Path],
+    settings: OmitArgPrefixes[Settings],
+    *,
+    preset: str = "quick",
+    json: bool = False,
+) -> int:
+    """Say what train would do with a folder on this machine, and why.
+
+    Args:
+        photos: The folder, as for train.
+        settings: Everything else, as for train.
+        preset: Settings to start from: quick or classic.
+        json: Print JSON instead of a table.
+    """
+    from maskwright.commands.plan import plan as command
+
+    del preset  # its settings are the defaults of `settings`; see `main`
+    command(photos, settings=settings, as_json=json)
+    return DONE
+
+
 def train(
     photos: Positional[Path],
     settings: OmitArgPrefixes[Settings],
@@ -80,9 +102,13 @@ def train(
         out: Run folder; by default a new one under runs/.
         resume: Go on with the run in --out, or with the latest of this folder.
     """
+    del preset  # its settings are the defaults of `settings`; see `main`
+    if settings.folds is not None and settings.fold is None:
+        from maskwright.commands.cross_validate import cross_validate
+
+        return DONE if cross_validate(photos, out=out, resume=resume, settings=settings).finished else STOPPED_AND_SAVED
     from maskwright.commands.train import train as command
 
-    del preset  # its settings are the defaults of `settings`; see `main`
     finished = command(photos, out=out, resume=resume, settings=settings).finished
     return DONE if finished else STOPPED_AND_SAVED
 
@@ -155,6 +181,7 @@ def predict(
 WORDS: dict[str, Callable[..., int]] = {
     "demo": demo,
     "check": check,
+    "plan": plan,
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
@@ -193,9 +220,11 @@ def run_script(command: Callable[..., bool]) -> int:
 
 
 def _run_word(arguments: Sequence[str]) -> int:
+    settings = read_preset(_preset_in(arguments))
     words: dict[str, Callable[..., int]] = {
         **WORDS,
-        "train": functools.partial(train, settings=read_preset(_preset_in(arguments))),
+        "plan": functools.partial(plan, settings=settings),
+        "train": functools.partial(train, settings=settings),
     }
     code: int = tyro.extras.subcommand_cli_from_dict(
         words,

@@ -5,17 +5,20 @@ Nothing here changes what a run learns: steps are measured on a network of their
 
 import contextlib
 import math
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from maskwright.config import Architecture, Settings
 from maskwright.data import image_files
-from maskwright.data.dataset import SIDE_MULTIPLE, Batch, InOrder, Samples, build_loader
+from maskwright.data.dataset import Batch, InOrder, Samples, build_loader
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats, read_mask
 from maskwright.data.resolution import resolution_bound
@@ -26,6 +29,7 @@ from maskwright.evaluation.evaluate import score_pair
 from maskwright.inference.engines import TorchEngine
 from maskwright.inference.predictor import Predictor
 from maskwright.models.build import build_network
+from maskwright.training.curves import draw_curves
 from maskwright.training.keeping import model_card, weights_of
 from maskwright.training.loop import loss_of
 from maskwright.training.minutes import BYTES_PER_SECOND, Costs, drawn
@@ -37,6 +41,8 @@ from maskwright.training.state import Learner, build_learner
 DESCRIBED, OUTLINED = 50, 16
 # ... or after these, where time is short.
 LEAST_OUTLINED = 4
+# From this bound on, larger sizes are taken to have the same.
+NEARLY_PERFECT = 0.998
 # Steps are measured on batches of two sizes: pictures and their side, in pixels.
 SMALL_PROBE, LARGE_PROBE = (2, 160), (4, 256)
 # Steps after the first, which is slower than all others; the fastest counts, the others were disturbed.
@@ -69,13 +75,23 @@ def look_at_pictures(
             return {}
         with contextlib.suppress(InputError):
             stored = image_files.describe(pair.image)
-            bound = resolution_bound(read_mask(pair, formats.labels, stored.height, stored.width), LADDER)
-            return {} if math.isnan(bound[LADDER[0]]) else bound
+            return _bounds_of(read_mask(pair, formats.labels, stored.height, stored.width))
         return {}
 
     outlined = enumerate(drawn(pairs, OUTLINED, seed))
     found = [bound for bound in in_threads(bound_of, outlined) if bound]
     return height, width, {side: fmean(bound[side] for bound in found) for side in LADDER if found}
+
+
+def _bounds_of(mask: NDArray[np.uint8]) -> dict[int, float]:
+    """The resolution bound at each size; none for a mask without foreground."""
+    bounds: dict[int, float] = {}
+    best = 0.0
+    for side in LADDER:
+        if best < NEARLY_PERFECT:  # more pixels can hardly better it, and each size takes its time
+            best = resolution_bound(mask, (side,))[side]
+        bounds[side] = best
+    return {} if math.isnan(best) else bounds
 
 
 def measure_speed(
@@ -135,7 +151,10 @@ def measure_costs(session: Session, part: str) -> Costs:
     )
     pair = material.pairs(part)[0]
     scoring = _second_time(lambda: score_pair(predictor, pair, ""))
-    return Costs(validating, scoring, _bytes_of_files(learner) / BYTES_PER_SECOND)
+    with tempfile.TemporaryDirectory() as scratch:
+        nothing, picture = Path(scratch) / "metrics.jsonl", Path(scratch) / "curves.png"
+        drawing = _second_time(lambda: draw_curves(nothing, picture))
+    return Costs(validating, scoring, drawing + _bytes_of_files(learner) / BYTES_PER_SECOND)
 
 
 def free_memory(device: str) -> float | None:
@@ -151,7 +170,6 @@ def free_memory(device: str) -> float | None:
 
 def _random_batch(architecture: Architecture, count: int, side: int) -> Batch:
     """Noise with targets of noise, all of which counts."""
-    assert side % SIDE_MULTIPLE == 0  # noqa: S101 - the probes are constants
     images = torch.rand(count, architecture.in_channels, side, side)
     targets = torch.rand(count, architecture.num_classes, side, side).softmax(1)
     return Batch(images, targets, torch.ones(count, 1, side, side))
@@ -189,7 +207,7 @@ def _step(learner: Learner, batch: Batch, settings: Settings, precision: Compute
     learner.scaler.update()
     if learner.average is not None:
         learner.average.update_parameters(learner.network)
-    float(next(learner.kept().parameters()).flatten()[0])  # a GPU answers when it is done
+    next(learner.kept().parameters()).detach().flatten()[0].item()  # a GPU answers when it is done
 
 
 def _autocast(device: str, precision: ComputePrecision) -> torch.autocast:

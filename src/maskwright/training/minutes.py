@@ -16,20 +16,20 @@ from maskwright.training.state import Position
 
 Item = TypeVar("Item")
 
-# Of what is left when reading begins, it may take this share; what is not read by then is left out of the run.
-READING_SHARE = 0.4
-# Looking at masks, which comes before, gets this share of it.
-LOOKING_SHARE = 0.5
+# Of what is left when each of them begins: looking at masks, finding out what sizes do to them, measuring steps, and
+# reading may take these shares. What is not looked at or read by then is left out of the run.
+LOOKING_SHARE = 0.15
+OUTLINING_SHARE = 0.03
+PROBING_SHARE = 0.05
+READING_SHARE = 0.35
 # Of the minutes, one validation may take this share; of more held-out pictures a sample is validated.
 VALIDATION_SHARE = 0.04
 # Of the minutes, scoring at the end may take this share; of more held-out pictures a sample is scored.
 SCORING_SHARE = 0.15
 # What was measured once is set aside with so much more: not all pictures are alike, nor is the machine always as free.
 RESERVE = 1.25
-# Seconds for the end of the process, which nobody can measure from inside, and for its beginning.
+# Seconds for the end of the process, which nobody can measure from inside.
 ENDING_SECONDS = 1.0
-# Seconds for drawing the curves and for the small files.
-DRAWING_SECONDS = 2.0
 # State and model files are written at least this fast.
 BYTES_PER_SECOND = 100e6
 # Training gets at least so much, however little is left: a step, without which there would be no model.
@@ -85,7 +85,7 @@ class Closing:
         available: How many it has.
         validated: How many pictures of ``val`` each validation looks at.
         validation_seconds: What one validation is expected to take.
-        saving_seconds: What writing the state and the model files is expected to take.
+        saving_seconds: What drawing the curves and writing the state and the model files is expected to take.
         scoring_seconds: What scoring is expected to take.
     """
 
@@ -101,7 +101,7 @@ class Closing:
     def seconds(self) -> float:
         """All that is set aside."""
         measured_once = self.validation_seconds + self.saving_seconds
-        return RESERVE * measured_once + DRAWING_SECONDS + self.scoring_seconds
+        return RESERVE * measured_once + self.scoring_seconds
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Costs:
     Attributes:
         validating: One picture at training size.
         scoring: One picture at its own size.
-        saving: All files, once.
+        saving: All files, once, and the curves.
     """
 
     validating: float
@@ -192,4 +192,4 @@ def drawn(items: Sequence[Item], count: int, seed: int) -> list[Item]:
 
 def _affordable(available: int, seconds: float, each: float) -> int:
     """How many of the pictures so many seconds buy; at least one, where there is one."""
-    return min(available, max(1, int(seconds / each))) if each > 0 else available
+    return max(1, int(min(available, seconds / each))) if each > 0 else available

@@ -22,17 +22,15 @@ from maskwright.device import ComputePrecision, choose_precision, read_facts
 from maskwright.errors import InputError
 from maskwright.training.material import Material, deal_out, read_pictures
 from maskwright.training.measuring import free_memory, look_at_pictures, measure_speed
-from maskwright.training.minutes import LOOKING_SHARE, READING_SHARE, Minutes
+from maskwright.training.minutes import LOOKING_SHARE, OUTLINING_SHARE, PROBING_SHARE, READING_SHARE, Minutes
 from maskwright.training.recipe import Facts, Means, Recipe, Speed, choose_recipe
 from maskwright.training.run_folder import RunFolder, read_unread
 from maskwright.training.session import architecture_for
 
 # Pictures that cannot be used are listed up to this many.
 LISTED = 10
-# Of the minutes left when the recipe is chosen, training is expected to get this share ...
+# Of the minutes left when the recipe is chosen, training is expected to get this share.
 TRAINING_SHARE = 0.7
-# ... and finding out what the pictures and the machine are like may take these.
-OUTLINING_SHARE, PROBING_SHARE = 0.03, 0.05
 # Without minutes, the speed is measured only for `plan`, within so many seconds.
 PROBING_SECONDS = 10.0
 # With fewer pictures than this held out, the score says little.
@@ -90,13 +88,13 @@ def prepare(
         settings = _as_chosen(settings, resumed)
         unread = read_unread(resumed)
         pairs, minutes = [pair for pair in pairs if pair.name not in unread], None
-    spent = _no_limit if minutes is None else minutes.part(READING_SHARE)
-    formats, pairs = _choose_formats(pairing, pairs, settings, spent, limited=minutes is not None, say=say)
+    formats, pairs = _choose_formats(pairing, pairs, settings, minutes, say=say)
     precision = choose_precision(read_facts(device), settings.precision)
     recipe, speed = _choose_recipe(pairs, formats, settings, device, precision, minutes, always_measure=always_measure)
     for reason in recipe.reasons:
         say(reason)
     settings = recipe.applied_to(settings)
+    spent = _no_limit if minutes is None else minutes.part(READING_SHARE)
     with terminal.counting("Reading", len(pairs)) as advance:
         cache, problems = read_pictures(pairs, formats, settings, spent=spent, advance=advance)
     _refuse_problems(problems, settings)
@@ -138,9 +136,8 @@ def _choose_formats(
     pairing: Pairing,
     pairs: Sequence[Pair],
     settings: Settings,
-    spent: Callable[[], float],
+    minutes: Minutes | None,
     *,
-    limited: bool,
     say: Callable[[str], None],
 ) -> tuple[Formats, Sequence[Pair]]:
     """Find out how the files are to be read, and say so; a question does not stop a run.
@@ -149,14 +146,15 @@ def _choose_formats(
     fair sample; and without those whose masks could not be looked at in time, since nobody knows their classes.
     """
     skipped: list[str] = []
+    spent = _no_limit if minutes is None else minutes.part(LOOKING_SHARE)
 
     def skip(pair: Pair) -> bool:
-        if pair.name not in first and spent() >= LOOKING_SHARE:
+        if pair.name not in first and spent() >= 1:
             skipped.append(pair.name)
             return True
         return False
 
-    if limited:
+    if minutes is not None:
         pairs = _shuffled(pairs, settings.seed)
     first = {pair.name for pair in pairs[: len(PARTS)]}
     with terminal.counting("Looking at masks", len(pairs)) as advance:
@@ -230,8 +228,8 @@ def _tell_unread(count: int, found: int, resumed: RunFolder | None) -> None:
         return
     terminal.warn(
         f"Left out: {count} of {found} pictures, for which there was no time: reading may take "
-        f"{READING_SHARE:.0%} of the minutes. They are listed in split.json; with more --minutes they are read, and "
-        "another run finds those that were read now."
+        f"{READING_SHARE:.0%} of the minutes that are left then. They are listed in split.json; more --minutes read "
+        "them, and another run finds those that were read now."
     )
 
 

@@ -81,12 +81,17 @@ def choose_folder(out: Path | None, name: str, *, resume: bool) -> RunFolder:
                 raise InputError(f"{out} is not empty and holds no run to resume; choose another --out.")
         return folder
     if resume:
-        stem = f"????-??-??-??????-{glob.escape(name)}"
-        folders = (path for pattern in (stem, f"{stem}-[0-9]") for path in RUNS.glob(pattern))
-        earlier = [path for path in folders if (path / "state.pth").is_file()]
-        if earlier:
-            return RunFolder(max(earlier))
+        earlier = latest_folder(name, "state.pth")
+        if earlier is not None:
+            return RunFolder(earlier)
     return RunFolder(dated_folder(name))
+
+
+def latest_folder(name: str, marker: str) -> Path | None:
+    """The latest folder of that name under ``runs/`` that holds a certain file."""
+    stem = f"????-??-??-??????-{glob.escape(name)}"
+    folders = (path for pattern in (stem, f"{stem}-[0-9]") for path in RUNS.glob(pattern))
+    return max((path for path in folders if (path / marker).is_file()), default=None)
 
 
 def write_split(folder: RunFolder, split: Mapping[str, str], groups: Groups, unread: Sequence[str] = ()) -> None:

@@ -1,0 +1,143 @@
+"""`maskwright train --folds 5`: as many models, each scored on pictures that it never learnt from; all of them once."""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskwright import terminal
+from maskwright.commands.train import train
+from maskwright.config import Settings, read_preset, read_settings
+from maskwright.device import require_torch
+from maskwright.errors import InputError
+from maskwright.files import dated_folder, write_json
+from maskwright.training.run_folder import RunFolder, latest_folder
+
+if TYPE_CHECKING:
+    from maskwright.evaluation.metrics import Interval
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """What was left behind by a model for each fold.
+
+    Attributes:
+        folder: Holds ``fold-0`` and so on, each a run folder, and ``scores.json``.
+        finished: False when a signal stopped one of them; ``resume`` goes on.
+        dice: Mean over all pictures that were scored, each by the model that did not learn from it; None when stopped.
+        iou: Likewise.
+        pictures: How many these are.
+    """
+
+    folder: Path
+    finished: bool
+    dice: "Interval | None" = None
+    iou: "Interval | None" = None
+    pictures: int = 0
+
+
+def cross_validate(
+    photos: str | Path,
+    *,
+    folds: int | None = None,
+    out: str | Path | None = None,
+    preset: str = "quick",
+    minutes: float | None = None,
+    epochs: int | None = None,
+    resume: bool = False,
+    settings: Settings | None = None,
+) -> CrossValidation:
+    """Train a model for each fold, one after another, and score every picture by the one that never learnt from it.
+
+    Args:
+        photos: The folder.
+        folds: How many; by default as many as the settings say, or 5.
+        out: Folder for all of it; by default a new one under ``runs/``.
+        preset: The settings to start from.
+        minutes: The whole call ends within so many; each model gets an equal share.
+        epochs: Of each model.
+        resume: Go on with those in ``out``, or with the latest of this folder.
+        settings: All settings; ``preset`` is not read then.
+
+    Raises:
+        InputError: Something given cannot be used; the sentence says what.
+    """
+    require_torch()
+    settings = (settings or read_preset(preset)).with_length(minutes, epochs)
+    folds = folds or settings.folds or 5
+    each = None if settings.minutes is None else settings.minutes / folds
+    settings = dataclasses.replace(settings, folds=folds, minutes=each)
+    folder = _choose_folder(out, f"{Path(photos).resolve().name}-folds", resume=resume)
+    for fold in range(folds):
+        run_folder = folder / f"fold-{fold}"
+        terminal.say(f"Fold {fold} of {folds} (counted from 0), in {run_folder}")
+        if resume and (run_folder / "scores.json").is_file():
+            continue
+        settings = _as_chosen_before(dataclasses.replace(settings, fold=fold), folder)
+        started_before = resume and run_folder.is_dir() and any(run_folder.iterdir())
+        if not train(photos, out=run_folder, settings=settings, resume=started_before).finished:
+            return CrossValidation(folder, finished=False)
+    return _sum_up(folder, folds)
+
+
+def _choose_folder(out: str | Path | None, name: str, *, resume: bool) -> Path:
+    if resume:
+        return Path(out) if out else latest_folder(name, "fold-0/config.toml") or dated_folder(name)
+    folder = Path(out) if out else dated_folder(name)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise InputError(f"{folder} is not empty; continue its folds with --resume, or choose another --out.")
+    return folder
+
+
+def _as_chosen_before(settings: Settings, folder: Path) -> Settings:
+    """The settings with what was chosen for the first fold, so that the models differ in their pictures alone."""
+    first = RunFolder(folder / "fold-0").config
+    if not first.is_file():
+        return settings
+    chosen = read_settings(first)
+    return dataclasses.replace(
+        settings, size=chosen.size, batch_size=chosen.batch_size, base_channels=chosen.base_channels
+    )
+
+
+def _sum_up(folder: Path, folds: int) -> CrossValidation:
+    """Put the scores of all folds together: means over pictures, intervals over groups."""
+    from maskwright.evaluation.metrics import bootstrap_interval
+
+    contents = [json.loads((folder / f"fold-{fold}" / "scores.json").read_text("utf-8")) for fold in range(folds)]
+    pictures = [{**picture, "fold": fold} for fold, content in enumerate(contents) for picture in content["pictures"]]
+    groups = [picture["group"] for picture in pictures]
+    dice, iou = (
+        bootstrap_interval([_number(picture[name]) for picture in pictures], groups) for name in ("dice", "iou")
+    )
+    available = sum(content["available"] for content in contents)
+    means = [_number(content["dice"]["mean"]) for content in contents]
+    summary = {
+        "dice": _without_nan(dice),
+        "iou": _without_nan(iou),
+        "groups": len(set(groups)),
+        "scored": len(pictures),
+        "available": available,
+        "folds": [content["dice"] for content in contents],
+        "pictures": pictures,
+    }
+    write_json(folder / "scores.json", summary)
+    sample = f" (a sample of {available}, for time)" if len(pictures) < available else ""
+    terminal.say(
+        f"Dice {dice.mean:.4f} ({dice.range_in_words()}), IoU {iou.mean:.4f} at full size on {len(pictures)} "
+        f"pictures of {len(set(groups))} groups{sample}, each scored by a model that did not learn from it; the best "
+        f"weights of each model were chosen on them. Folds: {', '.join(f'{mean:.4f}' for mean in means)}."
+    )
+    terminal.say(f"Scores: {folder / 'scores.json'}")
+    return CrossValidation(folder, True, dice, iou, len(pictures))
+
+
+def _number(value: float | None) -> float:
+    """JSON has no NaN: what does not exist is null there."""
+    return float("nan") if value is None else value
+
+
+def _without_nan(interval: "Interval") -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in dataclasses.asdict(interval).items()}

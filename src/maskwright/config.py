@@ -210,8 +210,8 @@ class Settings(MaskSettings):
     """Passes over the training pictures. With neither, ten minutes; with both, whichever ends first."""
 
     patience: int = 0
-    """Stop after so many validations (one each epoch with --epochs) without a better score, smoothed over three; 0
-    never does."""
+    """Stop after so many validations (one each epoch with --epochs) without a better median of the last three scores;
+    0 never does."""
 
     # The machine
     seed: int = 0

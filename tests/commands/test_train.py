@@ -194,11 +194,85 @@ def test_masks_without_any_foreground_are_refused(photos: Path, tmp_path: Path) 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_by_the_clock_scores_a_sample_where_all_would_take_too_long(
+def test_a_run_without_time_reads_a_few_pictures_learns_a_step_and_says_what_it_left_out(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = dataclasses.replace(TINY, epochs=None, minutes=1e-4)
+    settings = dataclasses.replace(TINY, epochs=None, minutes=1e-4, val_share=0.5)
     run = train(photos, out=tmp_path / "run", settings=settings)
+    said = capsys.readouterr()
+    assert run.finished
+    assert [line["step"] for line in metrics_of(run.folder)] == [1]
+    assert "Left out: 4 of 12 pictures" in said.err
+    split = json.loads((run.folder / "split.json").read_text())
+    assert len(split["unread"]) == 4
+    assert {name for names in split["pictures"].values() for name in names}.isdisjoint(split["unread"])
     assert run.scores is not None
     assert len(run.scores.pictures) == 1
-    assert "a sample of 2, for time" in capsys.readouterr().out
+    scores = json.loads((run.folder / "scores.json").read_text())
+    assert (scores["scored"], scores["validated_on"]) == (1, 1)
+    assert f"a sample of {scores['available']}, for time" in said.out
+
+
+def test_a_run_that_left_pictures_out_goes_on_without_them(photos: Path, tmp_path: Path) -> None:
+    settings = dataclasses.replace(TINY, epochs=None, minutes=1e-4, val_share=0.5)
+    first = train(photos, out=tmp_path / "run", settings=settings)
+    before = (first.folder / "split.json").read_text()
+    assert train(photos, out=tmp_path / "run", settings=settings, resume=True).finished
+    assert (first.folder / "split.json").read_text() == before
+
+
+OPEN = dataclasses.replace(TINY, size=None, batch_size=None, base_channels=None, epochs=1)
+
+
+def test_what_was_left_open_is_chosen_and_kept(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], stop_after: Callable[[int], None]
+) -> None:
+    stop_after(1)
+    stopped = train(photos, out=tmp_path / "run", settings=OPEN)
+    assert not stopped.finished
+    kept = read_settings(tmp_path / "run" / "config.toml")
+    assert (kept.size, kept.batch_size, kept.base_channels) == (96, 4, 32)
+    assert "Longer side 96:" in capsys.readouterr().out
+    assert train(photos, out=tmp_path / "run", settings=OPEN, resume=True).finished
+    assert "Longer side" not in capsys.readouterr().out  # it was chosen once
+    card, _ = load_model(tmp_path / "run" / "model.safetensors")
+    assert (card.size, card.architecture.base_channels) == (96, 32)
+
+
+def test_choosing_changes_nothing_that_is_learnt(photos: Path, tmp_path: Path) -> None:
+    chosen = train(photos, out=tmp_path / "chosen", settings=OPEN)
+    given = train(photos, out=tmp_path / "given", settings=read_settings(tmp_path / "chosen" / "config.toml"))
+    assert weights_equal(chosen.folder / "last.safetensors", given.folder / "last.safetensors")
+
+
+def test_one_model_is_not_trained_for_all_folds(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--fold.*cross_validate"):
+        train(photos, out=tmp_path / "run", settings=dataclasses.replace(TINY, folds=3))
+
+
+# --- Few pictures
+
+
+def some(photos: Path, count: int, folder: Path) -> Path:
+    """So many of the pictures, each of another car as far as there are cars."""
+    stems = sorted((path.stem for path in (photos / "train").iterdir()), key=lambda stem: (stem[-2:], stem))
+    for stem in stems[:count]:
+        for kind, name in (("train", f"{stem}.jpg"), ("train_masks", f"{stem}_mask.png")):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            shutil.copy(photos / kind / name, folder / kind / name)
+    return folder
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_a_few_pictures_are_enough_and_one_of_them_is_held_out(
+    count: int, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(some(photos, count, tmp_path / "photos"), out=tmp_path / "run", settings=OPEN)
+    split = json.loads((run.folder / "split.json").read_text())["pictures"]
+    assert (len(split["train"]), len(split["val"])) == (count - 1, 1)
+    assert "Few pictures: 1 held out is all" in capsys.readouterr().err
+
+
+def test_a_single_picture_is_refused_with_a_sentence(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"1 group.*needs at least 2"):
+        train(some(photos, 1, tmp_path / "photos"), out=tmp_path / "run", settings=OPEN)

@@ -20,6 +20,7 @@ from maskwright.training.loop import (
     Figures,
     Run,
     Status,
+    _count_patience,
     count,
     dice_per_picture,
     figures_of,
@@ -221,17 +222,28 @@ def test_validation_learns_nothing(ellipse_cache: Cache, tmp_path: Path) -> None
 # --- The end
 
 
-def test_patience_waits_for_the_validation_of_the_epoch_it_judges(ellipse_cache: Cache, tmp_path: Path) -> None:
+def test_patience_goes_by_the_median_of_three_scores(ellipse_cache: Cache, tmp_path: Path) -> None:
     bench = Bench(
         ellipse_cache,
         tmp_path / "run",
-        change(epochs=8, patience=1, learning_rate=3e-2, ema=0.5, norm="batch", batch_size=2, seed=2),
+        change(epochs=12, patience=1, learning_rate=3e-2, ema=0.5, norm="batch", batch_size=2, seed=2),
     )
     bench.fit()
     scores = [line["val_dice"] for line in bench.metrics()]
-    assert scores[1] > scores[0]  # the second epoch is better, so that patience may not end the run after it
-    worse = [index for index in range(1, len(scores)) if scores[index] <= max(scores[:index])]
-    assert len(scores) == (worse[0] + 1 if worse else 8)
+    medians = [float(np.median(scores[index - 2 : index + 1])) for index in range(2, len(scores))]
+    worse = [index for index in range(1, len(medians)) if medians[index] <= max(medians[:index])]
+    assert len(scores) == (worse[0] + 3 if worse else 12)
+    assert len(scores) > 3
+
+
+def test_one_lucky_validation_does_not_use_patience_up() -> None:
+    position = Position()
+    waits = []
+    for score in (0.2, 0.9, 0.3, 0.4, 0.5, 0.6):  # the second was luck
+        _count_patience(position, score)
+        waits.append(position.validations_since_best)
+    assert waits == [0, 0, 0, 0, 1, 0]
+    assert position.recent == [0.4, 0.5, 0.6]
 
 
 def test_without_any_foreground_the_loss_chooses_the_weights(ellipse_cache: Cache, tmp_path: Path) -> None:
@@ -253,7 +265,7 @@ def test_patience_stops_a_run_that_gets_no_better(ellipse_cache: Cache, tmp_path
     settings = change(learning_rate=1e-12, weight_decay=0.0, norm="none", epochs=50, patience=2, ema=0.0)
     bench = Bench(ellipse_cache, tmp_path / "run", settings)
     assert bench.fit()
-    assert (bench.learner.position.best_epoch, bench.learner.position.epoch) == (1, 3)
+    assert (bench.learner.position.best_epoch, bench.learner.position.epoch) == (1, 5)
 
 
 def test_a_run_ends_when_its_seconds_do(ellipse_cache: Cache, tmp_path: Path) -> None:

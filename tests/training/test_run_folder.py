@@ -8,7 +8,7 @@ import pytest
 from maskwright.config import Settings, read_settings
 from maskwright.data.splits import Groups
 from maskwright.errors import InputError
-from maskwright.training.run_folder import RunFolder, choose_folder, keep_metrics_until, open_run
+from maskwright.training.run_folder import RunFolder, choose_folder, keep_metrics_until, open_run, read_unread
 
 SPLIT = {"a_1": "train", "a_2": "train", "b_1": "val", "c_1": "test"}
 GROUPS = Groups({"a_1": "a", "a_2": "a", "b_1": "b", "c_1": "c"}, "by hand")
@@ -122,6 +122,14 @@ def test_a_run_that_never_saved_starts_anew(started: RunFolder) -> None:
     assert not open_run(started, Settings(epochs=9), SPLIT, GROUPS)
     assert read_settings(started.config) == Settings(epochs=9)
     assert not started.metrics.exists()
+
+
+def test_pictures_that_were_not_read_are_written_down(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    assert read_unread(folder) == set()
+    open_run(folder, Settings(epochs=3), SPLIT, GROUPS, ["z_2", "z_1"])
+    assert json.loads(folder.split.read_text())["unread"] == ["z_1", "z_2"]
+    assert read_unread(folder) == {"z_1", "z_2"}
 
 
 # --- Metrics

@@ -82,3 +82,8 @@ def test_the_step_schedule_equals_torchs(step_epochs: int) -> None:
             assert learning_rate_at(settings, epoch / 8, epoch + batch / 4) == pytest.approx(expected)
         optimizer.step()
         reference.step()
+
+
+def test_a_corrected_end_is_reached_from_where_the_run_stands() -> None:
+    length = Length(None, 70.0, paced_seconds=20.0, paced_progress=0.5)
+    assert [length.progress(0, seconds) for seconds in (20.0, 45.0, 70.0, 80.0)] == [0.5, 0.75, 1.0, 1.0]

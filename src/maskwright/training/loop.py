@@ -312,6 +312,8 @@ def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, c
 def _count_patience(position: Position, score: float) -> None:
     """Count the validations whose smoothed score is no better than the best smoothed one."""
     position.recent = [*position.recent, score][-SMOOTHED:]
+    if len(position.recent) < SMOOTHED:
+        return
     smoothed = statistics.median(position.recent)
     position.validations_since_best += 1
     if smoothed > position.best_smoothed:

@@ -144,16 +144,17 @@ def measure_costs(session: Session, part: str) -> Costs:
     network = learner.kept()
     was_training = network.training
     network.eval()
-    validating = _second_time(validate) / len(batch)
+    now = time.monotonic if session.minutes is None else session.minutes.now
+    validating = _second_time(validate, now) / len(batch)
     network.train(was_training)
     predictor = Predictor(
         model_card(session, {}), TorchEngine(model_card(session, {}).architecture, weights_of(learner), session.device)
     )
     pair = material.pairs(part)[0]
-    scoring = _second_time(lambda: score_pair(predictor, pair, ""))
+    scoring = _second_time(lambda: score_pair(predictor, pair, ""), now)
     with tempfile.TemporaryDirectory() as scratch:
         nothing, picture = Path(scratch) / "metrics.jsonl", Path(scratch) / "curves.png"
-        drawing = _second_time(lambda: draw_curves(nothing, picture))
+        drawing = _second_time(lambda: draw_curves(nothing, picture), now)
     return Costs(validating, scoring, drawing + _bytes_of_files(learner) / BYTES_PER_SECOND)
 
 
@@ -215,11 +216,11 @@ def _autocast(device: str, precision: ComputePrecision) -> torch.autocast:
     return torch.autocast(device.partition(":")[0], dtype, enabled=precision != "fp32")
 
 
-def _second_time(work: Callable[[], object]) -> float:
+def _second_time(work: Callable[[], object], now: Callable[[], float]) -> float:
     work()
-    started = time.monotonic()
+    started = now()
     work()
-    return time.monotonic() - started
+    return now() - started
 
 
 def _bytes_of_files(learner: Learner) -> int:

@@ -22,6 +22,8 @@ LEAST_SEEN, MOST_SEEN = 1_500, 12_000
 LEAST_STEPS = 300
 # A batch, and how many pictures there must be for it: a handful in one batch would be one step an epoch.
 BATCH_SIZES = ((32, 8), (8, 4), (0, 2))
+# Where steps are short, a batch is halved down to this before pictures are made smaller.
+SMALLEST_BATCH = 4
 # Channels at full resolution of a decoder on a pretrained encoder, and of a U-Net that learns everything by itself ...
 NARROW = {True: 8, False: 32}
 # ... and what twice as many cost, which is taken where the minutes buy more passes than the largest size can use.
@@ -102,7 +104,8 @@ def choose_recipe(facts: Facts, settings: Settings) -> Recipe:
     """Choose what the settings leave open.
 
     The longer side is the smallest whose resolution bound is high enough. With minutes it is raised while they still
-    buy enough passes over the pictures, and lowered where they buy too few steps; it never exceeds the pictures' own.
+    buy enough passes over the pictures, and lowered where they buy too few steps of a small batch; it never exceeds the
+    pictures' own.
     The batch follows the number of pictures, and is smaller where memory or steps are short. The network is the narrow
     one, unless there is time for more than the largest size can use.
     """
@@ -112,7 +115,9 @@ def choose_recipe(facts: Facts, settings: Settings) -> Recipe:
     if settings.size is not None:
         size, why_size = settings.size, ""
     else:
-        size, why_size = _choose_size(facts, settings, batch_size)
+        size, why_size = _choose_size(
+            facts, settings, batch_size, settings.batch_size or min(batch_size, SMALLEST_BATCH)
+        )
     if settings.batch_size is None and facts.means is not None:
         batch_size, why_batch = _fit_batch(facts, facts.means, settings, size, batch_size, why_batch, width)
     why_width = f"{width} channels: the narrow network learns more in the same time"
@@ -161,8 +166,8 @@ def megapixels(height: int, width: int, size: int) -> float:
     return rows * columns / 1e6
 
 
-def _choose_size(facts: Facts, settings: Settings, batch_size: int) -> tuple[int, str]:
-    """The longer side, and why."""
+def _choose_size(facts: Facts, settings: Settings, batch_size: int, smallest_batch: int) -> tuple[int, str]:
+    """The longer side, and why. It is lowered only where steps of the smallest batch are too few."""
     sides = candidate_sizes(facts.height, facts.width)
     place = next((index for index, side in enumerate(sides) if _bound(facts, side) >= ENOUGH_BOUND), len(sides) - 1)
     bound = _bound(facts, sides[place])
@@ -175,7 +180,7 @@ def _choose_size(facts: Facts, settings: Settings, batch_size: int) -> tuple[int
         return pictures_seen(facts, settings, sides[index], batch_size)
 
     def steps(index: int) -> float:
-        return steps_bought(facts, settings, sides[index], batch_size)
+        return steps_bought(facts, settings, sides[index], smallest_batch)
 
     wanted = _enough_seen(facts)
     if steps(place) < LEAST_STEPS and place > 0:
@@ -224,7 +229,7 @@ def _fit_batch(
     while batch_size > 1 and means.memory_bytes is not None and needed * batch_size > MEMORY_SHARE * means.memory_bytes:
         batch_size //= 2
         why = f"Batch {batch_size}: more would not fit into {means.memory_bytes / 1e9:.1f} GB of free memory"
-    while batch_size > 2 and steps_bought(facts, settings, size, batch_size) < LEAST_STEPS:
+    while batch_size > SMALLEST_BATCH and steps_bought(facts, settings, size, batch_size) < LEAST_STEPS:
         batch_size //= 2
         why = f"Batch {batch_size}: the minutes are short, and smaller batches make more steps of them"
     return batch_size, why

@@ -1,0 +1,103 @@
+"""A model for each fold, and every picture scored once."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from maskwright.cli import main
+from maskwright.commands import cross_validate as module
+from maskwright.commands.cross_validate import cross_validate
+from maskwright.commands.train import TrainedRun, train
+from maskwright.config import Settings, read_settings
+from maskwright.data.drawn_cars import write_drawn_cars
+from maskwright.errors import InputError
+
+TINY = Settings(depth=1, epochs=1, learning_rate=3e-3, loss="ce+dice")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six cars, two views each."""
+    folder = tmp_path_factory.mktemp("drawn")
+    list(write_drawn_cars(folder, cars=6, views=2, width=96, height=64))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("folds") / "all"
+    words = ["--preset", "classic", "--base-channels", "8", "--depth", "1", "--size", "64", "--epochs", "1"]
+    assert main(["train", str(photos), "--out", str(folder), "--folds", "3", *words]) == 0
+    return folder
+
+
+def test_every_picture_is_scored_once_by_a_model_that_did_not_learn_from_its_group(finished: Path) -> None:
+    summary = json.loads((finished / "scores.json").read_text())
+    names = [picture["name"] for picture in summary["pictures"]]
+    assert len(names) == len(set(names)) == summary["scored"] == summary["available"] == 12
+    assert summary["groups"] == 6
+    for picture in summary["pictures"]:
+        split = json.loads((finished / f"fold-{picture['fold']}" / "split.json").read_text())
+        assert picture["name"] in split["pictures"]["val"]
+        assert picture["group"] not in split["groups"]["train"]
+
+
+def test_the_mean_is_over_pictures_and_the_interval_over_groups(finished: Path) -> None:
+    summary = json.loads((finished / "scores.json").read_text())
+    mean = sum(picture["dice"] for picture in summary["pictures"]) / 12
+    assert summary["dice"]["mean"] == pytest.approx(mean)
+    assert summary["dice"]["low"] <= mean <= summary["dice"]["high"]
+    assert len(summary["folds"]) == 3
+
+
+def test_the_minutes_and_what_was_chosen_are_shared(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Settings] = []
+
+    def note(*args: object, settings: Settings, **options: object) -> TrainedRun:
+        asked.append(settings)
+        run = dataclasses.replace(settings, minutes=None, epochs=1)  # the same without a clock
+        return train(*args, settings=run, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "train", note)
+    found = cross_validate(
+        photos, folds=3, minutes=6, out=tmp_path / "all", settings=dataclasses.replace(TINY, epochs=None)
+    )
+    assert found.finished
+    assert [settings.minutes for settings in asked] == [2.0, 2.0, 2.0]
+    assert [settings.fold for settings in asked] == [0, 1, 2]
+    chosen = read_settings(tmp_path / "all" / "fold-0" / "config.toml")
+    assert asked[0].size is None
+    assert {settings.size for settings in asked[1:]} == {chosen.size} != {None}
+
+
+def test_folds_that_were_stopped_go_on_where_they_were(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[int | None] = []
+
+    def stop_at(fold: int | None) -> Callable[..., TrainedRun]:
+        def note(*args: object, settings: Settings, **options: object) -> TrainedRun:
+            trained.append(settings.fold)
+            if settings.fold == fold:
+                return TrainedRun(tmp_path, tmp_path, finished=False, scores=None)
+            return train(*args, settings=settings, **options)  # type: ignore[arg-type]
+
+        return note
+
+    monkeypatch.setattr(module, "train", stop_at(1))
+    assert not cross_validate(photos, folds=3, out=tmp_path / "all", settings=TINY).finished
+    monkeypatch.setattr(module, "train", stop_at(None))
+    found = cross_validate(photos, folds=3, out=tmp_path / "all", settings=TINY, resume=True)
+    assert trained == [0, 1, 1, 2]
+    assert (found.finished, found.pictures) == (True, 12)
+
+
+def test_a_folder_that_is_not_empty_is_refused(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(InputError, match="--resume"):
+        cross_validate(photos, folds=3, out=tmp_path, settings=TINY)

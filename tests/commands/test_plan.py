@@ -1,0 +1,70 @@
+"""`plan` on tiny drawn data: what it says agrees with what `train` then does."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from maskwright.cli import main
+from maskwright.commands.plan import plan
+from maskwright.commands.train import train
+from maskwright.config import Settings, read_settings
+from maskwright.data.drawn_cars import write_drawn_cars
+
+SETTINGS = Settings(depth=2, epochs=2, learning_rate=3e-3, loss="ce+dice", accumulate=2)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six cars, two views each."""
+    folder = tmp_path_factory.mktemp("drawn")
+    list(write_drawn_cars(folder, cars=6, views=2, width=96, height=64))
+    return folder
+
+
+def test_a_plan_says_what_train_does(photos: Path, tmp_path: Path) -> None:
+    found = plan(photos, settings=SETTINGS)
+    run = train(photos, settings=SETTINGS, out=tmp_path / "run")
+    kept = read_settings(run.folder / "config.toml")
+    split = json.loads((run.folder / "split.json").read_text())
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert (found.size, found.batch_size, found.base_channels) == (kept.size, kept.batch_size, kept.base_channels)
+    assert found.pictures == {part: len(names) for part, names in split["pictures"].items()}
+    assert found.groups == {part: len(names) for part, names in split["groups"].items()}
+    assert (found.steps, found.epochs) == (lines[-1]["step"], 2)
+    assert (found.validated, found.scored) == (2, 2)
+
+
+def test_a_plan_leaves_nothing(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan(photos, settings=SETTINGS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_by_the_clock_adds_up_to_its_minutes(photos: Path) -> None:
+    found = plan(photos, settings=SETTINGS, minutes=30.0)
+    assert found.epochs <= 2  # what ends first
+    by_clock = plan(photos, settings=Settings(depth=2), minutes=30.0)
+    assert by_clock.total_seconds == pytest.approx(30 * 60, rel=0.05)
+    assert by_clock.steps > 2 * found.steps
+    assert by_clock.reasons
+
+
+def test_a_plan_of_all_folds_is_that_of_one_with_its_share_of_the_minutes(photos: Path) -> None:
+    found = plan(photos, settings=Settings(depth=2, folds=3), minutes=30.0)
+    assert found.models == 3
+    assert found.total_seconds == pytest.approx(10 * 60, rel=0.05)
+    assert found.pictures == {"train": 8, "val": 4, "test": 0}
+
+
+def test_json_stands_alone_on_standard_output(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--preset", "classic", "--base-channels", "8", "--size", "64", "--epochs", "1", "--json"]
+    assert main(["plan", str(photos), *words]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert (content["size"], content["base_channels"], content["network"]) == (64, 8, "classic U-Net")
+    assert content["step_seconds"] > 0
+
+
+def test_what_cannot_be_planned_is_refused_like_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err

@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from maskwright.config import Architecture, Settings
+from maskwright.data.pairs import Pair
+from maskwright.data.reading import Formats
+from maskwright.training.measuring import LEAST_OUTLINED, free_memory, look_at_pictures, measure_speed
+from maskwright.training.recipe import LADDER
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def pictures(folder: Path, count: int, *, stripes: int) -> list[Pair]:
+    """Wide pictures whose masks are stripes of so many pixels."""
+    mask = np.zeros((200, 800), np.uint8)
+    mask[:, ::40] = 255
+    for column in range(stripes):
+        mask[:, column::40] = 255
+    pairs = []
+    for index in range(count):
+        pair = Pair(f"{index}", folder / f"{index}.png", folder / f"{index}_mask.png", None)
+        Image.fromarray(np.zeros((200, 800, 3), np.uint8)).save(pair.image)
+        Image.fromarray(mask).save(pair.mask_path)
+        pairs.append(pair)
+    return pairs
+
+
+def test_thin_masks_need_more_pixels_than_thick_ones(tmp_path: Path) -> None:
+    found = {}
+    for stripes in (2, 20):
+        folder = tmp_path / str(stripes)
+        folder.mkdir()
+        height, width, found[stripes] = look_at_pictures(pictures(folder, 3, stripes=stripes), Formats(), seed=0)
+        assert (height, width) == (200, 800)
+    assert list(found[2]) == list(LADDER)
+    assert found[2][256] < 0.9 < found[20][256]
+    assert found[2][960] == 1.0
+
+
+def test_short_of_time_a_few_masks_must_do(tmp_path: Path) -> None:
+    pairs = pictures(tmp_path, 9, stripes=5)
+    for pair in pairs[:]:
+        pair.mask_path.unlink()  # one that is opened says nothing
+    opened = []
+    _, _, bounds = look_at_pictures(pairs, Formats(), seed=0, spent=lambda: opened.append(1) or 1.0)  # type: ignore[func-returns-value]
+    assert bounds == {}
+    assert len(opened) == 9 - LEAST_OUTLINED
+
+
+def test_pictures_that_cannot_be_read_are_left_to_those_who_refuse_them(tmp_path: Path) -> None:
+    pairs = pictures(tmp_path, 3, stripes=5)
+    pairs[0].image.write_text("no picture")
+    pairs[1].mask_path.write_text("no picture")
+    height, width, bounds = look_at_pictures(pairs, Formats(), seed=0)
+    assert (height, width) == (200, 800)
+    assert bounds
+
+
+@pytest.mark.parametrize("num_classes", [1, 3])
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_measuring_leaves_the_random_state_alone_and_finds_a_speed(num_classes: int, ema: float) -> None:
+    architecture = Architecture(base_channels=8, depth=1, num_classes=num_classes)
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    speed = measure_speed(Settings(ema=ema), architecture, "cpu", "fp32")
+    assert torch.equal(torch.rand(4), expected)
+    assert speed.per_megapixel > 0
+    assert speed.per_step >= 0
+
+
+def test_short_of_time_the_speed_comes_from_small_steps_alone() -> None:
+    architecture = Architecture(base_channels=8, depth=1)
+    speed = measure_speed(Settings(), architecture, "cpu", "fp32", spent=lambda: 1.0)
+    assert speed.per_step == 0
+    assert speed.per_megapixel > 0
+
+
+def test_free_memory_is_some_of_the_machines() -> None:
+    free = free_memory("cpu")
+    assert free is None or 1e7 < free < 1e14
+
+
+def test_a_device_of_which_nobody_knows_has_no_free_memory() -> None:
+    assert free_memory("mps") is None

@@ -1,0 +1,142 @@
+import dataclasses
+
+import pytest
+
+from maskwright.config import Settings, read_preset
+from maskwright.training.recipe import (
+    BATCH_SIZES,
+    ENOUGH_BOUND,
+    LADDER,
+    LEAST_STEPS,
+    SMALLEST_BATCH,
+    Facts,
+    Means,
+    Recipe,
+    Speed,
+    candidate_sizes,
+    choose_recipe,
+    megapixels,
+    pictures_seen,
+    steps_bought,
+)
+
+OPEN = read_preset("quick")
+# Cars: coarse outlines. Cracks: thin ones.
+COARSE = dict.fromkeys(LADDER, 0.997)
+THIN = {side: min(1.0, 0.90 + 0.09 * side / 512) for side in LADDER}
+CARS = Facts(pictures=52, height=1280, width=1918, bounds=COARSE)
+CRACKS = dataclasses.replace(CARS, bounds=THIN)
+
+
+def with_means(facts: Facts, seconds: float, *, speed: Speed | None = None, memory: float | None = None) -> Facts:
+    return dataclasses.replace(facts, means=Means(seconds, speed or Speed(0.02, 0.5), memory))
+
+
+# --- By epochs
+
+
+def test_by_epochs_the_size_is_the_smallest_that_keeps_enough_of_the_masks() -> None:
+    assert choose_recipe(CARS, OPEN).size == 256
+    size = choose_recipe(CRACKS, OPEN).size
+    assert size == 512
+    assert THIN[size] >= ENOUGH_BOUND > THIN[448]
+
+
+def test_a_size_is_never_above_that_of_the_pictures() -> None:
+    small = dataclasses.replace(CRACKS, height=300, width=200)
+    assert choose_recipe(small, OPEN).size == 300
+    assert choose_recipe(with_means(small, 1e6), OPEN).size == 300
+    assert candidate_sizes(24, 20) == (32,)  # what the settings take at least
+
+
+def test_a_bound_that_no_size_reaches_takes_the_largest() -> None:
+    hair = dataclasses.replace(CARS, bounds=dict.fromkeys(LADDER, 0.7))
+    recipe = choose_recipe(hair, OPEN)
+    assert recipe.size == LADDER[-1]
+    assert "0.700" in recipe.reasons[0]
+
+
+@pytest.mark.parametrize(("pictures", "batch_size"), [(1, 2), (7, 2), (8, 4), (31, 4), (32, 8), (5000, 8)])
+def test_few_pictures_make_small_batches(pictures: int, batch_size: int) -> None:
+    assert choose_recipe(dataclasses.replace(CARS, pictures=pictures), OPEN).batch_size == batch_size
+
+
+# --- By the clock
+
+
+def test_more_minutes_never_choose_a_smaller_size_and_the_largest_comes_at_last() -> None:
+    sizes = [choose_recipe(with_means(CARS, seconds), OPEN).size for seconds in (10, 30, 60, 240, 1000, 4000, 1e5)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] == LADDER[0]
+    assert sizes[-1] == LADDER[-1]
+
+
+def test_a_larger_size_is_one_at_which_the_minutes_still_buy_enough_passes() -> None:
+    facts = with_means(CARS, 240)
+    size = choose_recipe(facts, OPEN).size
+    larger = LADDER[LADDER.index(size) + 1]
+    assert size > 256
+    assert pictures_seen(facts, OPEN, size, 8) >= 40 * 52 > pictures_seen(facts, OPEN, larger, 8)
+
+
+def test_a_size_is_lowered_where_the_minutes_buy_too_few_steps_and_the_reason_says_what_it_costs() -> None:
+    facts = with_means(CRACKS, 60, speed=Speed(0.0, 2.0))
+    assert steps_bought(facts, OPEN, 512, SMALLEST_BATCH) < LEAST_STEPS
+    recipe = choose_recipe(facts, OPEN)
+    assert recipe.size < 512
+    assert f"{THIN[512]:.3f}" in recipe.reasons[0]
+    assert f"{THIN[recipe.size]:.3f}" in recipe.reasons[0]
+
+
+def test_a_batch_is_made_smaller_before_the_pictures_are() -> None:
+    facts = with_means(CRACKS, 100, speed=Speed(0.0, 0.9))
+    assert steps_bought(facts, OPEN, 512, 8) < LEAST_STEPS <= steps_bought(facts, OPEN, 512, 4)
+    recipe = choose_recipe(facts, OPEN)
+    assert (recipe.size, recipe.batch_size) == (512, 4)
+
+
+def test_a_batch_fits_into_the_memory_that_is_free() -> None:
+    plenty, scarce = (choose_recipe(with_means(CRACKS, 1e4, memory=free), OPEN) for free in (64e9, 2e9))
+    assert plenty.size == scarce.size
+    assert scarce.batch_size < plenty.batch_size
+    assert "2.0 GB" in scarce.reasons[1]
+
+
+def test_time_to_spare_buys_a_wider_network() -> None:
+    assert choose_recipe(with_means(CARS, 240), OPEN).base_channels == 8
+    assert choose_recipe(with_means(CARS, 1e6), OPEN).base_channels == 16
+
+
+def test_learning_at_half_size_first_buys_more_steps() -> None:
+    facts = with_means(CARS, 100)
+    plain = dataclasses.replace(OPEN, small_first=0.0)
+    assert steps_bought(facts, plain, 512, 8) == pytest.approx(100 / (0.02 + 0.5 * 8 * megapixels(1280, 1918, 512)))
+    assert steps_bought(facts, OPEN, 512, 8) > steps_bought(facts, plain, 512, 8)
+
+
+# --- What was given
+
+
+@pytest.mark.parametrize("means", [None, Means(1.0, Speed(1.0, 9.0), 1e6), Means(1e6, Speed(1e-3, 1e-3), 1e12)])
+def test_what_is_given_is_kept_and_needs_no_reason(means: Means | None) -> None:
+    settings = Settings(size=333, batch_size=5, base_channels=24)
+    recipe = choose_recipe(dataclasses.replace(CARS, means=means), settings)
+    assert recipe == Recipe(333, 5, 24)
+    assert recipe.applied_to(settings) == settings
+
+
+def test_each_choice_has_a_sentence_of_its_own() -> None:
+    recipe = choose_recipe(with_means(CARS, 240), OPEN)
+    assert len(recipe.reasons) == 3
+    assert all(reason.endswith(".") and "\n" not in reason for reason in recipe.reasons)
+    assert len(choose_recipe(CARS, dataclasses.replace(OPEN, size=400)).reasons) == 2
+
+
+def test_a_recipe_leaves_nothing_open() -> None:
+    settings = choose_recipe(CARS, OPEN).applied_to(OPEN)
+    assert None not in (settings.size, settings.batch_size, settings.base_channels)
+
+
+def test_the_batches_are_in_falling_order_and_end_at_any_number() -> None:
+    assert list(BATCH_SIZES) == sorted(BATCH_SIZES, reverse=True)
+    assert BATCH_SIZES[-1][0] == 0

@@ -11,7 +11,7 @@ from maskwright import terminal
 from maskwright.config import Settings, read_preset
 from maskwright.device import ComputePrecision, choose_device, choose_precision, read_facts, unused_gpu_hint
 from maskwright.errors import InputError
-from maskwright.interop.weights import read_imagenet_weights
+from maskwright.interop.weights import read_encoder_weights
 from maskwright.training.run_folder import choose_folder, open_run
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def train(
     from maskwright.training.session import Session
 
     budget = None if settings.minutes is None else Minutes(settings.minutes * 60, started)
-    encoder_weights = read_imagenet_weights(settings.encoder)
+    encoder_weights = read_encoder_weights(settings.encoder, settings.encoder_weights)
     folder = choose_folder(Path(out) if out else None, Path(photos).resolve().name, resume=resume)
     resumed = folder if folder.state.is_file() else None
     prepared = prepare(Path(photos), settings, device=device, minutes=budget, resumed=resumed)
@@ -118,6 +118,8 @@ def _build_learner(
         f"{kind}, {count_parameters(learner.network) / 1e6:.1f} M parameters, longer side {settings.size}, "
         f"{settings.base_channels} channels, batch {settings.batch_size}, {device} in {precision}"
     )
+    if settings.encoder != "none" and encoder_weights is None:
+        terminal.warn(f"{settings.encoder} starts from random weights; --encoder-weights FILE gives it trained ones.")
     return learner, precision
 
 

@@ -444,3 +444,30 @@ def test_each_platform_has_its_folder(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(sys, "platform", platform)
     assert default_cache_folder() == tmp_path / expected
+
+
+# --- Too little time
+
+
+def test_pictures_for_which_there_is_no_time_are_left_out_but_for_the_first(
+    ellipses: tuple[Pair, ...], tmp_path: Path
+) -> None:
+    reader = Counting()
+    cache, problems = build(ellipses, tmp_path / "cache", read=reader, spent=lambda: 1.0)
+    assert cache.pairs == ellipses[: cache_room.LEAST_READ]
+    assert sorted(reader.names) == sorted(pair.name for pair in cache.pairs)
+    assert problems == ()
+
+
+def test_half_of_the_time_is_kept_for_decoding_what_was_looked_up(ellipses: tuple[Pair, ...], tmp_path: Path) -> None:
+    build(ellipses[-2:], tmp_path / "cache")  # these need no decoding
+    for share, found in ((0.4, 12), (0.6, 8)):
+        cache, _ = build(ellipses, tmp_path / "cache", spent=lambda share=share: share)
+        assert len(cache.pairs) == found
+
+
+def test_what_was_read_in_an_earlier_run_takes_no_decoding_time(ellipses: tuple[Pair, ...], tmp_path: Path) -> None:
+    build(ellipses, tmp_path / "cache")
+    ticks = iter([0.0] * (len(ellipses) - cache_room.LEAST_READ))
+    cache, _ = build(ellipses, tmp_path / "cache", spent=lambda: next(ticks, 1.0))
+    assert is_whole(cache, ellipses)

@@ -222,6 +222,19 @@ def test_a_sample_of_black_and_white_masks_is_enough_and_one_of_numbers_is_not(t
     assert survey(numbers, most=2).values == ((0,), (1,), (2,), (3,), (7,))
 
 
+def test_a_mask_that_is_skipped_says_nothing(tmp_path: Path) -> None:
+    pairs = write_masks(tmp_path, (0, 1, 2), (0, 2, 1), (0, 3, 7))
+    asked: list[str] = []
+
+    def skip(pair: Pair) -> bool:
+        asked.append(pair.name)
+        return pair.name == "2"
+
+    formats, _ = choose_formats(pairs, read_options(MaskSettings(), None), skip=skip, advance=lambda: None)
+    assert formats.labels.values == ((0,), (1,), (2,))
+    assert sorted(asked) == ["0", "1", "2"]
+
+
 def test_one_mask_without_names_among_named_ones_is_refused(tmp_path: Path) -> None:
     pairs = write_masks(tmp_path, (0, 255))
     drawn = Pair("b", pairs[0].image, Drawing(tmp_path / "b.json", (square("car"),)))

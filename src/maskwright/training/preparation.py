@@ -83,12 +83,10 @@ def prepare(
         InputError: The pictures cannot be used; the sentence says why.
     """
     pairing = _find_pairs(photos, settings, say)
-    pairs: Sequence[Pair] = pairing.pairs
+    unread: set[str] = set()
     if resumed is not None:
-        settings = _as_chosen(settings, resumed)
-        unread = read_unread(resumed)
-        pairs, minutes = [pair for pair in pairs if pair.name not in unread], None
-    formats, pairs = _choose_formats(pairing, pairs, settings, minutes, say=say)
+        settings, unread, minutes = _as_chosen(settings, resumed), read_unread(resumed), None
+    formats, pairs = _choose_formats(pairing, settings, minutes, unread, say=say)
     precision = choose_precision(read_facts(device), settings.precision)
     recipe, speed = _choose_recipe(pairs, formats, settings, device, precision, minutes, always_measure=always_measure)
     for reason in recipe.reasons:
@@ -134,35 +132,35 @@ def _as_chosen(settings: Settings, resumed: RunFolder) -> Settings:
 
 def _choose_formats(
     pairing: Pairing,
-    pairs: Sequence[Pair],
     settings: Settings,
     minutes: Minutes | None,
+    unread: set[str],
     *,
     say: Callable[[str], None],
 ) -> tuple[Formats, Sequence[Pair]]:
     """Find out how the files are to be read, and say so; a question does not stop a run.
 
-    Where time is limited, the pairs are returned in an order that the seed decides, so that those read in time are a
-    fair sample; and without those whose masks could not be looked at in time, since nobody knows their classes.
+    In a run by the clock, the pairs are returned in an order that the seed decides, so that those read in time are a
+    fair sample, when it is resumed too, since the order decides what is sampled here; and without those that a resumed
+    run left out, or whose masks could not be looked at in time: nobody knows their classes.
     """
     skipped: list[str] = []
     spent = _no_limit if minutes is None else minutes.part(LOOKING_SHARE)
 
     def skip(pair: Pair) -> bool:
-        if pair.name not in first and spent() >= 1:
+        if pair.name in unread or (pair.name not in first and spent() >= 1):
             skipped.append(pair.name)
             return True
         return False
 
-    if minutes is not None:
-        pairs = _shuffled(pairs, settings.seed)
+    pairs = pairing.pairs if settings.minutes is None else _shuffled(pairing.pairs, settings.seed)
     first = {pair.name for pair in pairs[: len(PARTS)]}
     with terminal.counting("Looking at masks", len(pairs)) as advance:
         options = read_options(settings, pairing.classes)
         formats, decision = choose_formats(pairs, options, skip=skip, advance=advance)
     for remark in decision.remarks:
         (terminal.warn if remark.kind == "question" else say)(remark.sentence)
-    unknown = set(skipped)
+    unknown = unread | set(skipped)
     return formats, [pair for pair in pairs if pair.name not in unknown]
 
 

@@ -79,6 +79,7 @@ def test_a_run_leaves_the_files_that_scripts_rely_on(run_folder: Path) -> None:
     assert left == {
         "config.toml",
         "curves.png",
+        "health.json",
         "last.safetensors",
         "metrics.jsonl",
         "model.safetensors",

@@ -15,6 +15,7 @@ from maskwright.data.dataset import Batch, EpochBatches, InOrder, Samples, build
 from maskwright.data.input_format import read_image
 from maskwright.errors import InputError
 from maskwright.models.build import build_network
+from maskwright.training.health import Circumstances, Finding
 from maskwright.training.loop import (
     Clock,
     Figures,
@@ -59,6 +60,7 @@ class Bench:
         self.learner: Learner = build_learner(build_network(settings.architecture()), settings, scaled=False)
         self.best: list[tuple[int, Figures]] = []
         self.shown: list[Status] = []
+        self.told: list[Finding] = []
         self.stop: Callable[[], bool] = lambda: False
         self.order = EpochBatches(train, settings)
         samples = Samples(cache, settings, augment=settings.augment)
@@ -74,6 +76,9 @@ class Bench:
             scored_classes=(1,),
             state_path=folder / "state.pth",
             metrics_path=folder / "metrics.jsonl",
+            health_path=folder / "health.json",
+            circumstances=Circumstances(tuple(settings.loss_terms()), settings.learning_rate, settings.warmup),
+            tell=self.told.append,
             keep_best=lambda figures: self.best.append((self.learner.position.epoch, figures)),
             show=self.shown.append,
             stop_asked=self._stop_asked,
@@ -333,7 +338,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(ellipse_cache: Ca
     assert isinstance(head, nn.Conv2d)
     assert head.bias is not None
     nn.init.constant_(head.bias, float("nan"))
-    with pytest.raises(InputError, match=r"epoch 1, step 0: .*--learning-rate"):
+    with pytest.raises(InputError, match=r"epoch 1, step 0, .*--learning-rate"):
         bench.fit()
     assert not bench.run.state_path.exists()
 

@@ -16,7 +16,7 @@ from maskwright.data.pairs import Pairing, Problem
 from maskwright.device import ComputePrecision, choose_device, choose_precision, read_facts, unused_gpu_hint
 from maskwright.errors import InputError
 from maskwright.interop.weights import read_imagenet_weights
-from maskwright.training.run_folder import choose_folder, open_run
+from maskwright.training.run_folder import choose_folder, open_run, with_searched_rate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,6 +84,7 @@ def train(
 
     encoder_weights = read_imagenet_weights(settings.encoder)
     folder = choose_folder(Path(out) if out else None, Path(photos).resolve().name, resume=resume)
+    settings = with_searched_rate(folder, settings)
     material = _prepare_pictures(_find_pairs(Path(photos), settings), settings)
     folder.path.mkdir(parents=True, exist_ok=True)
     try:
@@ -201,14 +202,21 @@ def _build_learner(
 
 def _train(session: "Session", *, resuming: bool) -> TrainedRun:
     """Run the loop, then score what it kept."""
+    from maskwright.training.diagnosis import check_overfit, search_rate
     from maskwright.training.loop import fit, is_finished
     from maskwright.training.session import build_loaders, build_run, plan_closing, resume_learner
     from maskwright.training.signals import catching_signals
 
     folder, learner = session.folder, session.learner
+    train, order, val = build_loaders(session)
     if resuming:
         resume_learner(session)
         terminal.say(f"Resuming {folder.path} after {learner.position.epoch} epochs")
+    else:
+        if session.settings.overfit_check:
+            check_overfit(session)
+        if session.settings.find_rate:
+            session = search_rate(session, train, order)
     closing = plan_closing(session)
     with catching_signals() as stop_asked, terminal.progressing("Training") as update:
         run = build_run(
@@ -219,7 +227,7 @@ def _train(session: "Session", *, resuming: bool) -> TrainedRun:
         )
         if is_finished(learner, run):
             terminal.say("This run is finished already; another --out trains again.")
-        elif not fit(learner, *build_loaders(session), run):
+        elif not fit(learner, train, order, val, run):
             terminal.warn(f"Stopped and saved; the same command with --out {folder.path} --resume goes on from here.")
             return TrainedRun(folder.path, folder.model, finished=False, scores=None)
     return TrainedRun(folder.path, folder.model, finished=True, scores=_close(session, closing))

@@ -27,6 +27,7 @@ from maskwright.inference.engines import TorchEngine
 from maskwright.inference.model_file import ModelCard, load_model, save_model
 from maskwright.inference.predictor import Predictor
 from maskwright.models.build import build_network
+from maskwright.training.diagnosis import circumstances_of, tell
 from maskwright.training.loop import Figures, Run, Status
 from maskwright.training.material import Material
 from maskwright.training.run_folder import RunFolder, keep_metrics_until
@@ -110,19 +111,23 @@ def resume_learner(session: Session) -> None:
     keep_metrics_until(session.folder.metrics, session.learner.position.step)
 
 
+def choose_workers(settings: Settings, device: str) -> int:
+    """How many processes prepare samples."""
+    if settings.workers is not None:
+        return settings.workers
+    # On a CPU the cores are busy with the network, and handing tensors between processes costs more than it saves.
+    return min(MOST_WORKERS, torch.get_num_threads()) if device.startswith("cuda") else 0
+
+
 def build_loaders(session: Session) -> tuple[DataLoader[Batch], EpochBatches, DataLoader[Batch]]:
     """Training batches, their order, and validation batches."""
     settings, material = session.settings, session.material
     on_gpu = session.device.startswith("cuda")
-    workers = settings.workers
-    if workers is None:
-        # On a CPU the cores are busy with the network, and handing tensors between processes costs more than it saves.
-        workers = min(MOST_WORKERS, torch.get_num_threads()) if on_gpu else 0
     order = EpochBatches(material.indices("train"), settings)
     train = build_loader(
         Samples(material.cache, settings, augment=settings.augment),
         order,
-        workers=workers,
+        workers=choose_workers(settings, session.device),
         pin=on_gpu,
     )
     in_order = InOrder(material.indices("val"), settings.batch_size)
@@ -154,6 +159,8 @@ def build_run(
 ) -> Run:
     """What stays the same throughout the run; with minutes, this decides how many seconds the training gets."""
     position, folder, minutes = session.learner.position, session.folder, session.settings.minutes
+    workers = choose_workers(session.settings, session.device)
+    circumstances = circumstances_of(session.material, session.settings, session.device, workers)
     if minutes is not None and position.budget is None:
         left = minutes * 60 - (time.monotonic() - session.started) - closing.seconds
         # However short the minutes are, some of them are for training.
@@ -166,6 +173,9 @@ def build_run(
         scored_classes=session.material.formats.labels.scored_classes,
         state_path=folder.state,
         metrics_path=folder.metrics,
+        health_path=folder.health,
+        circumstances=circumstances,
+        tell=tell,
         keep_best=lambda figures: _keep_best(session, figures),
         show=show,
         stop_asked=stop_asked,

@@ -176,7 +176,7 @@ class Settings(MaskSettings):
     """Peak learning rate."""
 
     find_rate: bool = False
-    """Search the learning rate before the run instead, over some tens of steps; --learning-rate counts if none is found."""
+    """Search the learning rate before the run, over some tens of steps; --learning-rate counts where none is found."""
 
     weight_decay: float = 1e-2
     """Weight decay; biases and normalisation are left out."""

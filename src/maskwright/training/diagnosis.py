@@ -125,8 +125,8 @@ def search_rate(session: "Session", train: DataLoader[Batch], order: EpochBatche
         return session
     up_to = "it never diverged" if choice.diverged is None else f"it diverged at {choice.diverged:.2g}"
     terminal.say(
-        f"Learning rate: {choice.rate:.2g} (of {len(search.rates)} rates the loss fell fastest at {choice.steepest:.2g}; "
-        f"{up_to})"
+        f"Learning rate: {choice.rate:.2g} (of {len(search.rates)} rates the loss fell fastest at "
+        f"{choice.steepest:.2g}; {up_to})"
     )
     settings = dataclasses.replace(settings, learning_rate=choice.rate)
     write_settings(folder.config, settings)

@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
+from itertools import pairwise
 from typing import Any, Literal
 
 Name = Literal[
@@ -26,8 +26,9 @@ Name = Literal[
 
 # A run has so many segments, whose mean losses are compared.
 SEGMENTS = 20
-# Fewer batches tell nothing of a trend.
+# Fewer batches tell nothing of a trend; fewer than the others are few to learn anything from.
 LEAST_BATCHES = 20
+FEW_BATCHES = 100
 # The smoothed loss is a mean over the first batches and forgets a tenth with each later one.
 FORGOTTEN = 0.1
 SETTLED = 5
@@ -270,6 +271,9 @@ def find_collapse(health: Health, case: Circumstances) -> Finding | None:
         f"The last {health.collapsed} validations predicted {case.class_names[health.collapsed_to]} nearly everywhere, "
         f"where {share} of the pixels are something else: "
     )
+    if health.batches < FEW_BATCHES:
+        # At the beginning this is no disease yet.
+        return Finding("collapsed", seen + _too_few(health)) if health.progress > 0.4 else None
     by_region = {"dice", "iou", "tversky", "lovasz"} & set(case.loss_terms)
     if health.collapsed_to == 0 and health.true_share < 0.1 and not by_region:
         named = "+".join(case.loss_terms)
@@ -300,11 +304,11 @@ def find_high_rate(health: Health, case: Circumstances) -> Finding | None:
     if not _has_trend(health, case, after=0.05) or _ratio(health) <= HUGE_RATIO:
         return None
     means = [*health.segment_means()[int(case.warmup * SEGMENTS) :], health.smoothed_loss]
-    swings = [abs(after - before) / max(before, after, 1e-12) for before, after in zip(means, means[1:], strict=False)]
+    rises = [100 * (after / before - 1) for before, after in pairwise(means) if after > 1.3 * before > 0]
     if health.smoothed_loss >= HARDLY_FALLEN * health.first_loss:
         seen = f"The loss is no lower than at the start ({_fall(health)})"
-    elif len(swings) >= 3 and fmean(swings) > 0.3:
-        seen = f"The loss swings (by {100 * fmean(swings):.0f} % from one part of the run to the next)"
+    elif len(rises) >= 2:
+        seen = f"The loss swings ({len(rises)} times it rose by {min(rises):.0f} % or more from one part of the run on)"
     else:
         return None
     return Finding("rate-too-high", f"{seen}: {_too_high(health, case)}")
@@ -315,7 +319,7 @@ def find_constant_loss(health: Health, case: Circumstances) -> Finding | None:
     means = health.segment_means()[-SEGMENTS // 4 :]
     if not _has_trend(health, case, after=0.25) or len(means) < SEGMENTS // 4:
         return None
-    spread = (max(means) - min(means)) / max(max(means), 1e-12)
+    spread = 1 - min(means) / max(*means, 1e-12)
     if spread > 0.01 or min(means) < 0.9 * health.first_loss:
         return None
     if _ratio(health) == 0:
@@ -334,11 +338,16 @@ def find_chance(health: Health, case: Circumstances, *, best_dice: float) -> Fin
         return None
     if math.isnan(case.chance_dice) or best_dice > case.chance_dice + ABOVE_CHANCE * (1 - case.chance_dice):
         return None
+    cause = (
+        "the masks may not belong to the pictures (maskwright check shows them side by side), or nothing in the "
+        "pictures tells the classes apart at this --size."
+    )
+    if health.batches < FEW_BATCHES:
+        cause = _too_few(health)
     return Finding(
         "no-better-than-chance",
         f"The best validation Dice so far, {max(best_dice, 0):.3f}, is what the average mask of the training pictures "
-        f"gets without looking at the picture ({case.chance_dice:.3f}): the masks may not belong to the pictures "
-        "(maskwright check shows them side by side), or nothing in the pictures tells the classes apart at this --size.",
+        f"gets without looking at the picture ({case.chance_dice:.3f}): {cause}",
     )
 
 
@@ -411,11 +420,15 @@ def _fall(health: Health) -> str:
     return f"{health.first_loss:.4g} at first, {health.smoothed_loss:.4g} now"
 
 
+def _too_few(health: Health) -> str:
+    return f"after only {health.batches} batches that may be normal; give it more --minutes or --epochs."
+
+
 def _too_low(health: Health, case: Circumstances) -> str:
     rate = case.learning_rate * USUAL_RATIO / max(_ratio(health), 1e-9)
     return (
-        f"weights move by {_ratio(health):.1g} of their size in a step, where {USUAL_RATIO:g} is usual, so --learning-rate "
-        f"{case.learning_rate:g} is too low; try {min(rate, 1e-3):.1g}, or --find-rate."
+        f"weights move by {_ratio(health):.1g} of their size in a step, where {USUAL_RATIO:g} is usual, so "
+        f"--learning-rate {case.learning_rate:g} is too low; try {min(rate, 1e-3):.1g}, or --find-rate."
     )
 
 

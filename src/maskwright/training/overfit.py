@@ -29,8 +29,10 @@ STEPS = 40
 # Fewer steps than these prove nothing against a network.
 LEAST_STEPS = 15
 RATE = 1e-3
-# A loss below this share of the first, or such a Dice, is enough; above the other share, nothing was learnt at all.
-LEARNT, NOT_LEARNT = 0.7, 0.95
+# Of what lies between the Dice of one answer for all pixels and a perfect one: enough, and next to nothing.
+LEARNT, HARDLY_LEARNT = 0.3, 0.1
+# A loss above this share of the first has not fallen.
+NOT_FALLEN = 0.95
 GOOD_DICE = 0.9
 MOST_SECONDS = 6.0
 SHARE_OF_RUN = 0.02
@@ -44,6 +46,7 @@ class Overfit:
         pictures: Where in the cache the cut-outs come from.
         losses: Of the whole batch, for each step.
         dices: Likewise; NaN where the cut-outs show nothing of any scored class.
+        blind_dice: Of one answer for all pixels, the best there is.
         picture_losses: Of each cut-out, in the last step.
         foreground: Share of the cut-outs' pixels that are of another class than the first.
         moves: Whether any gradient reached a weight.
@@ -53,6 +56,7 @@ class Overfit:
     pictures: tuple[int, ...]
     losses: tuple[float, ...]
     dices: tuple[float, ...]
+    blind_dice: float
     picture_losses: tuple[float, ...]
     foreground: float
     moves: bool
@@ -60,8 +64,8 @@ class Overfit:
 
     @property
     def is_learnt(self) -> bool:
-        """Whether the loss has fallen clearly and Dice risen with it, or is high as it is."""
-        return is_learnt(self.losses, self.dices)
+        """Whether the loss has fallen and Dice risen well above what one answer for all pixels gets."""
+        return is_learnt(self.losses, self.dices, self.blind_dice)
 
     def to_json(self) -> dict[str, object]:
         """What `health.json` holds of it."""
@@ -134,6 +138,7 @@ def learn_by_heart(
     batch = batch.to(device)
     losses: list[float] = []
     dices: list[float] = []
+    blind = blind_dice(batch, scored_classes)
     moves = False
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         learner = copy.deepcopy(network).train()
@@ -149,7 +154,7 @@ def learn_by_heart(
             dices.append(
                 float(dice_per_picture(logits.detach(), batch.targets, batch.weights, scored_classes).nanmean())
             )
-            if not math.isfinite(losses[-1]) or is_learnt(losses, dices):
+            if not math.isfinite(losses[-1]) or is_learnt(losses, dices, blind):
                 break
             if loss.requires_grad:
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -162,14 +167,24 @@ def learn_by_heart(
     singles = tuple(_loss_of_one(logits.detach(), batch, settings, place) for place in range(len(batch.images)))
     foreground = float((batch.targets if logits.shape[1] == 1 else 1 - batch.targets[:, :1]).mean())
     seconds = time.monotonic() - started
-    return Overfit(tuple(pictures), tuple(losses), tuple(dices), singles, foreground, moves, seconds)
+    return Overfit(tuple(pictures), tuple(losses), tuple(dices), blind, singles, foreground, moves, seconds)
 
 
-def is_learnt(losses: Sequence[float], dices: Sequence[float]) -> bool:
-    """Whether the loss has fallen clearly and Dice risen with it, or is high as it is."""
+def blind_dice(batch: Batch, scored_classes: tuple[int, ...]) -> float:
+    """The best Dice that one answer for all pixels gets."""
+    found = []
+    for channel in range(batch.targets.shape[1]):
+        logits = -torch.ones_like(batch.targets)
+        logits[:, channel] = 1
+        found.append(float(dice_per_picture(logits, batch.targets, batch.weights, scored_classes).nanmean()))
+    return max(0.0, *found)
+
+
+def is_learnt(losses: Sequence[float], dices: Sequence[float], blind: float) -> bool:
+    """Whether the loss has fallen and Dice risen well above what one answer for all pixels gets."""
     if dices[-1] >= GOOD_DICE:
         return True
-    return losses[-1] <= LEARNT * losses[0] and not dices[-1] <= dices[0]
+    return losses[-1] <= NOT_FALLEN * losses[0] and dices[-1] >= blind + LEARNT * (1 - blind)
 
 
 def find_no_overfit(overfit: Overfit, settings: Settings, names: Sequence[str]) -> Finding | None:
@@ -185,7 +200,8 @@ def find_no_overfit(overfit: Overfit, settings: Settings, names: Sequence[str]) 
         return _finding(overfit, "the loss is no number", "use --precision fp32, and look for pictures of no numbers")
     if overfit.is_learnt or len(losses) < LEAST_STEPS:
         return None
-    if len(losses) < STEPS and min(losses) < NOT_LEARNT * losses[0]:
+    hardly = overfit.blind_dice + HARDLY_LEARNT * (1 - overfit.blind_dice)
+    if min(losses) < NOT_FALLEN * losses[0] and (len(losses) < STEPS or overfit.dices[-1] > hardly):
         return None
     if not overfit.moves:
         return _finding(

@@ -3,8 +3,8 @@
 A copy of the network learns real batches while the rate rises geometrically from far too low to far too high. Where the
 loss falls steepest, the rate is good; a tenth of where it diverges is as high as it should get.
 
-Source: Smith, "Cyclical Learning Rates for Training Neural Networks" (2017), section 3.3, and the finder of fastai, from
-which it deviates in that the weights are never touched and that the lower of its two suggestions is taken.
+Source: Smith, "Cyclical Learning Rates for Training Neural Networks" (2017), section 3.3, and the finder of fastai,
+from which it deviates in that the weights are never touched and that the lower of its two suggestions is taken.
 """
 
 import copy

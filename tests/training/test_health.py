@@ -177,7 +177,7 @@ def test_a_collapse_names_its_likely_cause(terms: tuple[str, ...], true: list[fl
     assert cause in found.sentence
 
 
-@pytest.mark.parametrize(("progress", "is_said"), [(0.3, False), (0.5, True)])
+@pytest.mark.parametrize(("progress", "is_said"), [(0.5, False), (0.7, True)])
 def test_a_run_of_few_batches_is_given_time_and_then_told_to_take_more(progress: float, is_said: bool) -> None:
     health = after(falling(30), until=progress)
     health.progress = progress

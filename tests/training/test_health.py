@@ -281,11 +281,18 @@ def test_a_run_that_waits_for_pictures_is_told_with_figures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("workers", "uncached", "advice"),
-    [(0, 0, r"--workers 2 \(now 0\)"), (1, 0, "--workers 2"), (3, 0, "--size"), (0, 7, "7 pictures .* --cache-gb")],
+    ("workers", "cores", "uncached", "advice"),
+    [
+        (0, 4, 0, r"--workers 2 \(now 0\)"),
+        (1, 4, 0, "--workers 2"),
+        (0, 2, 0, "--workers 1"),
+        (3, 4, 0, "no core is free .* --size"),
+        (0, 4, 7, "7 pictures .* --cache-gb"),
+    ],
 )
-def test_what_would_help_depends_on_what_there_is(workers: int, uncached: int, advice: str) -> None:
-    found = find_speed(timed(0.2, 0.1), dataclasses.replace(CASE, workers=workers, uncached=uncached))
+def test_what_would_help_depends_on_what_there_is(workers: int, cores: int, uncached: int, advice: str) -> None:
+    case = dataclasses.replace(CASE, workers=workers, cores=cores, uncached=uncached)
+    found = find_speed(timed(0.2, 0.1), case)
     assert found is not None
     assert re.search(advice, found.sentence)
 

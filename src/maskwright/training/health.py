@@ -364,12 +364,13 @@ def find_speed(health: Health, case: Circumstances) -> Finding | None:
     if health.waiting <= WAITING_SHARE * total:
         advice = "a smaller --size is what would make it faster" if case.device == "cpu" else "the device is kept busy"
         return Finding("computes", f"{seen}; {advice}.", is_warning=False)
+    spare = case.cores - (case.device == "cpu")  # the network takes one there
     if case.uncached:
         advice = f"{case.uncached} pictures are decoded each time, so raise --cache-gb or free room on the disk"
-    elif case.workers < case.cores - (case.device == "cpu"):
-        advice = f"--workers {min(case.cores, 2 * max(case.workers, 1))} (now {case.workers}) prepares them beside it"
+    elif case.workers < spare:
+        advice = f"--workers {min(spare, 2 * case.workers or 2)} (now {case.workers}) prepares them beside it"
     else:
-        advice = "every core prepares pictures already, so choose a smaller --size, or --no-augment"
+        advice = "no core is free to prepare them beside it, so choose a smaller --size, or --no-augment"
     return Finding("waits-for-pictures", f"{seen}; {advice}.")
 
 

@@ -235,7 +235,7 @@ def seconds_for(settings: Settings, batch: Batch, *, pixels: int) -> Callable[[f
         runs = [settings.minutes * 60] if settings.minutes is not None else []
         if settings.epochs is not None:
             runs.append(settings.epochs * pixels * step_seconds / batch.weights.numel())
-        return min(MOST_SECONDS, *(SHARE_OF_RUN * run for run in runs))
+        return min([MOST_SECONDS, *(SHARE_OF_RUN * run for run in runs)])
 
     return afford
 

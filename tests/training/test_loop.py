@@ -464,7 +464,7 @@ def test_masks_that_belong_to_other_pictures_are_no_better_than_chance(ellipse_c
         return mask
 
     shuffled = with_drawn_masks(ellipse_cache, square)
-    bench = Bench(shuffled, tmp_path / "run", change(epochs=36, learning_rate=3e-3))
+    bench = Bench(shuffled, tmp_path / "run", change(epochs=18, batch_size=1, learning_rate=3e-3))
     chance = chance_dice(Samples(shuffled, SETTINGS, augment=False), TRAIN, VAL, (1,), seed=0)
     bench.run = dataclasses.replace(
         bench.run, circumstances=dataclasses.replace(bench.run.circumstances, chance_dice=chance)
@@ -481,7 +481,7 @@ def test_specks_that_cross_entropy_ignores_are_a_collapse(ellipse_cache: Cache, 
         mask[top : top + 6, left : left + 6] = 1
         return mask
 
-    bench = Bench(with_drawn_masks(ellipse_cache, speck), tmp_path / "run", change(epochs=40, loss="ce"))
+    bench = Bench(with_drawn_masks(ellipse_cache, speck), tmp_path / "run", change(epochs=18, batch_size=1, loss="ce"))
     assert bench.fit()
     assert said(bench) == ["collapsed"]
     assert "--loss ce+dice" in findings(bench)[0].sentence

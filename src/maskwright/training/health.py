@@ -29,6 +29,8 @@ SEGMENTS = 20
 # Fewer batches tell nothing of a trend; fewer than the others are few to learn anything from.
 LEAST_BATCHES = 20
 FEW_BATCHES = 100
+# Of a run of few batches, the share after which that is said.
+LATE = 0.8
 # The smoothed loss is a mean over the first batches and forgets a tenth with each later one.
 FORGOTTEN = 0.1
 SETTLED = 5
@@ -273,7 +275,7 @@ def find_collapse(health: Health, case: Circumstances) -> Finding | None:
     )
     if health.batches < FEW_BATCHES:
         # At the beginning this is no disease yet.
-        is_late = health.progress > 0.6 and health.batches >= LEAST_BATCHES
+        is_late = health.progress > LATE and health.batches >= LEAST_BATCHES
         return Finding("collapsed", seen + _too_few(health)) if is_late else None
     by_region = {"dice", "iou", "tversky", "lovasz"} & set(case.loss_terms)
     if health.collapsed_to == 0 and health.true_share < 0.1 and not by_region:
@@ -344,6 +346,8 @@ def find_chance(health: Health, case: Circumstances, *, best_dice: float) -> Fin
         "pictures tells the classes apart at this --size."
     )
     if health.batches < FEW_BATCHES:
+        if health.progress <= LATE:
+            return None
         cause = _too_few(health)
     return Finding(
         "no-better-than-chance",

@@ -191,6 +191,9 @@ class Settings(MaskSettings):
     learning_rate: float = 1e-3
     """Peak learning rate."""
 
+    find_rate: bool = False
+    """Search the learning rate before the run, over some tens of steps; --learning-rate counts where none is found."""
+
     weight_decay: float = 1e-2
     """Weight decay; biases and normalisation are left out."""
 
@@ -225,6 +228,9 @@ class Settings(MaskSettings):
     patience: int = 0
     """Stop after so many validations (one each epoch with --epochs) without a better median of the last three scores;
     0 never does."""
+
+    overfit_check: bool = True
+    """Before the run, see for a few seconds whether the network can learn a handful of cut-outs by heart."""
 
     # The machine
     seed: int = 0

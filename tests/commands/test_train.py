@@ -82,6 +82,7 @@ def test_a_run_leaves_the_files_that_scripts_rely_on(run_folder: Path) -> None:
     assert left == {
         "config.toml",
         "curves.png",
+        "health.json",
         "last.safetensors",
         "metrics.jsonl",
         "model.safetensors",
@@ -179,6 +180,49 @@ def test_resuming_a_finished_run_changes_nothing(photos: Path, run_folder: Path,
 def test_resuming_with_other_settings_is_refused_and_says_which(photos: Path, run_folder: Path) -> None:
     with pytest.raises(InputError, match=r"--learning-rate 0\.003, not 0\.1"):
         train(photos, out=run_folder, settings=dataclasses.replace(TINY, learning_rate=0.1), resume=True)
+
+
+def test_health_is_written_down(run_folder: Path) -> None:
+    health = json.loads((run_folder / "health.json").read_text())
+    assert health["overfit_check"]["steps"] >= 1
+    assert health["seconds_a_step"]["computing"] > 0
+    assert [finding for finding in health["findings"] if finding["name"] == "cannot-overfit"] == []
+
+
+def test_the_check_before_a_run_changes_nothing(photos: Path, run_folder: Path, tmp_path: Path) -> None:
+    without = train(photos, out=tmp_path / "run", settings=dataclasses.replace(TINY, overfit_check=False))
+    assert json.loads((without.folder / "health.json").read_text())["overfit_check"] is None
+    for name in ("last.safetensors", "model.safetensors"):
+        assert weights_equal(run_folder / name, without.folder / name)
+    assert metrics_of(without.folder) == metrics_of(run_folder)
+
+
+def test_a_searched_rate_is_used_kept_drawn_and_resumed_with(
+    photos: Path, tmp_path: Path, stop_after: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = dataclasses.replace(TINY, find_rate=True)
+    whole = train(photos, out=tmp_path / "whole", settings=asked)
+    found = read_settings(whole.folder / "config.toml").learning_rate
+    assert found != TINY.learning_rate
+    assert f"Learning rate: {found:.2g} (of " in capsys.readouterr().out
+    assert (whole.folder / "rates.png").stat().st_size > 1000
+    given = train(photos, out=tmp_path / "given", settings=dataclasses.replace(TINY, learning_rate=found))
+    assert weights_equal(whole.folder / "last.safetensors", given.folder / "last.safetensors")
+    stop_after(3)
+    assert not train(photos, out=tmp_path / "parts", settings=asked).finished
+    parts = train(photos, out=tmp_path / "parts", settings=asked, resume=True)
+    assert weights_equal(whole.folder / "last.safetensors", parts.folder / "last.safetensors")
+    assert metrics_of(whole.folder) == metrics_of(parts.folder)
+
+
+def test_masks_of_other_pictures_are_told(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    for place, image in enumerate(sorted((folder / "train").iterdir())):
+        write_image(image, np.random.default_rng(place).integers(0, 255, (64, 96, 3)).astype(np.uint8))
+    settings = dataclasses.replace(TINY, epochs=24, batch_size=2, size=32, depth=1)
+    train(folder, out=tmp_path / "run", settings=settings)
+    assert "what the average mask of the training pictures gets without looking" in capsys.readouterr().err
 
 
 def test_a_folder_that_holds_a_run_is_not_written_into(photos: Path, run_folder: Path) -> None:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from maskwright.data.input_format import read_image
-from maskwright.training.curves import draw_curves, read_metrics
+from maskwright.training.curves import draw_curves, draw_rates, read_metrics
+from maskwright.training.rate_search import Choice
 
 
 def write_metrics(path: Path, epochs: int) -> None:
@@ -38,3 +39,11 @@ def test_metrics_are_read_line_by_line(tmp_path: Path) -> None:
 
 def test_a_run_without_metrics_has_none(tmp_path: Path) -> None:
     assert read_metrics(tmp_path / "metrics.jsonl") == []
+
+
+@pytest.mark.parametrize("losses", [(1.0, 0.5, 0.9), (1.0, 0.5, float("nan"))])
+def test_a_search_for_a_rate_is_drawn_with_what_was_chosen(losses: tuple[float, ...], tmp_path: Path) -> None:
+    rates = (1e-4, 1e-3, 1e-2)
+    for name, choice in (("with.png", Choice(1e-3, 1e-3, None)), ("without.png", None)):
+        draw_rates(rates, losses, choice, tmp_path / name)
+    assert not np.array_equal(read_image(tmp_path / "with.png"), read_image(tmp_path / "without.png"))

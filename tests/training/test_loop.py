@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from maskwright.config import Settings
@@ -15,6 +17,8 @@ from maskwright.data.dataset import Batch, EpochBatches, InOrder, Samples, build
 from maskwright.data.input_format import read_image
 from maskwright.errors import InputError
 from maskwright.models.build import build_network
+from maskwright.training.baseline import chance_dice
+from maskwright.training.health import Circumstances, Finding
 from maskwright.training.loop import (
     Clock,
     Figures,
@@ -22,15 +26,19 @@ from maskwright.training.loop import (
     Status,
     _count_patience,
     count,
+    count_classes,
     dice_per_picture,
     figures_of,
     fit,
     is_finished,
+    tally_of,
     train_epoch,
     validate,
 )
+from maskwright.training.recovery import go_back
 from maskwright.training.schedules import Length, learning_rate_at
 from maskwright.training.state import Learner, Position, Tally, build_learner, load_state
+from tests.other_masks import with_drawn_masks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -60,6 +68,7 @@ class Bench:
         self.learner: Learner = build_learner(build_network(settings.architecture()), settings, scaled=False)
         self.best: list[tuple[int, Figures]] = []
         self.shown: list[Status] = []
+        self.told: list[Finding] = []
         self.stop: Callable[[], bool] = lambda: False
         self.order = EpochBatches(train, settings)
         samples = Samples(cache, settings, augment=settings.augment)
@@ -75,6 +84,9 @@ class Bench:
             scored_classes=(1,),
             state_path=folder / "state.pth",
             metrics_path=folder / "metrics.jsonl",
+            health_path=folder / "health.json",
+            circumstances=Circumstances(tuple(settings.loss_terms()), settings.learning_rate, settings.warmup),
+            tell=self.told.append,
             keep_best=lambda figures: self.best.append((self.learner.position.epoch, figures)),
             show=self.shown.append,
             stop_asked=self._stop_asked,
@@ -92,6 +104,20 @@ class Bench:
 
 def change(**values: object) -> Settings:
     return dataclasses.replace(SETTINGS, **values)  # type: ignore[arg-type]
+
+
+def health_of(bench: Bench) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(bench.run.health_path.read_text())
+    return found
+
+
+def findings(bench: Bench) -> list[Finding]:
+    """What was found; how fast this machine is left out."""
+    return [finding for finding in bench.told if finding.name not in ("waits-for-pictures", "computes")]
+
+
+def said(bench: Bench) -> list[str]:
+    return [finding.name for finding in findings(bench)]
 
 
 def numbers(learner: Learner) -> list[object]:
@@ -345,9 +371,159 @@ def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(ellipse_cache: Ca
     assert isinstance(head, nn.Conv2d)
     assert head.bias is not None
     nn.init.constant_(head.bias, float("nan"))
-    with pytest.raises(InputError, match=r"epoch 1, step 0: .*--learning-rate"):
+    with pytest.raises(InputError, match=r"epoch 1, step 0, .*--learning-rate"):
         bench.fit()
     assert not bench.run.state_path.exists()
+
+
+# --- Health
+
+
+def poison(bench: Bench, step: int) -> None:
+    """Let the network's answers become no numbers at one step, until the run goes back."""
+
+    def spoil(_network: nn.Module, _inputs: object, logits: torch.Tensor) -> torch.Tensor:
+        position = bench.learner.position
+        is_spoilt = position.step == step and position.rate_factor == 1
+        return logits * math.nan if is_spoilt and torch.is_grad_enabled() else logits
+
+    bench.learner.network.register_forward_hook(spoil)
+
+
+def test_a_diverged_run_goes_on_from_its_last_good_weights_with_half_the_rate(
+    ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", change(epochs=6, schedule="constant", warmup=0.0))
+    poison(bench, 10)
+    assert bench.fit()
+    assert [line["learning_rate"] for line in bench.metrics()] == pytest.approx([1e-2] * 3 + [5e-3] * 3)
+    assert [line["step"] for line in bench.metrics()] == [3, 6, 9, 11, 14, 17]
+    (told,) = findings(bench)
+    assert "no longer numbers at epoch 4, step 10" in told.sentence
+    assert "--learning-rate 0.005" in told.sentence
+    assert bench.metrics()[-1]["val_loss"] < bench.metrics()[0]["val_loss"]
+
+
+def test_going_back_takes_the_weights_of_the_last_validation(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
+    bench.fit()
+    good = {name: tensor.clone() for name, tensor in bench.learner.kept().state_dict().items()}
+    with torch.no_grad():
+        for parameter in [*bench.learner.network.parameters(), *bench.learner.kept().parameters()]:
+            parameter.fill_(math.nan)
+    go_back(bench.learner)
+    for network in (bench.learner.network, bench.learner.kept()):
+        torch.testing.assert_close(network.state_dict(), good, atol=0, rtol=0)
+    assert not bench.learner.optimizer.state
+    assert bench.learner.position.rate_factor == 0.5
+
+
+@pytest.mark.parametrize("stop_at", [10, 11])  # before and after the step that is spoilt
+def test_a_run_stopped_around_its_recovery_equals_one_that_was_not(
+    stop_at: int, ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    settings = change(epochs=5)
+    whole = Bench(ellipse_cache, tmp_path / "whole", settings)
+    poison(whole, 10)
+    assert whole.fit()
+    first, second = (Bench(ellipse_cache, tmp_path / "parts", settings) for _ in range(2))
+    for bench in (first, second):
+        poison(bench, 10)
+    first.stop = lambda: len(first.shown) >= stop_at
+    assert not first.fit()
+    load_state(second.run.state_path, second.learner)
+    assert second.fit()
+    torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
+    timeless = [
+        {name: value for name, value in health_of(bench).items() if name != "seconds_a_step"}
+        for bench in (second, whole)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_a_rate_beyond_all_reason_is_halved_twice_and_then_given_up(ellipse_cache: Cache, tmp_path: Path) -> None:
+    settings = change(learning_rate=1e3, warmup=0.0, loss="ce", epochs=30, norm="none", optimizer="sgd")
+    bench = Bench(ellipse_cache, tmp_path / "run", settings)
+    with pytest.raises(InputError, match=r"after 2 times half the learning rate: .*--find-rate") as raised:
+        bench.fit()
+    assert said(bench) == ["diverged", "diverged"]
+    assert health_of(bench)["findings"][-1]["sentence"] == str(raised.value)
+    assert health_of(bench)["recoveries"] == 2
+
+
+def test_a_rate_that_moves_nothing_is_told(ellipse_cache: Cache, tmp_path: Path) -> None:
+    settings = change(learning_rate=1e-9, epochs=12, norm="none", augment=False)
+    bench = Bench(ellipse_cache, tmp_path / "run", settings)
+    assert bench.fit()
+    assert said(bench) == ["rate-too-low"]
+    assert "--learning-rate 1e-09 is too low" in findings(bench)[0].sentence
+
+
+def test_a_frozen_network_is_told(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", change(epochs=15, norm="none", augment=False, batch_size=9))
+    for name, parameter in bench.learner.network.named_parameters():
+        parameter.requires_grad_(name == "head.bias")
+    bench.learner.optimizer.param_groups[1]["params"] = []
+    assert bench.fit()
+    assert bench.learner.health.largest_ratio == 0
+
+
+def test_masks_that_belong_to_other_pictures_are_no_better_than_chance(ellipse_cache: Cache, tmp_path: Path) -> None:
+    def square(rng: np.random.Generator) -> NDArray[np.uint8]:
+        mask = np.zeros((48, 64), np.uint8)
+        top, left = rng.integers(0, 24), rng.integers(0, 40)
+        mask[top : top + 24, left : left + 24] = 1
+        return mask
+
+    shuffled = with_drawn_masks(ellipse_cache, square)
+    bench = Bench(shuffled, tmp_path / "run", change(epochs=18, batch_size=1, learning_rate=3e-3))
+    chance = chance_dice(Samples(shuffled, SETTINGS, augment=False), TRAIN, VAL, (1,), seed=0)
+    bench.run = dataclasses.replace(
+        bench.run, circumstances=dataclasses.replace(bench.run.circumstances, chance_dice=chance)
+    )
+    assert bench.fit()
+    assert said(bench) == ["no-better-than-chance"]
+    assert "the masks may not belong to the pictures" in findings(bench)[0].sentence
+
+
+def test_specks_that_cross_entropy_ignores_are_a_collapse(ellipse_cache: Cache, tmp_path: Path) -> None:
+    def speck(rng: np.random.Generator) -> NDArray[np.uint8]:
+        mask = np.zeros((48, 64), np.uint8)
+        top, left = rng.integers(0, 40), rng.integers(0, 56)
+        mask[top : top + 6, left : left + 6] = 1
+        return mask
+
+    bench = Bench(with_drawn_masks(ellipse_cache, speck), tmp_path / "run", change(epochs=18, batch_size=1, loss="ce"))
+    assert bench.fit()
+    assert said(bench) == ["collapsed"]
+    assert "--loss ce+dice" in findings(bench)[0].sentence
+
+
+def test_a_healthy_run_is_told_nothing(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", change(epochs=36))
+    assert bench.fit()
+    assert said(bench) == []
+
+
+def test_a_validation_counts_the_pixels_of_each_class(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
+    tally = tally_of(bench.learner.network, bench.val, bench.run)
+    assert sum(tally.predicted) == sum(tally.true) == 3 * 24 * 32  # the padding left out
+    share = sum(ellipse_cache.foreground[index] for index in VAL) / 3
+    assert tally.true[1] / sum(tally.true) == pytest.approx(share, abs=0.02)
+
+
+def test_pixels_of_several_classes_are_counted_where_they_count() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, target = (torch.randn(2, 4, 5, 6, generator=generator) for _ in range(2))
+    target = target.softmax(dim=1)
+    weight = (torch.rand(2, 1, 5, 6, generator=generator) > 0.3).float()
+    tally = Tally()
+    for _ in range(2):
+        count_classes(tally, logits, Batch(torch.zeros(2, 3, 5, 6), target, weight))
+    called, counts = logits.numpy().argmax(1), weight.numpy()[:, 0] > 0
+    assert tally.predicted == [2 * int((called[counts] == k).sum()) for k in range(4)]
+    assert tally.true == pytest.approx([2 * float(target.numpy()[:, k][counts].sum()) for k in range(4)], rel=1e-5)
 
 
 # --- Figures

@@ -26,8 +26,9 @@ from maskwright.training.session import (
     Session,
     architecture_for,
     build_learner_for,
-    build_loaders,
     build_run,
+    build_training_loader,
+    build_validation_loader,
     resume_learner,
 )
 
@@ -108,7 +109,12 @@ class Whole:
         return self.stopping()
 
     def fit(self) -> bool:
-        return fit(self.session.learner, *build_loaders(self.session), self.run)
+        return fit(
+            self.session.learner,
+            *build_training_loader(self.session),
+            build_validation_loader(self.session),
+            self.run,
+        )
 
     def close(self) -> int:
         """Score; returns how many pictures there was time for."""
@@ -215,7 +221,7 @@ def test_every_validation_of_a_resumed_run_looks_at_the_same_pictures(ellipse_ca
     machine.costs["validate"] = 0.001
     second = Whole(ellipse_cache, tmp_path / "run", machine, started=machine.now, resume=True)
     assert second.closing.validated == first.closing.validated == 2
-    chosen = [list(build_loaders(whole.session)[2].batch_sampler or []) for whole in (first, second)]
+    chosen = [list(build_validation_loader(whole.session).batch_sampler or []) for whole in (first, second)]
     assert chosen[0] == chosen[1]
 
 

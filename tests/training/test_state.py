@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from maskwright.config import Settings
 from maskwright.errors import InputError
 from maskwright.models.unet import UNet
+from maskwright.training.health import Health
+from maskwright.training.recovery import remember_good
 from maskwright.training.state import Learner, Position, Tally, build_learner, build_optimizer, load_state, save_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -80,6 +82,38 @@ def test_the_position_and_the_tally_are_kept(tmp_path: Path) -> None:
     save_state(tmp_path / "state.pth", learner)
     load_state(tmp_path / "state.pth", resumed)
     assert (resumed.position, resumed.tally) == (learner.position, learner.tally)
+
+
+def test_the_health_and_the_weights_to_go_back_to_are_kept(tmp_path: Path) -> None:
+    learner, resumed = start(), start(seed=1)
+    for batch in range(30):
+        learner.health.note_batch(1.0 - batch / 100, batch / 40)
+    learner.health.note_validation(0.5, [90.0, 10.0], [70.0, 30.0])
+    remember_good(learner)
+    save_state(tmp_path / "state.pth", learner)
+    load_state(tmp_path / "state.pth", resumed)
+    assert resumed.health == learner.health
+    assert_identical(resumed.good, learner.good)
+
+
+def test_the_weights_to_go_back_to_do_not_change_with_the_network(tmp_path: Path) -> None:
+    learner = start(dataclasses.replace(SETTINGS, ema=0.0))
+    remember_good(learner)
+    before = copy.deepcopy(learner.network.state_dict())
+    learn(learner, range(2))
+    assert_identical(learner.good, dict(before))
+
+
+def test_a_state_of_before_there_was_health_is_resumed(tmp_path: Path) -> None:
+    learner, resumed = start(), start(seed=1)
+    save_state(tmp_path / "state.pth", learner)
+    content = torch.load(tmp_path / "state.pth", weights_only=True)
+    for new in ("health", "good"):
+        del content[new]
+    del content["position"]["rate_factor"]
+    torch.save(content, tmp_path / "state.pth")
+    load_state(tmp_path / "state.pth", resumed)
+    assert (resumed.health, resumed.good, resumed.position.rate_factor) == (Health(), None, 1.0)
 
 
 def test_the_scale_of_fp16_is_kept(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from maskwright.config import Settings, read_preset
 from maskwright.device import ComputePrecision, choose_device, choose_precision, read_facts, unused_gpu_hint
 from maskwright.errors import InputError
 from maskwright.interop.weights import read_encoder_weights
-from maskwright.training.run_folder import choose_folder, open_run
+from maskwright.training.run_folder import choose_folder, open_run, with_searched_rate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,6 +83,7 @@ def train(
     budget = None if settings.minutes is None else Minutes(settings.minutes * 60, started)
     encoder_weights = read_encoder_weights(settings.encoder, settings.encoder_weights)
     folder = choose_folder(Path(out) if out else None, Path(photos).resolve().name, resume=resume)
+    settings = with_searched_rate(folder, settings)
     resumed = folder if folder.state.is_file() else None
     prepared = prepare(Path(photos), settings, device=device, minutes=budget, resumed=resumed)
     settings, material = prepared.settings, prepared.material
@@ -126,15 +127,22 @@ def _build_learner(
 def _train(session: "Session", *, resuming: bool) -> TrainedRun:
     """Run the loop, then score what it kept."""
     from maskwright.training.closing import choose_closing
+    from maskwright.training.diagnosis import check_overfit, search_rate
     from maskwright.training.keeping import keep_best
     from maskwright.training.loop import fit, is_finished
-    from maskwright.training.session import build_loaders, build_run, resume_learner
+    from maskwright.training.session import build_run, build_training_loader, build_validation_loader, resume_learner
     from maskwright.training.signals import catching_signals
 
     folder, learner = session.folder, session.learner
+    train, order = build_training_loader(session)
     if resuming:
         session = resume_learner(session)
         terminal.say(f"Resuming {folder.path} after {learner.position.epoch} epochs")
+    else:
+        if session.settings.overfit_check:
+            check_overfit(session)
+        if session.settings.find_rate:
+            session = search_rate(session, train, order)
     closing = choose_closing(session)
     with catching_signals() as stop_asked, terminal.progressing("Training") as update:
         run = build_run(
@@ -146,7 +154,7 @@ def _train(session: "Session", *, resuming: bool) -> TrainedRun:
         )
         if is_finished(learner, run):
             terminal.say("This run is finished already; another --out trains again.")
-        elif not fit(learner, *build_loaders(session), run):
+        elif not fit(learner, train, order, build_validation_loader(session), run):
             terminal.warn(f"Stopped and saved; the same command with --out {folder.path} --resume goes on from here.")
             return TrainedRun(folder.path, folder.model, finished=False, scores=None)
     return TrainedRun(folder.path, folder.model, finished=True, scores=_close(session, closing))

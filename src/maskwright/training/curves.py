@@ -1,10 +1,13 @@
-"""The curves of a run: loss and Dice over its epochs, as a picture."""
+"""The curves of a run, as pictures: loss and Dice over its epochs, and loss over learning rates."""
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from maskwright.files import replacing
+from maskwright.training.rate_search import Choice, smoothed
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -33,6 +36,25 @@ def draw_curves(metrics_path: Path, picture_path: Path) -> None:
     for axes in (loss, dice, rate):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
+    with replacing(picture_path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def draw_rates(rates: Sequence[float], losses: Sequence[float], choice: Choice | None, picture_path: Path) -> None:
+    """Draw what a search for a learning rate met, and the rate that was chosen."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    axes.plot(rates[: len(finite)], finite, color="0.8", label="each batch")
+    axes.plot(rates[: len(finite)], smoothed(finite), label="smoothed")
+    if choice is not None:
+        axes.axvline(choice.rate, color="tab:green", linestyle="--", label=f"chosen: {choice.rate:.2g}")
+    axes.set(title="Loss at rising learning rates", xlabel="learning rate", ylabel="loss", xscale="log", yscale="log")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
     with replacing(picture_path) as temporary:
         figure.savefig(temporary, dpi=110)
 

@@ -20,7 +20,20 @@ from maskwright.config import Settings
 from maskwright.data.dataset import Batch, EpochBatches
 from maskwright.device import ComputePrecision
 from maskwright.errors import InputError
+from maskwright.files import write_json
+from maskwright.training.health import (
+    MEASURED_EVERY,
+    SETTLED,
+    Circumstances,
+    Finding,
+    find_new,
+    given_up,
+    is_diverging,
+    recovered,
+)
 from maskwright.training.losses import compute_loss
+from maskwright.training.movement import movement, sample_weights
+from maskwright.training.recovery import can_go_back, go_back, remember_good
 from maskwright.training.schedules import Length, learning_rate_at
 from maskwright.training.state import Learner, Position, Tally, save_state
 
@@ -63,6 +76,9 @@ class Run:
         scored_classes: Channels of the logits that Dice is measured on, where there are several.
         state_path: Where the state is saved.
         metrics_path: Where a line is written for each epoch.
+        health_path: Where the findings are written.
+        circumstances: What the figures are judged by.
+        tell: Called with each finding.
         keep_best: Called with the validation figures whenever the score is the best so far.
         show: Called after each batch.
         stop_asked: Whether a signal asked the run to stop after this step.
@@ -77,6 +93,9 @@ class Run:
     scored_classes: tuple[int, ...]
     state_path: Path
     metrics_path: Path
+    health_path: Path
+    circumstances: Circumstances
+    tell: Callable[[Finding], None]
     keep_best: Callable[[Figures], None]
     show: Callable[[Status], None]
     stop_asked: Callable[[], bool]
@@ -110,6 +129,8 @@ def fit(
     """
     position = learner.position
     clock = Clock(position.seconds, run.now)
+    if learner.good is None:
+        remember_good(learner)
     finished = is_finished(learner, run)
     while not finished:
         order.epoch, order.skip = position.epoch, position.batch
@@ -128,6 +149,8 @@ def fit(
             val_figures = _validate_and_remember(learner, val, run, clock)
             finished = finished or is_finished(learner, run)
         _write_metrics(learner, run, figures, val_figures)
+        _look_for_findings(learner, run)
+        write_json(run.health_path, learner.health.to_json())
         stopped = run.stop_asked() and not finished
         if val_figures is not None or stopped:
             _save(learner, run, clock)
@@ -160,15 +183,23 @@ def train_epoch(
     """
     settings, position, tally = run.settings, learner.position, learner.tally
     learner.network.train()
-    started = clock.seconds()
-    for batch in loader:
+    started = ready = clock.seconds()
+    for number, batch in enumerate(loader):
+        waiting = clock.seconds() - ready
         epochs = position.epoch + position.batch / batches
         progress = run.length.progress(epochs, clock.seconds())
-        rate = learning_rate_at(settings, progress, epochs)
-        _learn(learner, batch.to(run.device), rate, run, batches)
+        rate = learning_rate_at(settings, progress, epochs) * position.rate_factor
+        try:
+            _learn(learner, batch.to(run.device), rate, run, batches, progress)
+        except FloatingPointError:
+            _recover(learner, run)
         now = clock.seconds()
+        if number > 0:  # the first waits for the workers to start
+            learner.health.note_times(waiting, now - ready - waiting)
         tally.seconds, started = tally.seconds + now - started, now
         run.show(Status(progress, position.epoch + 1, figures_of(tally), position.best_dice))
+        _look_for_findings(learner, run)
+        ready = clock.seconds()
         if position.batch % settings.accumulate or position.batch == batches:
             continue  # gradients of a step half done are in no state; after a whole epoch `fit` decides
         if run.stop_asked():
@@ -180,34 +211,82 @@ def train_epoch(
     return "whole"
 
 
-def _learn(learner: Learner, batch: Batch, rate: float, run: Run, batches: int) -> None:
-    """Add the gradients of one batch, and step when those of a step, or of the epoch's rest, are together."""
+def _learn(learner: Learner, batch: Batch, rate: float, run: Run, batches: int, progress: float) -> None:
+    """Add the gradients of one batch, and step when those of a step, or of the epoch's rest, are together.
+
+    Raises:
+        FloatingPointError: The loss or its gradients are no numbers, or far above what they were; no step was made.
+    """
     settings, position = run.settings, learner.position
     first = position.batch - position.batch % settings.accumulate
     together = min(settings.accumulate, batches - first)
     if position.batch == first:
         learner.optimizer.zero_grad(set_to_none=True)
-    with autocast(run):
+    with autocast(run.device, run.precision):
         logits = learner.network(batch.images)
     loss = loss_of(logits, batch, settings)
-    if not torch.isfinite(loss):
-        raise _divergence(learner)
-    learner.scaler.scale(loss / together).backward()  # type: ignore[no-untyped-call]
-    count(learner.tally, float(loss.detach()), logits.detach(), batch, run.scored_classes)
     position.batch += 1
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise FloatingPointError
+    learner.health.note_batch(value, progress)
+    if is_diverging(learner.health, run.circumstances):
+        raise FloatingPointError
+    learner.scaler.scale(loss / together).backward()  # type: ignore[no-untyped-call]
+    count(learner.tally, value, logits.detach(), batch, run.scored_classes)
     if position.batch < first + together:
         return
     for group in learner.optimizer.param_groups:
         group["lr"] = rate
+    _step(learner, settings)
+
+
+def _step(learner: Learner, settings: Settings) -> None:
+    """One step of the optimizer; now and then, how far it moves the weights is measured."""
+    network, position = learner.network, learner.position
     learner.scaler.unscale_(learner.optimizer)
-    norm = nn.utils.clip_grad_norm_(learner.network.parameters(), settings.clip_norm or math.inf)
+    norm = nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm or math.inf)
     if not learner.scaler.is_enabled() and not torch.isfinite(norm):  # the scaler skips such steps by itself
-        raise _divergence(learner)
+        raise FloatingPointError
+    before = sample_weights(network) if position.step % MEASURED_EVERY == SETTLED else None
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
+    if before is not None:
+        learner.health.note_update(movement(before, sample_weights(network)))
     if learner.average is not None:
-        learner.average.update_parameters(learner.network)
+        learner.average.update_parameters(network)
     position.step += 1
+
+
+def _recover(learner: Learner, run: Run) -> None:
+    """Go back to the last good weights with half the learning rate, or give up.
+
+    Raises:
+        InputError: There are no such weights, or it was done often enough.
+    """
+    health, position = learner.health, learner.position
+    epoch, step = position.epoch + 1, position.step
+    if not can_go_back(learner):
+        finding = given_up(health, epoch=epoch, step=step, has_model=position.best_dice > -1)
+        _note_finding(learner, run, finding)
+        raise InputError(finding.sentence)
+    peak = run.settings.learning_rate * position.rate_factor / 2
+    finding = recovered(health, epoch=epoch, step=step, peak=peak)
+    go_back(learner)
+    _note_finding(learner, run, finding)
+    run.tell(finding)
+
+
+def _look_for_findings(learner: Learner, run: Run) -> None:
+    for finding in find_new(learner.health, run.circumstances, best_dice=learner.position.best_dice):
+        _note_finding(learner, run, finding)
+        run.tell(finding)
+
+
+def _note_finding(learner: Learner, run: Run, finding: Finding) -> None:
+    """Keep a finding for the state and for `health.json`."""
+    learner.health.note_finding(finding, epoch=learner.position.epoch + 1, step=learner.position.step)
+    write_json(run.health_path, learner.health.to_json())
 
 
 def loss_of(logits: Tensor, batch: Batch, settings: Settings) -> Tensor:
@@ -216,34 +295,32 @@ def loss_of(logits: Tensor, batch: Batch, settings: Settings) -> Tensor:
     return compute_loss(terms, logits, batch.targets, batch.weights, boundary_weight=weight)
 
 
-def _divergence(learner: Learner) -> InputError:
-    position = learner.position
-    return InputError(
-        f"The loss or its gradients are no longer numbers at epoch {position.epoch + 1}, step {position.step}: "
-        "start a new run with a lower --learning-rate or with --precision fp32."
-    )
-
-
 def validate(network: nn.Module, loader: DataLoader[Batch], run: Run) -> Figures:
     """Loss and Dice per picture on pictures that are not learnt from, at training size."""
+    return figures_of(tally_of(network, loader, run))
+
+
+def tally_of(network: nn.Module, loader: DataLoader[Batch], run: Run) -> Tally:
+    """Sums over pictures that are not learnt from, those of each class's pixels among them."""
     network.eval()
     tally = Tally()
     started = time.monotonic()
     with torch.inference_mode():
         for cpu_batch in loader:
             batch = cpu_batch.to(run.device)
-            with autocast(run):
+            with autocast(run.device, run.precision):
                 logits = network(batch.images)
             loss = loss_of(logits, batch, run.settings)
             count(tally, float(loss), logits, batch, run.scored_classes)
+            count_classes(tally, logits, batch)
     tally.seconds = time.monotonic() - started
-    return figures_of(tally)
+    return tally
 
 
-def autocast(run: Run) -> torch.autocast:
+def autocast(device: str, precision: ComputePrecision) -> torch.autocast:
     """The precision of the forward pass."""
-    dtype = torch.float16 if run.precision == "fp16" else torch.bfloat16
-    return torch.autocast(run.device.partition(":")[0], dtype, enabled=run.precision != "fp32")
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.partition(":")[0], dtype, enabled=precision != "fp32")
 
 
 def count(tally: Tally, loss: float, logits: Tensor, batch: Batch, scored_classes: tuple[int, ...]) -> None:
@@ -254,6 +331,21 @@ def count(tally: Tally, loss: float, logits: Tensor, batch: Batch, scored_classe
     tally.loss += loss * len(logits)
     tally.dice += float(dice[present].sum())
     tally.scored += int(present.sum())
+
+
+def count_classes(tally: Tally, logits: Tensor, batch: Batch) -> None:
+    """Add the pixels of each class, predicted and true; of the true ones the shares, which thin lines leave few of."""
+    weight = (batch.weights > 0).float()  # (N, 1, H, W)
+    if logits.shape[1] == 1:
+        counted, foreground = weight.sum(), ((logits > 0) * weight).sum()
+        true_foreground = (batch.targets * weight).sum()
+        predicted = torch.stack([counted - foreground, foreground])
+        true = torch.stack([counted - true_foreground, true_foreground])
+    else:
+        predicted = torch.bincount(logits.argmax(1)[weight[:, 0] > 0], minlength=logits.shape[1]).float()
+        true = (batch.targets * weight).sum((0, 2, 3))
+    for mine, new in ((tally.predicted, predicted), (tally.true, true)):
+        mine[:] = [old + added for old, added in zip(mine or [0.0] * len(new), new.tolist(), strict=True)]
 
 
 def figures_of(tally: Tally) -> Figures:
@@ -297,7 +389,10 @@ def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, c
     """Validate the weights worth keeping, and keep them if they are the best so far."""
     position = learner.position
     started = clock.seconds()
-    figures = validate(learner.kept(), val, run)
+    tally = tally_of(learner.kept(), val, run)
+    figures = figures_of(tally)
+    if learner.health.note_validation(figures.loss, tally.predicted, tally.true):
+        remember_good(learner)
     # Without any overlap, or any foreground, Dice tells nothing apart; then the loss decides, below any Dice.
     score = figures.dice if figures.dice > 0 else -figures.loss / (1 + figures.loss)
     if score > position.best_dice:

@@ -3,7 +3,7 @@
 import glob
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from maskwright.config import Settings, read_settings, write_settings
@@ -55,6 +55,16 @@ class RunFolder:
     def scores(self) -> Path:
         """Scores of the best weights at the pictures' own size."""
         return self.path / "scores.json"
+
+    @property
+    def health(self) -> Path:
+        """What was found of how the training does."""
+        return self.path / "health.json"
+
+    @property
+    def rates(self) -> Path:
+        """A picture of the search for a learning rate."""
+        return self.path / "rates.png"
 
     @property
     def curves(self) -> Path:
@@ -130,7 +140,8 @@ def open_run(
         InputError: The settings or the pictures differ from those of the run.
     """
     if not folder.state.is_file():
-        folder.metrics.unlink(missing_ok=True)
+        for left_behind in (folder.metrics, folder.health, folder.rates):
+            left_behind.unlink(missing_ok=True)
         folder.path.mkdir(parents=True, exist_ok=True)
         write_settings(folder.config, settings)
         write_split(folder, split, groups, unread)
@@ -153,6 +164,13 @@ def open_run(
             "start a new run."
         )
     return True
+
+
+def with_searched_rate(folder: RunFolder, settings: Settings) -> Settings:
+    """The settings to resume a run with: with `--find-rate`, the learning rate is what its search found."""
+    if not (settings.find_rate and folder.state.is_file() and folder.config.is_file()):
+        return settings
+    return replace(settings, learning_rate=read_settings(folder.config).learning_rate)
 
 
 def keep_metrics_until(path: Path, step: int) -> None:

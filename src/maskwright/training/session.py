@@ -14,6 +14,7 @@ from maskwright.data.dataset import Batch, EpochBatches, InOrder, Samples, build
 from maskwright.data.reading import Formats
 from maskwright.device import ComputePrecision
 from maskwright.models.build import build_network
+from maskwright.training.diagnosis import circumstances_of, tell
 from maskwright.training.loop import Figures, Run, Status
 from maskwright.training.material import Material
 from maskwright.training.minutes import Closing, Minutes, drawn, pace
@@ -79,27 +80,36 @@ def resume_learner(session: Session) -> Session:
     return dataclasses.replace(session, minutes=session.minutes.after(position.seconds + position.overhead))
 
 
-def build_loaders(session: Session) -> tuple[DataLoader[Batch], EpochBatches, DataLoader[Batch]]:
-    """Training batches, their order, and validation batches."""
+def choose_workers(settings: Settings, device: str) -> int:
+    """How many processes prepare samples."""
+    if settings.workers is not None:
+        return settings.workers
+    # On a CPU the cores are busy with the network, and handing tensors between processes costs more than it saves.
+    return min(MOST_WORKERS, torch.get_num_threads()) if device.startswith("cuda") else 0
+
+
+def build_training_loader(session: Session) -> tuple[DataLoader[Batch], EpochBatches]:
+    """Training batches and their order."""
     settings, material = session.settings, session.material
-    on_gpu = session.device.startswith("cuda")
-    workers = settings.workers
-    if workers is None:
-        # On a CPU the cores are busy with the network, and handing tensors between processes costs more than it saves.
-        workers = min(MOST_WORKERS, torch.get_num_threads()) if on_gpu else 0
     order = EpochBatches(material.indices("train"), settings)
     train = build_loader(
         Samples(material.cache, settings, augment=settings.augment),
         order,
-        workers=workers,
-        pin=on_gpu,
+        workers=choose_workers(settings, session.device),
+        pin=session.device.startswith("cuda"),
     )
+    return train, order
+
+
+def build_validation_loader(session: Session) -> DataLoader[Batch]:
+    """Validation batches: of as many pictures as a validation may look at, once that is decided."""
+    settings, material = session.settings, session.material
     held_out = material.indices("val")
     validated = session.learner.position.validated
     chosen = sorted(drawn(held_out, len(held_out) if validated is None else validated, settings.seed))
     in_order = InOrder(chosen, settings.chosen("batch_size"))
-    val = build_loader(Samples(material.cache, settings, augment=False), in_order, workers=0, pin=on_gpu)
-    return train, order, val
+    plain = Samples(material.cache, settings, augment=False)
+    return build_loader(plain, in_order, workers=0, pin=session.device.startswith("cuda"))
 
 
 def build_run(
@@ -122,6 +132,11 @@ def build_run(
         scored_classes=session.material.formats.labels.scored_classes,
         state_path=session.folder.state,
         metrics_path=session.folder.metrics,
+        health_path=session.folder.health,
+        circumstances=circumstances_of(
+            session.material, settings, session.device, choose_workers(settings, session.device)
+        ),
+        tell=tell,
         keep_best=keep_best,
         show=show,
         stop_asked=stop_asked,

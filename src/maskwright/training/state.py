@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from maskwright.config import Settings
 from maskwright.errors import InputError
 from maskwright.files import replacing
+from maskwright.training.health import Health, restored
 
 
 @dataclass
@@ -27,6 +28,8 @@ class Tally:
         dice: Sum of the Dice coefficient over pictures and classes, at training size.
         scored: How many coefficients that sum holds; an absent class has none.
         seconds: Time taken.
+        predicted: In a validation, pixels of each class that were predicted.
+        true: In a validation, pixels of each class that the masks have.
     """
 
     images: int = 0
@@ -34,6 +37,8 @@ class Tally:
     dice: float = 0.0
     scored: int = 0
     seconds: float = 0.0
+    predicted: list[float] = field(default_factory=list)
+    true: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -57,6 +62,7 @@ class Position:
         paced_seconds: ``seconds`` when the budget was last corrected.
         paced_progress: Progress then.
         validated: Pictures that each validation looks at; None before that was decided.
+        rate_factor: What the learning rate is multiplied by; halved when the loss diverged.
     """
 
     epoch: int = 0
@@ -75,11 +81,15 @@ class Position:
     paced_seconds: float = 0.0
     paced_progress: float = 0.0
     validated: int | None = None
+    rate_factor: float = 1.0
 
 
 @dataclass
 class Learner:
-    """A network, what teaches it, and how far they have come."""
+    """A network, what teaches it, and how far they have come.
+
+    ``good`` are the weights to go back to, in main memory; see `recovery`.
+    """
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
@@ -87,6 +97,8 @@ class Learner:
     scaler: torch.amp.GradScaler
     position: Position = field(default_factory=Position)
     tally: Tally = field(default_factory=Tally)
+    health: Health = field(default_factory=Health)
+    good: dict[str, Tensor] | None = None
     saved_at: float = 0.0
 
     def kept(self) -> nn.Module:
@@ -133,6 +145,8 @@ def save_state(path: Path, learner: Learner) -> None:
         "scaler": learner.scaler.state_dict(),
         "position": asdict(learner.position),
         "tally": asdict(learner.tally),
+        "health": asdict(learner.health),
+        "good": learner.good,
     }
     with replacing(path) as temporary:
         torch.save(content, temporary)
@@ -154,6 +168,8 @@ def load_state(path: Path, learner: Learner) -> None:
             learner.scaler.load_state_dict(content["scaler"])
         learner.position = Position(**content["position"])
         learner.tally = Tally(**content["tally"])
+        learner.health = restored(content.get("health", {}))  # older versions had none
+        learner.good = content.get("good")
     except Exception as error:  # damaged bytes make the unpickler raise almost anything
         raise InputError(f"{path} cannot be resumed from: it is damaged or belongs to another network.") from error
 

@@ -1,0 +1,133 @@
+"""What a run is told of its health: the checks before it, and how findings are said."""
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING
+
+from torch.utils.data import DataLoader
+
+from maskwright import terminal
+from maskwright.config import Settings, write_settings
+from maskwright.data.dataset import Batch, EpochBatches, Samples
+from maskwright.training.baseline import chance_dice
+from maskwright.training.curves import draw_rates
+from maskwright.training.health import Circumstances, Finding
+from maskwright.training.material import Material
+from maskwright.training.overfit import (
+    LEAST_STEPS,
+    SIDES,
+    STEPS,
+    Overfit,
+    choose_pictures,
+    cut_out,
+    find_no_overfit,
+    learn_by_heart,
+    seconds_for,
+)
+from maskwright.training.rate_search import choose_rate, search_rates
+
+if TYPE_CHECKING:
+    from maskwright.training.session import Session
+
+
+def circumstances_of(material: Material, settings: Settings, device: str, workers: int) -> Circumstances:
+    """What the figures of this run are judged by."""
+    cache = material.cache
+    labels = material.formats.labels
+    # Decoding pictures again would take seconds.
+    train, val = ([index for index in material.indices(part) if cache.entries[index].path] for part in ("train", "val"))
+    plain = Samples(cache, settings, augment=False)
+    known = {}
+    if train and val:
+        known["chance_dice"] = chance_dice(plain, train, val, labels.scored_classes, seed=settings.seed)
+    return Circumstances(
+        loss_terms=tuple(settings.loss_terms()),
+        learning_rate=settings.learning_rate,
+        warmup=settings.warmup,
+        class_names=labels.class_names,
+        workers=workers,
+        cores=os.cpu_count() or 1,
+        uncached=cache.uncached,
+        device=device,
+        **known,
+    )
+
+
+def tell(finding: Finding) -> None:
+    """Say a finding."""
+    (terminal.warn if finding.is_warning else terminal.say)(finding.sentence)
+
+
+def check_overfit(session: "Session") -> None:
+    """See whether the network can learn a handful of cut-outs by heart, and say so where it cannot."""
+    health, settings = session.learner.health, session.settings
+    overfit = _learn_cut_outs(session)
+    health.overfit = overfit.to_json()
+    names = [session.material.cache.pairs[index].name for index in overfit.pictures]
+    finding = find_no_overfit(overfit, settings, names)
+    if finding is not None:
+        health.note_finding(finding, epoch=0, step=0)
+        tell(finding)
+
+
+def _learn_cut_outs(session: "Session") -> Overfit:
+    """The check at the largest size that there is time for."""
+    cache, settings = session.material.cache, session.settings
+    train = session.material.indices("train")
+    pictures = choose_pictures(cache.foreground, train, seed=settings.seed)
+    samples = Samples(cache, settings, augment=False)
+    pixels = sum(cache.shapes[index][0] * cache.shapes[index][1] for index in train)
+    with terminal.progressing("Checking that it learns") as update:
+        for side in SIDES:
+            batch = cut_out(samples, pictures, side)
+            overfit = learn_by_heart(
+                session.learner.network,
+                batch,
+                settings,
+                precision=session.precision,
+                scored_classes=session.material.formats.labels.scored_classes,
+                afford=seconds_for(settings, batch, pixels=pixels),
+                show=lambda step: update(step / STEPS, f"step {step}"),
+                pictures=pictures,
+            )
+            if len(overfit.losses) >= LEAST_STEPS or find_no_overfit(overfit, settings, []) or overfit.is_learnt:
+                break
+    return overfit
+
+
+def search_rate(session: "Session", train: DataLoader[Batch], order: EpochBatches) -> "Session":
+    """Search a learning rate, say and draw what was found, and write it into the run's settings.
+
+    Returns:
+        The session with the rate that it is to use.
+    """
+    settings, folder = session.settings, session.folder
+    with terminal.progressing("Searching a learning rate") as update:
+        search = search_rates(
+            session.learner.network,
+            train,
+            order,
+            settings,
+            device=session.device,
+            precision=session.precision,
+            show=lambda share: update(share, ""),
+        )
+    if not search.rates:
+        terminal.warn(f"The minutes leave no time to search a learning rate; it stays at {settings.learning_rate:g}.")
+        return session
+    choice = choose_rate(search)
+    draw_rates(search.rates, search.losses, choice, folder.rates)
+    if choice is None:
+        terminal.warn(
+            f"The loss fell at none of {len(search.rates)} learning rates (see {folder.rates}); it stays at "
+            f"{settings.learning_rate:g}."
+        )
+        return session
+    up_to = "it never diverged" if choice.diverged is None else f"it diverged at {choice.diverged:.2g}"
+    terminal.say(
+        f"Learning rate: {choice.rate:.2g} (of {len(search.rates)} rates the loss fell fastest at "
+        f"{choice.steepest:.2g}; {up_to})"
+    )
+    settings = dataclasses.replace(settings, learning_rate=choice.rate)
+    write_settings(folder.config, settings)
+    return dataclasses.replace(session, settings=settings)

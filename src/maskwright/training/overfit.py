@@ -1,0 +1,265 @@
+"""Before the training: can the network learn a handful of small cut-outs by heart?
+
+Where it cannot, hours of training will not help. A copy of the network learns, at a rate that suits most networks, so
+that neither the weights nor the optimizer nor any random state of the run is touched. What it cannot see: a network
+learns masks of other pictures by heart as well; `baseline` is there for those.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskwright.config import Settings
+from maskwright.data.dataset import SIDE_MULTIPLE, Batch, Draw, Samples, pad
+from maskwright.device import ComputePrecision
+from maskwright.training.health import Finding
+from maskwright.training.loop import autocast, dice_per_picture, loss_of
+
+PICTURES = 4
+# Cut-outs of so many pixels a side; smaller ones where the network is too slow for these.
+SIDES = (128, 64)
+STEPS = 40
+# Fewer steps than these prove nothing against a network.
+LEAST_STEPS = 15
+RATE = 1e-3
+# Of what lies between the Dice of one answer for all pixels and a perfect one: enough, and next to nothing.
+LEARNT, HARDLY_LEARNT = 0.3, 0.1
+# A loss above this share of the first has not fallen.
+NOT_FALLEN = 0.95
+GOOD_DICE = 0.9
+MOST_SECONDS = 6.0
+SHARE_OF_RUN = 0.02
+
+
+@dataclass(frozen=True)
+class Overfit:
+    """What the check measured.
+
+    Attributes:
+        pictures: Where in the cache the cut-outs come from.
+        losses: Of the whole batch, for each step.
+        dices: Likewise; NaN where the cut-outs show nothing of any scored class.
+        blind_dice: Of one answer for all pixels, the best there is.
+        picture_losses: Of each cut-out, in the last step.
+        foreground: Share of the cut-outs' pixels that are of another class than the first.
+        moves: Whether any gradient reached a weight.
+        seconds: What it took.
+    """
+
+    pictures: tuple[int, ...]
+    losses: tuple[float, ...]
+    dices: tuple[float, ...]
+    blind_dice: float
+    picture_losses: tuple[float, ...]
+    foreground: float
+    moves: bool
+    seconds: float
+
+    @property
+    def is_learnt(self) -> bool:
+        """Whether the loss has fallen and Dice risen well above what one answer for all pixels gets."""
+        return is_learnt(self.losses, self.dices, self.blind_dice)
+
+    def to_json(self) -> dict[str, object]:
+        """What `health.json` holds of it."""
+        first, last = self.losses[:1], self.losses[-1:]
+        table = {"steps": len(self.losses), "loss": [*first, *last], "dice": [*self.dices[:1], *self.dices[-1:]]}
+        finite = {
+            name: [value if math.isfinite(value) else None for value in values] if isinstance(values, list) else values
+            for name, values in table.items()
+        }
+        return {**finite, "seconds": round(self.seconds, 2)}
+
+
+def choose_pictures(foreground: Sequence[float], indices: Sequence[int], *, seed: int) -> list[int]:
+    """A few of the pictures that have foreground, some of them twice where there are not enough."""
+    useful = [index for index in indices if foreground[index] > 0]
+    drawn = [useful[place] for place in np.random.default_rng(seed).permutation(len(useful))[:PICTURES]]
+    return [drawn[place % len(drawn)] for place in range(PICTURES)]
+
+
+def cut_out(samples: Samples, pictures: Sequence[int], side: int) -> Batch:
+    """Squares of the pictures, each where about half of the pixels are foreground, as nearly as there is such a place.
+
+    Args:
+        samples: Makes them; without augmentation.
+        pictures: Where they lie in the cache.
+        side: Pixels of the squares; less where no picture is as large.
+    """
+    whole = [samples[Draw(0, picture, half=False)] for picture in pictures]
+    longest = max(max(sample.images.shape[-2:]) for sample in whole)
+    side = min(side, longest + -longest % SIDE_MULTIPLE)
+    made = []
+    for sample in whole:
+        top, left = _most_divided(sample, side)
+        part = Batch(*(tensor[:, top : top + side, left : left + side] for tensor in sample))
+        height, width = part.images.shape[-2:]
+        padded = Batch(*(F.pad(tensor, (0, side - width, 0, side - height)) for tensor in part))
+        pad(padded, height, width)
+        made.append(padded)
+    return Batch(*(torch.stack(tensors) for tensors in zip(*made, strict=True)))
+
+
+def learn_by_heart(
+    network: nn.Module,
+    batch: Batch,
+    settings: Settings,
+    *,
+    precision: ComputePrecision,
+    scored_classes: tuple[int, ...],
+    afford: Callable[[float], float],
+    show: Callable[[int], None],
+    pictures: Sequence[int] = (),
+) -> Overfit:
+    """Let a copy of the network learn one batch.
+
+    Args:
+        network: Stays as it is.
+        batch: What to learn.
+        settings: Of the run; its loss is used.
+        precision: What the forward pass computes in.
+        scored_classes: As in `loop.Run`.
+        afford: From the seconds of one step, the seconds that the check may take.
+        show: Called with the number of steps so far.
+        pictures: Where the batch comes from.
+
+    Returns:
+        What was measured, until the batch was learnt or the time was up.
+    """
+    started = time.monotonic()
+    device = str(next(network.parameters()).device)
+    batch = batch.to(device)
+    losses: list[float] = []
+    dices: list[float] = []
+    blind = blind_dice(batch, scored_classes)
+    moves = False
+    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
+        learner = copy.deepcopy(network).train()
+        optimizer = torch.optim.AdamW(learner.parameters(), lr=RATE)
+        scaler = torch.amp.GradScaler(device.partition(":")[0], enabled=precision == "fp16")
+        allowed = math.inf
+        while len(losses) < STEPS and time.monotonic() - started < allowed:
+            optimizer.zero_grad(set_to_none=True)
+            with autocast(device, precision):
+                logits = learner(batch.images)
+            loss = loss_of(logits, batch, settings)
+            losses.append(float(loss.detach()))
+            dices.append(
+                float(dice_per_picture(logits.detach(), batch.targets, batch.weights, scored_classes).nanmean())
+            )
+            if not math.isfinite(losses[-1]) or is_learnt(losses, dices, blind):
+                break
+            if loss.requires_grad:
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            moves = moves or any(weight.grad is not None and bool(weight.grad.any()) for weight in learner.parameters())
+            scaler.step(optimizer)
+            scaler.update()
+            show(len(losses))
+            if len(losses) == 1:
+                allowed = afford(time.monotonic() - started)
+    singles = tuple(_loss_of_one(logits.detach(), batch, settings, place) for place in range(len(batch.images)))
+    foreground = float((batch.targets if logits.shape[1] == 1 else 1 - batch.targets[:, :1]).mean())
+    seconds = time.monotonic() - started
+    return Overfit(tuple(pictures), tuple(losses), tuple(dices), blind, singles, foreground, moves, seconds)
+
+
+def blind_dice(batch: Batch, scored_classes: tuple[int, ...]) -> float:
+    """The best Dice that one answer for all pixels gets."""
+    found = []
+    for channel in range(batch.targets.shape[1]):
+        logits = -torch.ones_like(batch.targets)
+        logits[:, channel] = 1
+        found.append(float(dice_per_picture(logits, batch.targets, batch.weights, scored_classes).nanmean()))
+    return max(0.0, *found)
+
+
+def is_learnt(losses: Sequence[float], dices: Sequence[float], blind: float) -> bool:
+    """Whether the loss has fallen and Dice risen well above what one answer for all pixels gets."""
+    if dices[-1] >= GOOD_DICE:
+        return True
+    return losses[-1] <= NOT_FALLEN * losses[0] and dices[-1] >= blind + LEARNT * (1 - blind)
+
+
+def find_no_overfit(overfit: Overfit, settings: Settings, names: Sequence[str]) -> Finding | None:
+    """What is said where the batch was not learnt; nothing where there was no time to tell.
+
+    Args:
+        overfit: What was measured.
+        settings: Of the run.
+        names: Of the pictures that the cut-outs come from.
+    """
+    losses = overfit.losses
+    if not math.isfinite(losses[-1]):
+        return _finding(overfit, "the loss is no number", "use --precision fp32, and look for pictures of no numbers")
+    if overfit.is_learnt or len(losses) < LEAST_STEPS:
+        return None
+    hardly = overfit.blind_dice + HARDLY_LEARNT * (1 - overfit.blind_dice)
+    if min(losses) < NOT_FALLEN * losses[0] and (len(losses) < STEPS or overfit.dices[-1] > hardly):
+        return None
+    if not overfit.moves:
+        return _finding(
+            overfit, "no gradient reaches the weights", f"the network is frozen, or --loss {settings.loss} is flat"
+        )
+    if overfit.foreground < 1e-3:
+        return _finding(
+            overfit,
+            f"only {100 * overfit.foreground:.2g} % of its pixels are foreground",
+            f"what the masks show may be too small at --size {settings.size}",
+        )
+    worst = sorted(range(len(names)), key=lambda place: -overfit.picture_losses[place])
+    listed = ", ".join(dict.fromkeys(names[place] for place in worst[: PICTURES // 2]))
+    return _finding(
+        overfit,
+        "the masks may not belong to the pictures, or the pictures be blank",
+        f"the largest losses have {listed}; maskwright check shows pictures and masks side by side",
+    )
+
+
+def seconds_for(settings: Settings, batch: Batch, *, pixels: int) -> Callable[[float], float]:
+    """How long the check may take, once a step of it is known: a fiftieth of the run.
+
+    Args:
+        settings: Of the run.
+        batch: What is learnt in a step.
+        pixels: Of all training pictures together.
+    """
+
+    def afford(step_seconds: float) -> float:
+        runs = [settings.minutes * 60] if settings.minutes is not None else []
+        if settings.epochs is not None:
+            runs.append(settings.epochs * pixels * step_seconds / batch.weights.numel())
+        return min([MOST_SECONDS, *(SHARE_OF_RUN * run for run in runs)])
+
+    return afford
+
+
+def _finding(overfit: Overfit, cause: str, advice: str) -> Finding:
+    first, last = overfit.losses[0], overfit.losses[-1]
+    return Finding(
+        "cannot-overfit",
+        f"The network cannot learn even {PICTURES} cut-outs by heart (loss {first:.4g} at first, {last:.4g} after "
+        f"{len(overfit.losses)} steps): {cause}; {advice}.",
+    )
+
+
+def _most_divided(sample: Batch, side: int) -> tuple[int, int]:
+    """Top and left of the square whose share of foreground is nearest to a half."""
+    height, width = sample.images.shape[-2:]
+    foreground = sample.targets if len(sample.targets) == 1 else 1 - sample.targets[:1]
+    window = (min(side, height), min(side, width))
+    stride = max(1, side // 4)
+    shares = F.avg_pool2d((foreground * sample.weights)[None], window, stride)[0, 0]
+    place = int((shares - 0.5).abs().argmin())
+    return place // shares.shape[1] * stride, place % shares.shape[1] * stride
+
+
+def _loss_of_one(logits: Tensor, batch: Batch, settings: Settings, place: int) -> float:
+    one = slice(place, place + 1)
+    return float(loss_of(logits[one], Batch(*(tensor[one] for tensor in batch)), settings))

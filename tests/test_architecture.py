@@ -65,7 +65,7 @@ def test_no_command_imports_another(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted([*(ROOT / "models").glob("*.py")]), ids=lambda path: path.relative_to(ROOT).as_posix()
+    "path", sorted((ROOT / "models").rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix()
 )
 def test_models_know_no_files(path: Path) -> None:
     source = path.read_text(encoding="utf-8")

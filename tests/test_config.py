@@ -17,7 +17,9 @@ from maskwright.errors import InputError
 
 # Every setting at something else than its default.
 UNUSUAL = Settings(
-    encoder="efficientnet_lite0",
+    encoder="timm:resnet18",
+    encoder_weights="weights/resnet18.safetensors",
+    unshuffle=2,
     base_channels=24,
     depth=3,
     norm="group",
@@ -60,7 +62,11 @@ UNUSUAL = Settings(
     cache_gb=1.5,
 )
 # Settings that only go with one another.
-PARTNERS: dict[str, dict[str, Any]] = {"folds": {"folds": 3}, "fold": {"folds": 3, "fold": 1}}
+PARTNERS: dict[str, dict[str, Any]] = {
+    "folds": {"folds": 3},
+    "fold": {"folds": 3, "fold": 1},
+    "encoder_weights": {"encoder": "timm:resnet18", "encoder_weights": "weights/resnet18.safetensors"},
+}
 NAMES = [field.name for field in dataclasses.fields(Settings)]
 
 
@@ -147,6 +153,10 @@ def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
         ("seed", -1, "--seed"),
         ("workers", -1, "--workers"),
         ("encoder", "resnet34", "--encoder"),
+        ("encoder", "timm:", "--encoder"),
+        ("encoder", "hub:resnet34", "--encoder"),
+        ("encoder_weights", "resnet34.pth", "--encoder-weights needs the --encoder"),
+        ("unshuffle", 3, "--unshuffle"),
         ("norm", "layer", "--norm"),
         ("upsampling", "nearest", "--upsampling"),
         ("optimizer", "lion", "--optimizer"),
@@ -188,7 +198,7 @@ def test_losses_are_added_by_name() -> None:
 
 def test_the_architecture_takes_every_setting_of_the_network() -> None:
     architecture = UNUSUAL.architecture(in_channels=4, num_classes=5)
-    assert architecture == Architecture("efficientnet_lite0", 4, 5, 24, 3, "group", "bilinear")
+    assert architecture == Architecture("timm:resnet18", 4, 5, 24, 3, "group", "bilinear", 2)
 
 
 def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from maskwright.config import Settings, read_preset
     from maskwright.errors import InputError
     from maskwright.inference.predictor import Predictor, load
-    from maskwright.models.encoders import EncoderUNet
+    from maskwright.models.encoder_unet import EncoderUNet
     from maskwright.models.unet import UNet
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "EncoderUNet": "models.encoders",
+    "EncoderUNet": "models.encoder_unet",
     "InputError": "errors",
     "Predictor": "inference.predictor",
     "Settings": "config",

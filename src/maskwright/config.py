@@ -15,7 +15,6 @@ import tomli_w
 from maskwright.errors import InputError
 from maskwright.files import write_text
 
-Encoder = Literal["none", "efficientnet_lite0"]
 Norm = Literal["batch", "group", "none"]
 Upsampling = Literal["transposed", "bilinear"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
@@ -25,11 +24,13 @@ Foreground = Literal["light", "dark"]
 
 # Eight halvings leave one pixel of a picture 256 wide, and double the channels as often.
 DEEPEST = 7
+# Encoders of our own; `torchvision:` and `timm:` come before the names of theirs.
+ENCODERS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+ENCODER_SOURCES = ("torchvision", "timm")
 LOSSES = ("ce", "bce", "focal", "dice", "iou", "tversky", "lovasz")
 
 # Settings that are one of several words; a TOML file can hold any.
 _CHOICES = {
-    "encoder": Encoder,
     "norm": Norm,
     "upsampling": Upsampling,
     "optimizer": Optimizer,
@@ -43,8 +44,8 @@ _CHOICES = {
 class Architecture:
     """What is needed to build a network before its weights are loaded. Stands in every model file."""
 
-    encoder: Encoder = "none"
-    """`none` is the classic U-Net; the other is a U-Net on a pretrained encoder."""
+    encoder: str = "none"
+    """`none` is the classic U-Net; any other word of `ENCODERS`, or timm:resnet18, is an encoder under one."""
 
     in_channels: int = 3
     """Channels of the input, scaled to 0..1."""
@@ -64,9 +65,14 @@ class Architecture:
     upsampling: Upsampling = "transposed"
     """How the decoder doubles the resolution."""
 
+    unshuffle: int = 1
+    """Pixels a side, 1, 2 or 4, that share one place at the finest level; the head gives each its own logits."""
+
     def __post_init__(self) -> None:
         """Refuse what no network could be built from."""
         _require_choices(self)
+        _require_encoder(self.encoder)
+        _require(self.unshuffle in (1, 2, 4), "--unshuffle is one of 1, 2, 4")
         for name in ("in_channels", "num_classes", "base_channels", "depth"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1")
         _require(self.depth <= DEEPEST, f"depth must be at most {DEEPEST}")
@@ -100,8 +106,12 @@ class Settings(MaskSettings):
     """What `train` can be told. The defaults are those of a run without a preset's file."""
 
     # The network
-    encoder: Encoder = "none"
-    """`none` is the classic U-Net; the other is a U-Net on an encoder with ImageNet weights."""
+    encoder: str = "none"
+    """`none` is the classic U-Net; efficientnet_lite0, efficientnet_lite1 and efficientnet_lite2 are encoders with
+    ImageNet weights; torchvision:NAME and timm:NAME are theirs, without weights unless --encoder-weights has them."""
+
+    encoder_weights: str | None = None
+    """A .pth or .safetensors file with weights for the encoder, under the names that torchvision or timm gives them."""
 
     base_channels: int = 64
     """Channels at full resolution; each level below has twice as many."""
@@ -114,6 +124,9 @@ class Settings(MaskSettings):
 
     upsampling: Upsampling = "transposed"
     """How the decoder doubles the resolution."""
+
+    unshuffle: int = 1
+    """The finest level takes squares of 1, 2 or 4 pixels a side for one: less time and memory, coarser outlines."""
 
     # The pictures
     size: int = 480
@@ -249,6 +262,10 @@ class Settings(MaskSettings):
             _require(term in LOSSES, f"--loss knows {', '.join(LOSSES)}, not {term!r}")
         # The rest of the checks are made where the network is built.
         self.architecture()
+        _require(
+            self.encoder_weights is None or self.encoder != "none",
+            "--encoder-weights needs the --encoder that they belong to",
+        )
 
     def loss_terms(self) -> list[str]:
         """The losses that are added up."""
@@ -264,6 +281,7 @@ class Settings(MaskSettings):
             depth=self.depth,
             norm=self.norm,
             upsampling=self.upsampling,
+            unshuffle=self.unshuffle,
         )
 
 
@@ -320,6 +338,14 @@ def _require_choices(config: "Architecture | MaskSettings") -> None:
         if hasattr(config, name):
             listed = ", ".join(word for word in words if word)
             _require(getattr(config, name) in words, f"--{_word(name)} is one of {listed}")
+
+
+def _require_encoder(word: str) -> None:
+    """Refuse an encoder that nobody has; whether torchvision or timm has one of a name is found out by building it."""
+    source, _, name = word.partition(":")
+    listed = ", ".join(("none", *ENCODERS, *(f"{source}:NAME" for source in ENCODER_SOURCES)))
+    known = word in ("none", *ENCODERS) or (source in ENCODER_SOURCES and name != "")
+    _require(known, f"--encoder is one of {listed}, not {word!r}")
 
 
 def _require(condition: bool, sentence: str) -> None:

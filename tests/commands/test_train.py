@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
+from torchvision import models
 
 from maskwright.commands.train import train
 from maskwright.config import Settings, read_settings
@@ -20,6 +22,7 @@ from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.data.image_files import write_image
 from maskwright.errors import InputError
 from maskwright.inference.model_file import load_model
+from maskwright.inference.predictor import load
 from maskwright.training import loop
 
 TINY = Settings(
@@ -112,6 +115,36 @@ def test_the_model_file_says_what_it_was_trained_on_and_how_well_it_does(run_fol
     assert card.size == 64
     assert card.metrics["dice"] == pytest.approx(scores["dice"]["mean"])
     assert len(scores["pictures"]) == 2
+
+
+def test_an_encoder_of_others_learns_from_a_local_file_and_its_model_file_needs_neither(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "weights.pth"
+    torch.save(models.shufflenet_v2_x0_5(weights=None).state_dict(), weights)
+    settings = dataclasses.replace(
+        TINY, encoder="torchvision:shufflenet_v2_x0_5", encoder_weights=str(weights), unshuffle=2, epochs=1
+    )
+    run = train(photos, out=tmp_path / "run", settings=settings)
+    assert "random weights" not in "".join(capsys.readouterr())
+    weights.unlink()
+    assert load(run.model_path)(np.zeros((40, 60, 3), np.uint8)).shape == (40, 60)
+
+
+def test_an_encoder_without_weights_is_said_to_start_from_random_ones(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(photos, out=tmp_path, settings=dataclasses.replace(TINY, encoder="timm:lcnet_050", epochs=1))
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "timm:lcnet_050 starts from random weights; --encoder-weights FILE gives it trained ones." in said
+
+
+def test_weights_of_another_network_are_refused_before_a_picture_is_read(photos: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pth"
+    torch.save({"conv.weight": torch.zeros(3)}, weights)
+    settings = dataclasses.replace(TINY, encoder="torchvision:resnet18", encoder_weights=str(weights))
+    with pytest.raises(InputError, match=f"^{weights} does not fit --encoder torchvision:resnet18: conv1.weight is"):
+        train(tmp_path / "no pictures here", out=tmp_path / "run", settings=settings)
 
 
 def test_the_settings_are_kept(run_folder: Path) -> None:

@@ -4,12 +4,15 @@ import builtins
 import io
 import os
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from maskwright.config import Architecture, Norm, Upsampling
+from maskwright.inference.engines import TorchEngine
+from maskwright.inference.model_file import ModelCard, load_model, save_model
 from maskwright.models.build import build_network, count_parameters
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -27,16 +30,25 @@ ARCHITECTURES = [
     ),
     Architecture("efficientnet_lite0", base_channels=16, in_channels=4, num_classes=3),
     Architecture("efficientnet_lite0", base_channels=8, in_channels=1),
+    Architecture("efficientnet_lite1", base_channels=8),
+    Architecture("efficientnet_lite2", base_channels=8, in_channels=4, unshuffle=2),
+    Architecture("efficientnet_lite0", base_channels=8, num_classes=3, unshuffle=4),
+    Architecture("torchvision:resnet18", base_channels=8),
+    Architecture("torchvision:mobilenet_v3_small", base_channels=8, in_channels=4, unshuffle=2),
+    Architecture("timm:convnext_atto", base_channels=8, num_classes=2),
+    Architecture("timm:mobilenetv3_small_050", base_channels=8, in_channels=1, norm="group"),
+    Architecture(base_channels=8, depth=2, unshuffle=2),
+    Architecture(base_channels=8, depth=1, in_channels=1, num_classes=3, unshuffle=4),
 ]
 # Divisible; one pixel off on either side; odd and oblong; smaller than the network halves; a single pixel.
 SIZES = [(32, 64), (31, 33), (33, 31), (47, 19), (3, 70), (5, 3), (1, 1)]
 
 
 def describe(architecture: Architecture) -> str:
-    kind = "unet" if architecture.encoder == "none" else "encoder"
+    kind = "unet" if architecture.encoder == "none" else architecture.encoder
     channels = f"{architecture.in_channels}to{architecture.num_classes}"
     size = f"b{architecture.base_channels}d{architecture.depth}"
-    return f"{kind}-{channels}-{size}-{architecture.norm}-{architecture.upsampling}"
+    return f"{kind}-{channels}-{size}-{architecture.norm}-{architecture.upsampling}-u{architecture.unshuffle}"
 
 
 @pytest.fixture(params=ARCHITECTURES, ids=describe)
@@ -96,6 +108,18 @@ def test_the_seed_decides_the_first_weights(architecture: Architecture, network:
     torch.manual_seed(0)
     again = build_network(architecture).state_dict()
     assert all(torch.equal(tensor, again[name]) for name, tensor in network.state_dict().items())
+
+
+def test_a_model_file_needs_nothing_else(architecture: Architecture, network: nn.Module, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    save_model(path, ModelCard(architecture, size=64), weights)
+    image = torch.rand(1, architecture.in_channels, 40, 56)
+    with torch.inference_mode():
+        expected = network.eval()(image)
+    card, kept = load_model(path)
+    assert card.architecture == architecture
+    assert torch.equal(torch.from_numpy(TorchEngine(card.architecture, kept).logits(image.numpy())), expected)
 
 
 def test_no_network_touches_files(architecture: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:

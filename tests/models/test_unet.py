@@ -80,6 +80,26 @@ def test_the_usual_channels_get_groups_of_eight_up_to_32_groups() -> None:
     assert [layer.num_groups for layer in layers if isinstance(layer, nn.GroupNorm)] == [1, 8, 32, 32]
 
 
+@pytest.mark.parametrize("unshuffle", [2, 4])
+def test_unshuffled_the_network_works_on_fewer_places_with_more_channels(unshuffle: int) -> None:
+    network = UNet(2, 3, base_channels=8, depth=2, unshuffle=unshuffle)
+    seen: list[torch.Size] = []
+    network.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    logits = network(torch.rand(1, 2, 32, 64))
+    assert seen == [(1, 2 * unshuffle**2, 32 // unshuffle, 64 // unshuffle)]
+    assert network.head.out_channels == 3 * unshuffle**2
+    assert logits.shape == (1, 3, 32, 64)
+
+
+def test_unshuffling_takes_each_pixel_back_to_its_place() -> None:
+    network = UNet(1, 1, base_channels=4, depth=1, norm="none", unshuffle=2)
+    network.stem = torch.nn.Identity()  # type: ignore[assignment]
+    network.downs = network.ups = torch.nn.ModuleList()
+    network.head = torch.nn.Identity()  # type: ignore[assignment]
+    image = torch.rand(1, 1, 13, 22)
+    assert torch.equal(network(image), image)
+
+
 def test_padding_repeats_the_last_row_and_column() -> None:
     x = torch.rand(1, 2, 5, 6)
     padded = pad_to_multiple(x, 4)

@@ -15,7 +15,7 @@ from maskwright.data.label_survey import read_options
 from maskwright.data.pairs import Pairing, Problem
 from maskwright.device import ComputePrecision, choose_device, choose_precision, read_facts, unused_gpu_hint
 from maskwright.errors import InputError
-from maskwright.interop.weights import read_imagenet_weights
+from maskwright.interop.weights import read_encoder_weights
 from maskwright.training.run_folder import choose_folder, open_run
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def train(
     device = choose_device(settings.device)
     from maskwright.training.session import Session  # only now is it known that there is a torch to import
 
-    encoder_weights = read_imagenet_weights(settings.encoder)
+    encoder_weights = read_encoder_weights(settings.encoder, settings.encoder_weights)
     folder = choose_folder(Path(out) if out else None, Path(photos).resolve().name, resume=resume)
     material = _prepare_pictures(_find_pairs(Path(photos), settings), settings)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -196,6 +196,8 @@ def _build_learner(
         f"{kind}, {count_parameters(learner.network) / 1e6:.1f} M parameters, longer side {settings.size}, "
         f"batch {settings.batch_size}, {device} in {precision}"
     )
+    if settings.encoder != "none" and encoder_weights is None:
+        terminal.warn(f"{settings.encoder} starts from random weights; --encoder-weights FILE gives it trained ones.")
     return learner, precision
 
 

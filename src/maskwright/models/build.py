@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from maskwright.config import Architecture
-from maskwright.models.encoders import EncoderUNet
+from maskwright.models.encoder_unet import EncoderUNet
+from maskwright.models.encoders.encoder import load_weights
 from maskwright.models.unet import UNet
 
 
@@ -19,16 +20,19 @@ def build_network(architecture: Architecture, *, encoder_weights: Mapping[str, T
             depth=architecture.depth,
             norm=architecture.norm,
             upsampling=architecture.upsampling,
+            unshuffle=architecture.unshuffle,
         )
     network = EncoderUNet(
         architecture.in_channels,
         architecture.num_classes,
+        encoder=architecture.encoder,
         base_channels=architecture.base_channels,
         norm=architecture.norm,
         upsampling=architecture.upsampling,
+        unshuffle=architecture.unshuffle,
     )
     if encoder_weights is not None:
-        network.encoder.load_imagenet_weights(encoder_weights)
+        load_weights(network.encoder, encoder_weights)
     return network
 
 

@@ -96,6 +96,8 @@ class UNet(nn.Module):
         depth: Number of halvings.
         norm: Normalisation after each convolution.
         upsampling: How the decoder doubles the resolution.
+        unshuffle: The network works on squares of so many pixels a side, 1, 2 or 4, as on one with all their channels;
+            the head gives each pixel logits of its own. Channels and depth count from there.
     """
 
     def __init__(
@@ -107,29 +109,38 @@ class UNet(nn.Module):
         depth: int = 4,
         norm: Norm = "batch",
         upsampling: Upsampling = "transposed",
+        unshuffle: int = 1,
     ) -> None:
         super().__init__()
+        self.unshuffle = unshuffle
+        self.coarsest = unshuffle * 2**depth
         widths = [base_channels * 2**level for level in range(depth + 1)]
-        self.stem = DoubleConv(in_channels, widths[0], norm)
+        self.stem = DoubleConv(in_channels * unshuffle**2, widths[0], norm)
         self.downs = nn.ModuleList(Down(upper, lower, norm) for upper, lower in pairwise(widths))
         self.ups = nn.ModuleList(
             Up(lower, upper, upper, norm=norm, upsampling=upsampling)
             for upper, lower in reversed(list(pairwise(widths)))
         )
-        self.head = nn.Conv2d(widths[0], num_classes, kernel_size=1)
+        self.head = nn.Conv2d(widths[0], num_classes * unshuffle**2, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, in_channels, H, W)`` in 0..1 to logits ``(N, num_classes, H, W)``."""
         height, width = x.shape[-2:]
-        coarsest = 2 ** len(self.downs)  # pixels under one of the lowest level, which needs two to be normalised
-        x = self.stem(pad_to_multiple(x, coarsest, at_least=2 * coarsest))
+        # Twice the pixels under one value of the lowest level, which needs two to be normalised.
+        x = pad_to_multiple(x, self.coarsest, at_least=2 * self.coarsest)
+        x = self.stem(F.pixel_unshuffle(x, self.unshuffle) if self.unshuffle > 1 else x)
         skips = []
         for down in self.downs:
             skips.append(x)
             x = down(x)
         for up in self.ups:
             x = up(x, skips.pop())
-        return self.head(x)[..., :height, :width]  # type: ignore[no-any-return]
+        return shuffle_pixels(self.head(x), self.unshuffle)[..., :height, :width]
+
+
+def shuffle_pixels(logits: Tensor, factor: int) -> Tensor:
+    """``(N, C * factor**2, H, W)`` to ``(N, C, factor * H, factor * W)``."""
+    return F.pixel_shuffle(logits, factor) if factor > 1 else logits
 
 
 def pad_to_multiple(x: Tensor, multiple: int, *, at_least: int = 1) -> Tensor:

@@ -58,6 +58,7 @@ UNUSUAL = Settings(
     precision="bf16",
     workers=1,
     cache_gb=1.5,
+    class_weights="none",
 )
 # Settings that only go with one another.
 PARTNERS: dict[str, dict[str, Any]] = {"folds": {"folds": 3}, "fold": {"folds": 3, "fold": 1}}

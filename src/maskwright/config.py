@@ -22,6 +22,7 @@ Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Optimizer = Literal["adamw", "adam", "sgd", "rmsprop"]
 Schedule = Literal["cosine", "poly", "step", "constant"]
 Foreground = Literal["light", "dark"]
+ClassWeights = Literal["auto", "none"]
 
 # Eight halvings leave one pixel of a picture 256 wide, and double the channels as often.
 DEEPEST = 7
@@ -35,6 +36,7 @@ _CHOICES = {
     "optimizer": Optimizer,
     "schedule": Schedule,
     "precision": Precision,
+    "class_weights": ClassWeights,
     "foreground": Literal["light", "dark", None],
 }
 
@@ -168,6 +170,9 @@ class Settings(MaskSettings):
 
     boundary_weight: float = 0.0
     """Pixels along outlines count so many times more in ce and focal; 0 counts all alike."""
+
+    class_weights: ClassWeights = "auto"
+    """auto: in ce and focal, pixels of rare classes count more, where there are several classes; none: all alike."""
 
     optimizer: Optimizer = "adamw"
     """The optimizer; sgd has Nesterov's momentum of 0.99, as in nnU-Net."""

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,6 +61,7 @@ class Run:
         keep_best: Called with the validation figures whenever the score is the best so far.
         show: Called after each batch.
         stop_asked: Whether a signal asked the run to stop after this step.
+        class_weights: How much a pixel of each class counts in the losses over pixels; empty where all count alike.
     """
 
     settings: Settings
@@ -73,6 +74,7 @@ class Run:
     keep_best: Callable[[Figures], None]
     show: Callable[[Status], None]
     stop_asked: Callable[[], bool]
+    class_weights: tuple[float, ...] = ()
 
 
 class Clock:
@@ -175,7 +177,7 @@ def _learn(learner: Learner, batch: Batch, rate: float, run: Run, batches: int) 
         learner.optimizer.zero_grad(set_to_none=True)
     with autocast(run):
         logits = learner.network(batch.images)
-    loss = loss_of(logits, batch, settings)
+    loss = loss_of(logits, batch, settings, run.class_weights)
     if not torch.isfinite(loss):
         raise _divergence(learner)
     learner.scaler.scale(loss / together).backward()  # type: ignore[no-untyped-call]
@@ -196,10 +198,16 @@ def _learn(learner: Learner, batch: Batch, rate: float, run: Run, batches: int) 
     position.step += 1
 
 
-def loss_of(logits: Tensor, batch: Batch, settings: Settings) -> Tensor:
+def loss_of(logits: Tensor, batch: Batch, settings: Settings, class_weights: Sequence[float] = ()) -> Tensor:
     """The loss that the settings ask for."""
-    terms, weight = settings.loss_terms(), settings.boundary_weight
-    return compute_loss(terms, logits, batch.targets, batch.weights, boundary_weight=weight)
+    return compute_loss(
+        settings.loss_terms(),
+        logits,
+        batch.targets,
+        batch.weights,
+        boundary_weight=settings.boundary_weight,
+        class_weights=class_weights,
+    )
 
 
 def _divergence(learner: Learner) -> InputError:
@@ -220,7 +228,7 @@ def validate(network: nn.Module, loader: DataLoader[Batch], run: Run) -> Figures
             batch = cpu_batch.to(run.device)
             with autocast(run):
                 logits = network(batch.images)
-            loss = loss_of(logits, batch, run.settings)
+            loss = loss_of(logits, batch, run.settings, run.class_weights)
             count(tally, float(loss), logits, batch, run.scored_classes)
     tally.seconds = time.monotonic() - started
     return figures_of(tally)

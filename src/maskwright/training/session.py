@@ -27,6 +27,7 @@ from maskwright.inference.engines import TorchEngine
 from maskwright.inference.model_file import ModelCard, load_model, save_model
 from maskwright.inference.predictor import Predictor
 from maskwright.models.build import build_network
+from maskwright.training.balance import choose_weights
 from maskwright.training.loop import Figures, Run, Status
 from maskwright.training.material import Material
 from maskwright.training.run_folder import RunFolder, keep_metrics_until
@@ -169,6 +170,7 @@ def build_run(
         keep_best=lambda figures: _keep_best(session, figures),
         show=show,
         stop_asked=stop_asked,
+        class_weights=choose_weights(session.material, session.settings),
     )
 
 

@@ -5,6 +5,7 @@ Imports neither torch nor numpy: the command line builds its words from here and
 
 import dataclasses
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -26,6 +27,8 @@ ClassWeights = Literal["auto", "none"]
 
 # Eight halvings leave one pixel of a picture 256 wide, and double the channels as often.
 DEEPEST = 7
+# The table in a run's settings that names the model it started from.
+STARTED_FROM = "started_from"
 LOSSES = ("ce", "bce", "focal", "dice", "iou", "tversky", "lovasz")
 
 # Settings that are one of several words; a TOML file can hold any.
@@ -192,6 +195,9 @@ class Settings(MaskSettings):
     warmup: float = 0.05
     """Share of the run over which the learning rate rises to its peak."""
 
+    freeze: float = 0.0
+    """Share of the run (0..1) in which an encoder's pretrained weights stay as they are."""
+
     batch_size: int = 8
     """Pictures in a forward pass."""
 
@@ -236,7 +242,7 @@ class Settings(MaskSettings):
         for name in ("size", "batch_size", "accumulate", "step_epochs"):
             _require(getattr(self, name) >= 1, f"--{_word(name)} must be at least 1")
         _require(self.size >= 32, "--size must be at least 32 pixels")
-        for name in ("small_first", "flip", "shift", "warmup"):
+        for name in ("small_first", "flip", "shift", "warmup", "freeze"):
             _require(0 <= getattr(self, name) <= 1, f"--{_word(name)} must lie between 0 and 1")
         for name in ("scale", "colour", "ema", "val_share", "test_share"):
             _require(0 <= getattr(self, name) < 1, f"--{_word(name)} must be at least 0 and below 1")
@@ -303,19 +309,38 @@ def settings_from(table: dict[str, Any], *, source: str) -> Settings:
     return Settings(**table)
 
 
-def write_settings(path: Path, settings: Settings) -> None:
-    """Write settings as TOML. A setting that is None is left out: TOML has no word for it."""
+def write_settings(path: Path, settings: Settings, *, started_from: Mapping[str, str] | None = None) -> None:
+    """Write settings as TOML. A setting that is None is left out: TOML has no word for it.
+
+    Args:
+        path: Of the file.
+        settings: To write.
+        started_from: What is known of the model that the run started from, where it did; a table of its own.
+    """
     table = {name: value for name, value in dataclasses.asdict(settings).items() if value is not None}
+    if started_from:
+        table[STARTED_FROM] = dict(started_from)
     write_text(path, tomli_w.dumps(table))
 
 
 def read_settings(path: Path) -> Settings:
-    """Read what `write_settings` wrote."""
+    """Read what `write_settings` wrote, but for the model that the run started from."""
+    table = _read_table(path)
+    table.pop(STARTED_FROM, None)
+    return settings_from(table, source=str(path))
+
+
+def read_started_from(path: Path) -> dict[str, str]:
+    """What the settings of a run say of the model that it started from; nothing where it started from none."""
+    found: dict[str, str] = _read_table(path).get(STARTED_FROM, {})
+    return found
+
+
+def _read_table(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not TOML ({error}); correct it.") from error
-    return settings_from(table, source=str(path))
 
 
 def _require_choices(config: "Architecture | MaskSettings") -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from maskwright.commands.evaluate import evaluate
 from maskwright.commands.train import train
 from maskwright.config import Settings, read_settings
 from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.data.image_files import write_image
+from maskwright.data.reading import fingerprint_of
 from maskwright.errors import InputError
-from maskwright.inference.model_file import load_model
+from maskwright.inference.model_file import Parent, load_model
 from maskwright.training import loop
 
 TINY = Settings(
@@ -202,3 +205,85 @@ def test_a_run_by_the_clock_scores_a_sample_where_all_would_take_too_long(
     assert run.scores is not None
     assert len(run.scores.pictures) == 1
     assert "a sample of 2, for time" in capsys.readouterr().out
+
+
+# --- Starting from a model
+
+
+@pytest.fixture(scope="module")
+def other_cars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five cars that the first run knows nothing of."""
+    folder = tmp_path_factory.mktemp("others")
+    list(write_drawn_cars(folder, cars=5, views=2, width=96, height=64, seed=9))
+    return folder
+
+
+def test_a_run_starts_from_the_weights_of_a_model_and_its_network(
+    other_cars: Path, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = run_folder / "model.safetensors"
+    first, weights = load_model(model)
+    run = train(other_cars, out=tmp_path / "run", preset="classic", epochs=1, start_from=model)
+    card, _ = load_model(run.model_path)
+    assert (card.architecture, card.size) == (first.architecture, first.size)
+    assert "Starting from" in capsys.readouterr().out
+    config = tomllib.loads((run.folder / "config.toml").read_text())
+    assert config["started_from"] == {"name": "whole/model.safetensors", "fingerprint": fingerprint_of(model)}
+    assert card.parent == Parent("whole/model.safetensors", fingerprint_of(model))
+    untouched = dataclasses.replace(read_settings(run.folder / "config.toml"), learning_rate=1e-12, ema=0.0)
+    still = train(other_cars, out=tmp_path / "still", start_from=model, settings=untouched)
+    found = load_file(still.folder / "last.safetensors")
+    for name in (name for name in weights if name.endswith("weight")):
+        np.testing.assert_allclose(found[name], weights[name], atol=1e-6)
+
+
+def test_the_new_model_file_lists_what_the_first_model_learnt_from(
+    photos: Path, other_cars: Path, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = run_folder / "model.safetensors"
+    run = train(other_cars, out=tmp_path / "run", epochs=1, start_from=model)
+    first, card = load_model(model)[0], load_model(run.model_path)[0]
+    assert set(first.trained_on) < set(card.trained_on)
+    assert set(first.chosen_on) < set(card.chosen_on)
+    capsys.readouterr()
+    evaluate(run.model_path, photos, out=tmp_path / "scores")
+    assert "Left out: 10 of 12 pictures, because training learnt from them." in capsys.readouterr().err
+
+
+def test_held_out_pictures_that_the_first_model_learnt_from_are_called_a_leak(
+    photos: Path, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = run_folder / "model.safetensors"
+    other_split = dataclasses.replace(TINY, epochs=1, seed=1)
+    train(photos, out=tmp_path / "leak", start_from=model, settings=other_split)
+    said = capsys.readouterr()
+    assert f"LEAK: {model} has learnt from 2 of the 2 pictures of val; --split {run_folder / 'split.json'}" in said.err
+    assert "unseen" not in said.out
+    same_split = dataclasses.replace(other_split, split=str(run_folder / "split.json"))
+    train(photos, out=tmp_path / "no_leak", start_from=model, settings=same_split)
+    said = capsys.readouterr()
+    assert "LEAK" not in said.err
+    assert "unseen" in said.out
+
+
+def test_a_run_that_started_from_a_model_goes_on_as_if_nothing_had_happened(
+    other_cars: Path, run_folder: Path, tmp_path: Path, stop_after: Callable[[int], None]
+) -> None:
+    model = run_folder / "model.safetensors"
+    settings = dataclasses.replace(TINY, freeze=0.5)
+    whole = train(other_cars, out=tmp_path / "whole", start_from=model, settings=settings)
+    stop_after(3)
+    assert not train(other_cars, out=tmp_path / "parts", start_from=model, settings=settings).finished
+    with pytest.raises(InputError, match="started --from whole/model"):
+        train(other_cars, out=tmp_path / "parts", settings=settings, resume=True)
+    assert train(other_cars, out=tmp_path / "parts", start_from=model, settings=settings, resume=True).finished
+    assert weights_equal(whole.folder / "last.safetensors", tmp_path / "parts" / "last.safetensors")
+    resumed = load_model(tmp_path / "parts" / "model.safetensors")[0]
+    assert resumed.trained_on == load_model(whole.model_path)[0].trained_on
+
+
+def test_freezing_what_is_not_pretrained_is_said_to_do_nothing(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(photos, out=tmp_path / "run", settings=dataclasses.replace(TINY, epochs=1, freeze=0.5))
+    assert "--freeze does nothing here" in capsys.readouterr().err

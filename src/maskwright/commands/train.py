@@ -17,6 +17,7 @@ from maskwright.device import ComputePrecision, choose_device, choose_precision,
 from maskwright.errors import InputError
 from maskwright.interop.weights import read_imagenet_weights
 from maskwright.training.run_folder import choose_folder, open_run
+from maskwright.training.starting_point import read_starting_point, take_weights, with_architecture_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from maskwright.training.loop import Status
     from maskwright.training.material import Material
     from maskwright.training.session import Closing, Session
+    from maskwright.training.starting_point import StartingPoint
     from maskwright.training.state import Learner
 
 DEFAULT_MINUTES = 10.0
@@ -58,6 +60,7 @@ def train(
     minutes: float | None = None,
     epochs: int | None = None,
     resume: bool = False,
+    start_from: str | Path | None = None,
     settings: Settings | None = None,
 ) -> TrainedRun:
     """Learn from a folder of photographs and masks.
@@ -69,6 +72,8 @@ def train(
         minutes: The whole call ends within so many minutes.
         epochs: Passes over the pictures.
         resume: Continue the run in ``out``, or the latest of this folder.
+        start_from: A model file whose weights training starts from; without ``settings``, the network and the size are
+            those of that model.
         settings: All settings; ``preset`` is not read then.
 
     Returns:
@@ -78,24 +83,34 @@ def train(
         InputError: Something given cannot be used; the sentence says what.
     """
     started = time.monotonic()
-    settings = _with_length(settings or read_preset(preset), minutes, epochs)
+    start = read_starting_point(Path(start_from)) if start_from else None
+    settings = _with_length(settings or default_settings(preset, start), minutes, epochs)
     device = choose_device(settings.device)
     from maskwright.training.session import Session  # only now is it known that there is a torch to import
 
-    encoder_weights = read_imagenet_weights(settings.encoder)
+    # A model to start from has an encoder's weights with it.
+    encoder_weights = None if start else read_imagenet_weights(settings.encoder)
     folder = choose_folder(Path(out) if out else None, Path(photos).resolve().name, resume=resume)
     material = _prepare_pictures(_find_pairs(Path(photos), settings), settings)
+    taken = _start_from(start, settings, material) if start else None
     folder.path.mkdir(parents=True, exist_ok=True)
     try:
-        resuming = open_run(folder, settings, material.split, material.groups)
+        started_from = dataclasses.asdict(start.parent) if start else None
+        resuming = open_run(folder, settings, material.split, material.groups, started_from=started_from)
         if resume and not resuming:
             terminal.say(f"There is nothing to resume; this is a new run in {folder.path}")
-        learner, precision = _build_learner(settings, material.formats, device, encoder_weights)
-        session = Session(material, folder, settings, learner, device, precision, started)
+        learner, precision = _build_learner(settings, material.formats, device, encoder_weights, taken)
+        session = Session(material, folder, settings, learner, device, precision, started, start)
         return _train(session, resuming=resuming)
     finally:
         with contextlib.suppress(OSError):
             folder.path.rmdir()  # a run that could not start leaves nothing; any other folder is not empty
+
+
+def default_settings(preset: str, start: "StartingPoint | None") -> Settings:
+    """The settings of a preset; with a model to start from, its network and size instead of the preset's."""
+    settings = read_preset(preset)
+    return with_architecture_of(settings, start.card) if start else settings
 
 
 def _with_length(settings: Settings, minutes: float | None, epochs: int | None) -> Settings:
@@ -153,6 +168,23 @@ def _check_parts(material: "Material") -> None:
             terminal.warn(f"LEAK: {len(copies)} pictures of {part} are in train too, byte for byte.")
 
 
+def _start_from(start: "StartingPoint", settings: Settings, material: "Material") -> "Mapping[str, Tensor]":
+    """Take what fits of a model; say what does not, and which pictures that are held out it has learnt from."""
+    from maskwright.training.session import architecture_for
+
+    taken = take_weights(start, architecture_for(settings, material.formats), material.formats.labels)
+    (terminal.warn if taken.fresh else terminal.say)(f"Starting from {start.path}: {taken.in_words()}")
+    split = start.path.with_name("split.json")
+    hint = f"; --split {split} holds out what it held out" if split.is_file() else ""
+    for part in ("val", "test"):
+        held_out = material.fingerprints(part)
+        if known := start.has_learnt_from(held_out):
+            terminal.warn(
+                f"LEAK: {start.path} has learnt from {known} of the {len(held_out)} pictures of {part}{hint}."
+            )
+    return taken.weights
+
+
 def _choose_formats(pairing: Pairing, settings: Settings) -> "Formats":
     """Find out how the files are to be read, and say so; a question does not stop a run."""
     from maskwright.data.reading import choose_formats
@@ -178,7 +210,11 @@ def _refuse_problems(problems: Sequence[Problem], settings: Settings) -> None:
 
 
 def _build_learner(
-    settings: Settings, formats: "Formats", device: str, encoder_weights: "Mapping[str, Tensor] | None"
+    settings: Settings,
+    formats: "Formats",
+    device: str,
+    encoder_weights: "Mapping[str, Tensor] | None",
+    taken: "Mapping[str, Tensor] | None",
 ) -> "tuple[Learner, ComputePrecision]":
     """Choose the precision, build the network, and say so."""
     from maskwright.models.build import count_parameters
@@ -190,12 +226,14 @@ def _build_learner(
             terminal.warn(hint)
     precision = choose_precision(read_facts(device), settings.precision)
     architecture = architecture_for(settings, formats)
-    learner = build_learner_for(settings, architecture, device, precision, encoder_weights)
+    learner = build_learner_for(settings, architecture, device, precision, encoder_weights, taken)
     kind = "classic U-Net" if settings.encoder == "none" else f"U-Net on {settings.encoder}"
     terminal.say(
         f"{kind}, {count_parameters(learner.network) / 1e6:.1f} M parameters, longer side {settings.size}, "
         f"batch {settings.batch_size}, {device} in {precision}"
     )
+    if settings.freeze and not learner.pretrained:
+        terminal.warn("--freeze does nothing here: the network starts from random weights.")
     return learner, precision
 
 
@@ -249,11 +287,12 @@ def _close(session: "Session", closing: "Closing") -> "Scores":
         predictor = load(folder.model, device=session.device)
         scores = evaluate_pairs(predictor, closing.pairs, session.material.groups.of, advance=advance)
     keep_scores(session, scores)
+    known = session.start is not None and session.start.has_learnt_from(session.material.fingerprints(closing.part))
     sample = f" (a sample of {closing.available}, for time)" if len(closing.pairs) < closing.available else ""
     chosen = "" if closing.part == "test" else "; the best weights were chosen on them"
     terminal.say(
         f"Dice {scores.dice.mean:.4f} ({scores.dice.range_in_words()}), IoU {scores.iou.mean:.4f} at full size "
-        f"on {len(scores.pictures)} unseen pictures of {scores.groups} groups{sample}{chosen}."
+        f"on {len(scores.pictures)} {'' if known else 'unseen '}pictures of {scores.groups} groups{sample}{chosen}."
     )
     if len(scores.classes) > 1:
         rows = [(score.name, f"{score.dice.mean:.4f}", f"{score.iou.mean:.4f}") for score in scores.classes]

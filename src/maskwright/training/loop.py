@@ -17,6 +17,7 @@ from maskwright.config import Settings
 from maskwright.data.dataset import Batch, EpochBatches
 from maskwright.device import ComputePrecision
 from maskwright.errors import InputError
+from maskwright.training.freezing import hold
 from maskwright.training.losses import compute_loss
 from maskwright.training.schedules import Length, learning_rate_at
 from maskwright.training.state import Learner, Tally, save_state
@@ -153,6 +154,8 @@ def train_epoch(
         epochs = position.epoch + position.batch / batches
         progress = run.length.progress(epochs, clock.seconds())
         rate = learning_rate_at(settings, progress, epochs)
+        if settings.freeze:
+            hold(learner.pretrained, held=progress < settings.freeze)
         _learn(learner, batch.to(run.device), rate, run, batches)
         now = clock.seconds()
         tally.seconds, started = tally.seconds + now - started, now

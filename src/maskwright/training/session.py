@@ -28,10 +28,12 @@ from maskwright.inference.model_file import ModelCard, load_model, save_model
 from maskwright.inference.predictor import Predictor
 from maskwright.models.build import build_network
 from maskwright.training.balance import choose_weights
+from maskwright.training.freezing import pretrained_layers
 from maskwright.training.loop import Figures, Run, Status
 from maskwright.training.material import Material
 from maskwright.training.run_folder import RunFolder, keep_metrics_until
 from maskwright.training.schedules import Length
+from maskwright.training.starting_point import StartingPoint, with_those_of
 from maskwright.training.state import Learner, build_learner, load_state
 
 # In a run by the clock, scoring at the end may take this share of it; of more held-out pictures a sample is scored.
@@ -72,6 +74,7 @@ class Session:
         device: Where the network lies.
         precision: What the forward pass computes in.
         started: `time.monotonic` when the command began; the minutes count from there.
+        start: The model whose weights it starts from, where there is one.
     """
 
     material: Material
@@ -81,6 +84,7 @@ class Session:
     device: str
     precision: ComputePrecision
     started: float
+    start: StartingPoint | None = None
 
 
 def architecture_for(settings: Settings, formats: Formats) -> Architecture:
@@ -98,11 +102,19 @@ def build_learner_for(
     device: str,
     precision: ComputePrecision,
     encoder_weights: Mapping[str, Tensor] | None,
+    taken: Mapping[str, Tensor] | None = None,
 ) -> Learner:
-    """A fresh learner on a device; its first weights are decided by the seed."""
+    """A learner on a device; its first weights are decided by the seed, but for those of its encoder or of a model."""
     torch.manual_seed(settings.seed)
-    network = build_network(architecture, encoder_weights=encoder_weights).to(device)
-    return build_learner(network, settings, scaled=precision == "fp16")
+    network = build_network(architecture, encoder_weights=encoder_weights)
+    if taken is not None:
+        network.load_state_dict(taken, strict=False)
+    learner = build_learner(network.to(device), settings, scaled=precision == "fp16")
+    if taken is not None:
+        learner.pretrained = pretrained_layers(network, fresh=network.state_dict().keys() - taken.keys())
+    elif encoder_weights is not None:
+        learner.pretrained = pretrained_layers(network)
+    return learner
 
 
 def resume_learner(session: Session) -> None:
@@ -222,8 +234,8 @@ def _card(session: Session, metrics: dict[str, float]) -> ModelCard:
         labels=session.material.formats.labels,
         input=session.material.formats.input,
         metrics=metrics,
-        trained_on=session.material.fingerprints("train"),
-        chosen_on=session.material.fingerprints("val"),
+        **with_those_of(session.start, session.material.fingerprints("train"), session.material.fingerprints("val")),
+        parent=session.start.parent if session.start else None,
         settings={name: value for name, value in dataclasses.asdict(session.settings).items() if value is not None},
         versions={
             "maskwright": version("maskwright"),

@@ -66,7 +66,10 @@ class Position:
 
 @dataclass
 class Learner:
-    """A network, what teaches it, and how far they have come."""
+    """A network, what teaches it, and how far they have come.
+
+    ``pretrained`` are the layers of its encoder that did not start from random weights; see `Settings.freeze`.
+    """
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
@@ -75,6 +78,7 @@ class Learner:
     position: Position = field(default_factory=Position)
     tally: Tally = field(default_factory=Tally)
     saved_at: float = 0.0
+    pretrained: tuple[nn.Module, ...] = ()
 
     def kept(self) -> nn.Module:
         """The network worth keeping: the averaged one where there is one."""

@@ -61,6 +61,7 @@ UNUSUAL = Settings(
     cache_gb=1.5,
     class_weights="none",
     freeze=0.2,
+    tensorboard=True,
 )
 # Settings that only go with one another.
 PARTNERS: dict[str, dict[str, Any]] = {"folds": {"folds": 3}, "fold": {"folds": 3, "fold": 1}}

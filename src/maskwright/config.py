@@ -233,6 +233,9 @@ class Settings(MaskSettings):
     cache_gb: float = 20.0
     """Decoded pictures are kept for later runs up to this many gigabytes; 0 keeps none."""
 
+    tensorboard: bool = False
+    """Write the figures of metrics.jsonl, and some validation pictures, as events for TensorBoard as well."""
+
     workers: int | None = None
     """Processes that prepare samples. By default none on a CPU, up to four beside a GPU."""
 

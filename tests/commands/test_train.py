@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from maskwright.commands.evaluate import evaluate
 from maskwright.commands.train import train
@@ -287,3 +288,24 @@ def test_freezing_what_is_not_pretrained_is_said_to_do_nothing(
 ) -> None:
     train(photos, out=tmp_path / "run", settings=dataclasses.replace(TINY, epochs=1, freeze=0.5))
     assert "--freeze does nothing here" in capsys.readouterr().err
+
+
+# --- TensorBoard
+
+
+def test_events_lie_beside_the_metrics_where_they_are_wanted_and_change_nothing(
+    photos: Path, run_folder: Path, tmp_path: Path
+) -> None:
+    run = train(photos, out=tmp_path / "run", settings=dataclasses.replace(TINY, tensorboard=True))
+    new = {path.name for path in run.folder.iterdir()} - {path.name for path in run_folder.iterdir()}
+    assert len(new) == 1
+    assert new.pop().startswith("events.out.tfevents.")
+    events = EventAccumulator(str(run.folder), size_guidance={"images": 0})
+    events.Reload()
+    lines = metrics_of(run.folder)
+    assert [event.value for event in events.Scalars("loss/validation")] == pytest.approx(
+        [line["val_loss"] for line in lines]
+    )
+    assert len(events.Tags()["images"]) == 2
+    assert all(len(events.Images(tag)) == len(lines) for tag in events.Tags()["images"])
+    assert weights_equal(run_folder / "last.safetensors", run.folder / "last.safetensors")

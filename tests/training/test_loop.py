@@ -266,6 +266,14 @@ def test_the_loss_weighs_classes_as_the_run_says(ellipse_cache: Cache, tmp_path:
     assert plain == pytest.approx(float((bits * batch.weights).sum() / batch.weights.sum()), rel=1e-4)
 
 
+def test_every_line_of_metrics_is_handed_on(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
+    lines: list[dict[str, float]] = []
+    bench.run = dataclasses.replace(bench.run, record=lines.append)
+    bench.fit()
+    assert lines == bench.metrics()
+
+
 # --- The end
 
 

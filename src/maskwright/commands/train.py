@@ -87,7 +87,10 @@ def train(
     settings = _with_length(settings or default_settings(preset, start), minutes, epochs)
     device = choose_device(settings.device)
     from maskwright.training.session import Session  # only now is it known that there is a torch to import
+    from maskwright.training.tensorboard import require_tensorboard
 
+    if settings.tensorboard:
+        require_tensorboard()
     # A model to start from has an encoder's weights with it.
     encoder_weights = None if start else read_imagenet_weights(settings.encoder)
     folder = choose_folder(Path(out) if out else None, Path(photos).resolve().name, resume=resume)

@@ -63,6 +63,7 @@ class Run:
         show: Called after each batch.
         stop_asked: Whether a signal asked the run to stop after this step.
         class_weights: How much a pixel of each class counts in the losses over pixels; empty where all count alike.
+        record: Called with each line of metrics after it is written.
     """
 
     settings: Settings
@@ -76,6 +77,7 @@ class Run:
     show: Callable[[Status], None]
     stop_asked: Callable[[], bool]
     class_weights: tuple[float, ...] = ()
+    record: Callable[[dict[str, float]], None] = lambda _: None
 
 
 class Clock:
@@ -328,3 +330,4 @@ def _write_metrics(learner: Learner, run: Run, figures: Figures, val: Figures | 
     known = {name: value for name, value in line.items() if not math.isnan(value)}
     with run.metrics_path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(known) + "\n")
+    run.record(known)

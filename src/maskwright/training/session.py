@@ -35,6 +35,7 @@ from maskwright.training.run_folder import RunFolder, keep_metrics_until
 from maskwright.training.schedules import Length
 from maskwright.training.starting_point import StartingPoint, with_those_of
 from maskwright.training.state import Learner, build_learner, load_state
+from maskwright.training.tensorboard import PICTURES, draw_validation, open_events
 
 # In a run by the clock, scoring at the end may take this share of it; of more held-out pictures a sample is scored.
 SCORING_SHARE = 0.15
@@ -183,7 +184,19 @@ def build_run(
         show=show,
         stop_asked=stop_asked,
         class_weights=choose_weights(session.material, session.settings),
+        record=_record_for(session),
     )
+
+
+def _record_for(session: Session) -> Callable[[dict[str, float]], None]:
+    """What takes each line of metrics besides their file."""
+    if not session.settings.tensorboard:
+        return lambda _: None
+    events = open_events(session.folder.metrics)
+    samples = Samples(session.material.cache, session.settings, augment=False)
+    indices, labels = session.material.indices("val")[:PICTURES], session.material.formats.labels
+    events.draw = lambda: draw_validation(session.learner.kept(), samples, indices, labels, session.device)
+    return events.write_line
 
 
 def keep_last(session: Session) -> None:

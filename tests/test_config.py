@@ -10,6 +10,7 @@ from maskwright.config import (
     preset_names,
     read_preset,
     read_settings,
+    read_started_from,
     settings_from,
     write_settings,
 )
@@ -62,6 +63,9 @@ UNUSUAL = Settings(
     precision="bf16",
     workers=1,
     cache_gb=1.5,
+    class_weights="none",
+    freeze=0.2,
+    tensorboard=True,
 )
 # Settings that only go with one another.
 PARTNERS: dict[str, dict[str, Any]] = {
@@ -92,6 +96,17 @@ def test_settings_that_are_none_stay_none(tmp_path: Path) -> None:
     write_settings(tmp_path / "config.toml", Settings())
     again = read_settings(tmp_path / "config.toml")
     assert (again.group, again.minutes, again.epochs, again.workers) == (None, None, None, None)
+
+
+def test_the_model_that_a_run_started_from_stands_beside_its_settings(tmp_path: Path) -> None:
+    write_settings(tmp_path / "config.toml", UNUSUAL, started_from={"name": "a/model.safetensors"})
+    assert read_settings(tmp_path / "config.toml") == UNUSUAL
+    assert read_started_from(tmp_path / "config.toml") == {"name": "a/model.safetensors"}
+
+
+def test_a_run_that_started_from_no_model_says_nothing_of_one(tmp_path: Path) -> None:
+    write_settings(tmp_path / "config.toml", Settings())
+    assert read_started_from(tmp_path / "config.toml") == {}
 
 
 def test_an_unknown_setting_is_refused_with_its_source() -> None:
@@ -136,6 +151,8 @@ def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
         ("flip", 1.1, "--flip"),
         ("shift", -0.1, "--shift"),
         ("warmup", 2.0, "--warmup"),
+        ("freeze", 1.1, "--freeze"),
+        ("class_weights", "some", "--class-weights"),
         ("scale", 1.0, "--scale"),
         ("colour", -0.1, "--colour"),
         ("ema", 1.0, "--ema"),

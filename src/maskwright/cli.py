@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
@@ -90,6 +91,7 @@ def train(
     settings: OmitArgPrefixes[Settings],
     *,
     preset: str = "quick",
+    start_from: Annotated[Path | None, tyro.conf.arg(name="from", metavar="MODEL")] = None,
     out: Path | None = None,
     resume: bool = False,
 ) -> int:
@@ -99,6 +101,7 @@ def train(
         photos: The folder: images/ with masks/, train/ with train_masks/, or a.jpg beside a_mask.png.
         settings: Everything else; the defaults shown are those of the preset.
         preset: Settings to start from: quick or classic.
+        start_from: Model file whose weights to start from; its network and size are the defaults then.
         out: Run folder; by default a new one under runs/.
         resume: Go on with the run in --out, or with the latest of this folder.
     """
@@ -106,10 +109,14 @@ def train(
     if settings.folds is not None and settings.fold is None:
         from maskwright.commands.cross_validate import cross_validate
 
-        return DONE if cross_validate(photos, out=out, resume=resume, settings=settings).finished else STOPPED_AND_SAVED
+        return (
+            DONE
+            if cross_validate(photos, out=out, resume=resume, start_from=start_from, settings=settings).finished
+            else STOPPED_AND_SAVED
+        )
     from maskwright.commands.train import train as command
 
-    finished = command(photos, out=out, resume=resume, settings=settings).finished
+    finished = command(photos, out=out, resume=resume, start_from=start_from, settings=settings).finished
     return DONE if finished else STOPPED_AND_SAVED
 
 
@@ -188,14 +195,26 @@ WORDS: dict[str, Callable[..., int]] = {
 }
 
 
-def _preset_in(arguments: Sequence[str]) -> str:
-    """The preset asked for: it has to be known before the other options, whose defaults it holds."""
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        if word == "--preset":
+def _defaults_of(word: str, arguments: Sequence[str]) -> Settings:
+    """The settings of the preset or the model asked for: they have to be known before the other options."""
+    preset = _value_of("--preset", arguments) or "quick"
+    model = _value_of("--from", arguments)
+    if arguments[:1] != [word] or model is None:
+        return read_preset(preset)
+    from maskwright.commands.train import default_settings
+    from maskwright.training.starting_point import read_starting_point
+
+    return default_settings(preset, read_starting_point(Path(model)))
+
+
+def _value_of(option: str, arguments: Sequence[str]) -> str | None:
+    """What follows an option."""
+    for word, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if word == option:
             return following
-        if word.startswith("--preset="):
+        if word.startswith(f"{option}="):
             return word.partition("=")[2]
-    return "quick"
+    return None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -220,11 +239,10 @@ def run_script(command: Callable[..., bool]) -> int:
 
 
 def _run_word(arguments: Sequence[str]) -> int:
-    settings = read_preset(_preset_in(arguments))
     words: dict[str, Callable[..., int]] = {
         **WORDS,
-        "plan": functools.partial(plan, settings=settings),
-        "train": functools.partial(train, settings=settings),
+        "plan": functools.partial(plan, settings=_defaults_of("plan", arguments)),
+        "train": functools.partial(train, settings=_defaults_of("train", arguments)),
     }
     code: int = tyro.extras.subcommand_cli_from_dict(
         words,

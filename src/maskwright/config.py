@@ -5,6 +5,7 @@ Imports neither torch nor numpy: the command line builds its words from here and
 
 import dataclasses
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -21,6 +22,7 @@ Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Optimizer = Literal["adamw", "adam", "sgd", "rmsprop"]
 Schedule = Literal["cosine", "poly", "step", "constant"]
 Foreground = Literal["light", "dark"]
+ClassWeights = Literal["auto", "none"]
 
 # Eight halvings leave one pixel of a picture 256 wide, and double the channels as often.
 DEEPEST = 7
@@ -29,6 +31,8 @@ DEFAULT_MINUTES = 10.0
 # Encoders of our own; `torchvision:` and `timm:` come before the names of theirs.
 ENCODERS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 ENCODER_SOURCES = ("torchvision", "timm")
+# The table in a run's settings that names the model it started from.
+STARTED_FROM = "started_from"
 LOSSES = ("ce", "bce", "focal", "dice", "iou", "tversky", "lovasz")
 
 # Settings that are one of several words; a TOML file can hold any.
@@ -38,6 +42,7 @@ _CHOICES = {
     "optimizer": Optimizer,
     "schedule": Schedule,
     "precision": Precision,
+    "class_weights": ClassWeights,
     "foreground": Literal["light", "dark", None],
 }
 
@@ -185,6 +190,9 @@ class Settings(MaskSettings):
     boundary_weight: float = 0.0
     """Pixels along outlines count so many times more in ce and focal; 0 counts all alike."""
 
+    class_weights: ClassWeights = "auto"
+    """auto: in ce and focal, pixels of rare classes count more, where there are several classes; none: all alike."""
+
     optimizer: Optimizer = "adamw"
     """The optimizer; sgd has Nesterov's momentum of 0.99, as in nnU-Net."""
 
@@ -208,6 +216,9 @@ class Settings(MaskSettings):
 
     batch_size: int | None = None
     """Pictures in a forward pass. By default chosen for the number of pictures, the minutes and the memory."""
+
+    freeze: float = 0.0
+    """Share of the run (0..1) in which an encoder's pretrained weights stay as they are."""
 
     accumulate: int = 1
     """Forward passes whose gradients are added up before a step."""
@@ -245,6 +256,9 @@ class Settings(MaskSettings):
     cache_gb: float = 20.0
     """Decoded pictures are kept for later runs up to this many gigabytes; 0 keeps none."""
 
+    tensorboard: bool = False
+    """Write the figures of metrics.jsonl, and some validation pictures, as events for TensorBoard as well."""
+
     workers: int | None = None
     """Processes that prepare samples. By default none on a CPU, up to four beside a GPU."""
 
@@ -255,7 +269,7 @@ class Settings(MaskSettings):
             value = getattr(self, name)
             _require(value is None or value >= 1, f"--{_word(name)} must be at least 1")
         _require(self.size is None or self.size >= 32, "--size must be at least 32 pixels")
-        for name in ("small_first", "flip", "shift", "warmup"):
+        for name in ("small_first", "flip", "shift", "warmup", "freeze"):
             _require(0 <= getattr(self, name) <= 1, f"--{_word(name)} must lie between 0 and 1")
         for name in ("scale", "colour", "ema", "val_share", "test_share"):
             _require(0 <= getattr(self, name) < 1, f"--{_word(name)} must be at least 0 and below 1")
@@ -347,19 +361,38 @@ def settings_from(table: dict[str, Any], *, source: str) -> Settings:
     return Settings(**table)
 
 
-def write_settings(path: Path, settings: Settings) -> None:
-    """Write settings as TOML. A setting that is None is left out: TOML has no word for it."""
+def write_settings(path: Path, settings: Settings, *, started_from: Mapping[str, str] | None = None) -> None:
+    """Write settings as TOML. A setting that is None is left out: TOML has no word for it.
+
+    Args:
+        path: Of the file.
+        settings: To write.
+        started_from: What is known of the model that the run started from, where it did; a table of its own.
+    """
     table = {name: value for name, value in dataclasses.asdict(settings).items() if value is not None}
+    if started_from:
+        table[STARTED_FROM] = dict(started_from)
     write_text(path, tomli_w.dumps(table))
 
 
 def read_settings(path: Path) -> Settings:
-    """Read what `write_settings` wrote."""
+    """Read what `write_settings` wrote, but for the model that the run started from."""
+    table = _read_table(path)
+    table.pop(STARTED_FROM, None)
+    return settings_from(table, source=str(path))
+
+
+def read_started_from(path: Path) -> dict[str, str]:
+    """What the settings of a run say of the model that it started from; nothing where it started from none."""
+    found: dict[str, str] = _read_table(path).get(STARTED_FROM, {})
+    return found
+
+
+def _read_table(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not TOML ({error}); correct it.") from error
-    return settings_from(table, source=str(path))
 
 
 def _require_choices(config: "Architecture | MaskSettings") -> None:

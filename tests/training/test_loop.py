@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn import functional as F
 
 from maskwright.config import Settings
 from maskwright.data.cache import Cache
@@ -18,6 +19,7 @@ from maskwright.data.input_format import read_image
 from maskwright.errors import InputError
 from maskwright.models.build import build_network
 from maskwright.training.baseline import chance_dice
+from maskwright.training.freezing import pretrained_layers
 from maskwright.training.health import Circumstances, Finding
 from maskwright.training.loop import (
     Clock,
@@ -243,6 +245,60 @@ def test_validation_learns_nothing(ellipse_cache: Cache, tmp_path: Path) -> None
     assert figures == dataclasses.replace(
         validate(bench.learner.network, bench.val, bench.run), images_per_second=figures.images_per_second
     )
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_pretrained_layers_learn_only_after_their_share_of_the_run(
+    ema: float, ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", change(freeze=0.5, epochs=4, ema=ema))
+    network = bench.learner.network
+    bench.learner.pretrained = pretrained_layers(network)
+    first = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    changed: list[set[str]] = []
+
+    def note_what_changed(_: Status) -> None:
+        now = network.state_dict()
+        changed.append({name.partition(".")[0] for name in first if not torch.equal(first[name], now[name])})
+
+    bench.run = dataclasses.replace(bench.run, show=note_what_changed)
+    bench.fit()
+    assert changed == [{"ups", "head"}] * 6 + [{"stem", "downs", "ups", "head"}] * 6
+
+
+def test_a_run_stopped_while_layers_are_held_goes_on_as_if_it_had_not(ellipse_cache: Cache, tmp_path: Path) -> None:
+    benches = [Bench(ellipse_cache, tmp_path / name, change(freeze=0.6)) for name in ("whole", "parts", "parts")]
+    for bench in benches:
+        bench.learner.pretrained = pretrained_layers(bench.learner.network)
+    whole, first, second = benches
+    assert whole.fit()
+    first.stop = lambda: len(first.shown) >= 4
+    assert not first.fit()
+    load_state(second.run.state_path, second.learner)
+    assert second.fit()
+    torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
+
+
+def test_the_loss_weighs_classes_as_the_run_says(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", change(loss="ce"))
+    plain, one_sided = (
+        validate(bench.learner.network, bench.val, dataclasses.replace(bench.run, class_weights=weights)).loss
+        for weights in ((), (0.0, 1.0))
+    )
+    batch = next(iter(bench.val))
+    with torch.inference_mode():
+        logits = bench.learner.network(batch.images)
+    bits = F.binary_cross_entropy_with_logits(logits, batch.targets, reduction="none")
+    assert one_sided == pytest.approx(float((bits * batch.targets).sum() / batch.targets.sum()), rel=1e-4)
+    assert plain == pytest.approx(float((bits * batch.weights).sum() / batch.weights.sum()), rel=1e-4)
+
+
+def test_every_line_of_metrics_is_handed_on(ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
+    lines: list[dict[str, float]] = []
+    bench.run = dataclasses.replace(bench.run, record=lines.append)
+    bench.fit()
+    assert lines == bench.metrics()
 
 
 # --- The end

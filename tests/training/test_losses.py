@@ -76,6 +76,32 @@ def test_cross_entropy_equals_a_plain_loop() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_of_each_class_count_by_its_weight(channels: int) -> None:
+    logits, target, weight = make(channels)
+    class_weights = (0.5, 3.0) if channels == 1 else (0.5, 3.0, 7.0)
+    probabilities = probabilities_of(logits)
+    total = counted = 0.0
+    for n, y, x in pixels(logits):
+        p, t = probabilities[n, :, y, x].tolist(), target[n, :, y, x].tolist()
+        if channels == 1:
+            p, t = [1 - p[0], p[0]], [1 - t[0], t[0]]
+        w = float(weight[n, 0, y, x]) * sum(a * b for a, b in zip(class_weights, t, strict=True))
+        total -= w * sum(b * math.log(a) for a, b in zip(p, t, strict=True))
+        counted += w
+    assert float(compute_loss(["ce"], logits, target, weight, class_weights=class_weights)) == pytest.approx(
+        total / counted
+    )
+
+
+@pytest.mark.parametrize("term", ["dice", "iou", "tversky", "lovasz"])
+def test_losses_over_regions_weigh_classes_by_themselves(term: str) -> None:
+    logits, target, weight = make(3)
+    assert compute_loss([term], logits, target, weight, class_weights=(9, 1, 1)) == compute_loss(
+        [term], logits, target, weight
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
 def test_dice_and_iou_equal_a_plain_loop(channels: int) -> None:
     logits, target, weight = make(channels)
     probabilities = probabilities_of(logits)

@@ -103,6 +103,27 @@ def test_other_settings_are_refused(name: str, value: object, sentence: str, sta
 
 
 @pytest.mark.parametrize(
+    ("earlier", "now", "sentence"),
+    [
+        (("a/m", "12"), None, "started --from a/m: repeat its options"),
+        (("a/m", "12"), ("b/m", "34"), "started --from a/m: repeat its options"),
+        (("a/m", "12"), ("a/m", "34"), "started --from a/m, a file that has changed since: "),
+        (None, ("a/m", "12"), "started without --from"),
+    ],
+)
+def test_a_run_that_started_from_another_model_is_refused(
+    earlier: tuple[str, str] | None, now: tuple[str, str] | None, sentence: str, tmp_path: Path
+) -> None:
+    before, after = (dict(zip(("name", "fingerprint"), of, strict=True)) if of else None for of in (earlier, now))
+    folder = RunFolder(tmp_path / "run")
+    open_run(folder, Settings(epochs=3), SPLIT, GROUPS, started_from=before)
+    folder.state.touch()
+    assert open_run(folder, Settings(epochs=3), SPLIT, GROUPS, started_from=before)
+    with pytest.raises(InputError, match=sentence):
+        open_run(folder, Settings(epochs=3), SPLIT, GROUPS, started_from=after)
+
+
+@pytest.mark.parametrize(
     ("split", "changed"),
     [
         ({**SPLIT, "d_1": "train"}, "d_1"),

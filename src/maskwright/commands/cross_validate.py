@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskwright import terminal
-from maskwright.commands.train import train
-from maskwright.config import Settings, read_preset, read_settings
+from maskwright.commands.train import default_settings, train
+from maskwright.config import Settings, read_settings
 from maskwright.device import require_torch
 from maskwright.errors import InputError
 from maskwright.files import dated_folder, write_json
 from maskwright.training.run_folder import RunFolder, latest_folder
+from maskwright.training.starting_point import read_starting_point
 
 if TYPE_CHECKING:
     from maskwright.evaluation.metrics import Interval
@@ -47,6 +48,7 @@ def cross_validate(
     minutes: float | None = None,
     epochs: int | None = None,
     resume: bool = False,
+    start_from: str | Path | None = None,
     settings: Settings | None = None,
 ) -> CrossValidation:
     """Train a model for each fold, one after another, and score every picture by the one that never learnt from it.
@@ -59,13 +61,16 @@ def cross_validate(
         minutes: The whole call ends within so many; each model gets an equal share.
         epochs: Of each model.
         resume: Go on with those in ``out``, or with the latest of this folder.
+        start_from: A model file whose weights each of them starts from; without ``settings``, the network and the size
+            are those of that model.
         settings: All settings; ``preset`` is not read then.
 
     Raises:
         InputError: Something given cannot be used; the sentence says what.
     """
     require_torch()
-    settings = (settings or read_preset(preset)).with_length(minutes, epochs)
+    start = read_starting_point(Path(start_from)) if start_from else None
+    settings = (settings or default_settings(preset, start)).with_length(minutes, epochs)
     folds = folds or settings.folds or 5
     each = None if settings.minutes is None else settings.minutes / folds
     settings = dataclasses.replace(settings, folds=folds, minutes=each)
@@ -77,7 +82,7 @@ def cross_validate(
             continue
         settings = _as_chosen_before(dataclasses.replace(settings, fold=fold), folder)
         started_before = resume and run_folder.is_dir() and any(run_folder.iterdir())
-        if not train(photos, out=run_folder, settings=settings, resume=started_before).finished:
+        if not train(photos, out=run_folder, settings=settings, resume=started_before, start_from=start_from).finished:
             return CrossValidation(folder, finished=False)
     return _sum_up(folder, folds)
 

@@ -1,6 +1,7 @@
 """`maskwright train`: from a folder of photographs and masks to a model file."""
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from maskwright.device import ComputePrecision, choose_device, choose_precision,
 from maskwright.errors import InputError
 from maskwright.interop.weights import read_encoder_weights
 from maskwright.training.run_folder import choose_folder, open_run, with_searched_rate
+from maskwright.training.starting_point import read_starting_point, take_weights, with_architecture_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
     from maskwright.data.reading import Formats
     from maskwright.evaluation.evaluate import Scores
     from maskwright.training.loop import Status
+    from maskwright.training.material import Material
     from maskwright.training.minutes import Closing
     from maskwright.training.session import Session
+    from maskwright.training.starting_point import StartingPoint
     from maskwright.training.state import Learner
 
 
@@ -50,6 +54,7 @@ def train(
     minutes: float | None = None,
     epochs: int | None = None,
     resume: bool = False,
+    start_from: str | Path | None = None,
     settings: Settings | None = None,
 ) -> TrainedRun:
     """Learn from a folder of photographs and masks.
@@ -61,6 +66,8 @@ def train(
         minutes: The whole call ends within so many minutes.
         epochs: Passes over the pictures.
         resume: Continue the run in ``out``, or the latest of this folder.
+        start_from: A model file whose weights training starts from; without ``settings``, the network and the size are
+            those of that model.
         settings: All settings; ``preset`` is not read then.
 
     Returns:
@@ -70,7 +77,8 @@ def train(
         InputError: Something given cannot be used; the sentence says what.
     """
     started = time.monotonic()
-    settings = (settings or read_preset(preset)).with_length(minutes, epochs)
+    start = read_starting_point(Path(start_from)) if start_from else None
+    settings = (settings or default_settings(preset, start)).with_length(minutes, epochs)
     if settings.folds is not None and settings.fold is None:
         raise InputError(
             "This trains one model: name a --fold, or let cross_validate train one for each of the --folds."
@@ -79,29 +87,64 @@ def train(
     from maskwright.training.minutes import Minutes  # only now is it known that there is a torch to import
     from maskwright.training.preparation import prepare
     from maskwright.training.session import Session
+    from maskwright.training.tensorboard import require_tensorboard
 
+    if settings.tensorboard:
+        require_tensorboard()
     budget = None if settings.minutes is None else Minutes(settings.minutes * 60, started)
-    encoder_weights = read_encoder_weights(settings.encoder, settings.encoder_weights)
+    # A model to start from has an encoder's weights with it.
+    encoder_weights = None if start else read_encoder_weights(settings.encoder, settings.encoder_weights)
     folder = choose_folder(Path(out) if out else None, Path(photos).resolve().name, resume=resume)
     settings = with_searched_rate(folder, settings)
     resumed = folder if folder.state.is_file() else None
     prepared = prepare(Path(photos), settings, device=device, minutes=budget, resumed=resumed)
     settings, material = prepared.settings, prepared.material
+    taken = _start_from(start, settings, material) if start else None
     folder.path.mkdir(parents=True, exist_ok=True)
     try:
-        resuming = open_run(folder, settings, material.split, material.groups, material.unread)
+        started_from = dataclasses.asdict(start.parent) if start else None
+        resuming = open_run(
+            folder, settings, material.split, material.groups, material.unread, started_from=started_from
+        )
         if resume and not resuming:
             terminal.say(f"There is nothing to resume; this is a new run in {folder.path}")
-        learner, precision = _build_learner(settings, material.formats, device, encoder_weights)
-        session = Session(material, folder, settings, learner, device, precision, budget)
+        learner, precision = _build_learner(settings, material.formats, device, encoder_weights, taken)
+        session = Session(material, folder, settings, learner, device, precision, budget, start)
         return _train(session, resuming=resuming)
     finally:
         with contextlib.suppress(OSError):
             folder.path.rmdir()  # a run that could not start leaves nothing; any other folder is not empty
 
 
+def default_settings(preset: str, start: "StartingPoint | None") -> Settings:
+    """The settings of a preset; with a model to start from, its network and size instead of the preset's."""
+    settings = read_preset(preset)
+    return with_architecture_of(settings, start.card) if start else settings
+
+
+def _start_from(start: "StartingPoint", settings: Settings, material: "Material") -> "Mapping[str, Tensor]":
+    """Take what fits of a model; say what does not, and which pictures that are held out it has learnt from."""
+    from maskwright.training.session import architecture_for
+
+    taken = take_weights(start, architecture_for(settings, material.formats), material.formats.labels)
+    (terminal.warn if taken.fresh else terminal.say)(f"Starting from {start.path}: {taken.in_words()}")
+    split = start.path.with_name("split.json")
+    hint = f"; --split {split} holds out what it held out" if split.is_file() else ""
+    for part in ("val", "test"):
+        held_out = material.fingerprints(part)
+        if known := start.has_learnt_from(held_out):
+            terminal.warn(
+                f"LEAK: {start.path} has learnt from {known} of the {len(held_out)} pictures of {part}{hint}."
+            )
+    return taken.weights
+
+
 def _build_learner(
-    settings: Settings, formats: "Formats", device: str, encoder_weights: "Mapping[str, Tensor] | None"
+    settings: Settings,
+    formats: "Formats",
+    device: str,
+    encoder_weights: "Mapping[str, Tensor] | None",
+    taken: "Mapping[str, Tensor] | None",
 ) -> "tuple[Learner, ComputePrecision]":
     """Choose the precision, build the network, and say so."""
     from maskwright.models.build import count_parameters
@@ -113,14 +156,16 @@ def _build_learner(
             terminal.warn(hint)
     precision = choose_precision(read_facts(device), settings.precision)
     architecture = architecture_for(settings, formats)
-    learner = build_learner_for(settings, architecture, device, precision, encoder_weights)
+    learner = build_learner_for(settings, architecture, device, precision, encoder_weights, taken)
     kind = "classic U-Net" if settings.encoder == "none" else f"U-Net on {settings.encoder}"
     terminal.say(
         f"{kind}, {count_parameters(learner.network) / 1e6:.1f} M parameters, longer side {settings.size}, "
         f"{settings.base_channels} channels, batch {settings.batch_size}, {device} in {precision}"
     )
-    if settings.encoder != "none" and encoder_weights is None:
+    if settings.encoder != "none" and encoder_weights is None and taken is None:
         terminal.warn(f"{settings.encoder} starts from random weights; --encoder-weights FILE gives it trained ones.")
+    if settings.freeze and not learner.pretrained:
+        terminal.warn("--freeze does nothing here: the network starts from random weights.")
     return learner, precision
 
 
@@ -183,11 +228,12 @@ def _close(session: "Session", closing: "Closing") -> "Scores":
     with terminal.counting("Scoring", closing.scored) as advance:
         scores = score(load(folder.model, device=session.device), session, closing, advance=advance)
     keep_scores(session, scores, closing)
+    known = session.start is not None and session.start.has_learnt_from(session.material.fingerprints(closing.part))
     sample = f" (a sample of {closing.available}, for time)" if len(scores.pictures) < closing.available else ""
     chosen = "" if closing.part == "test" else "; the best weights were chosen on them"
     terminal.say(
         f"Dice {scores.dice.mean:.4f} ({scores.dice.range_in_words()}), IoU {scores.iou.mean:.4f} at full size "
-        f"on {len(scores.pictures)} unseen pictures of {scores.groups} groups{sample}{chosen}."
+        f"on {len(scores.pictures)} {'' if known else 'unseen '}pictures of {scores.groups} groups{sample}{chosen}."
     )
     if len(scores.classes) > 1:
         rows = [(of.name, f"{of.dice.mean:.4f}", f"{of.iou.mean:.4f}") for of in scores.classes]

@@ -194,7 +194,7 @@ class Cache:
         return found
 
 
-def build_cache(  # noqa: PLR0913, each is an option of its own
+def build_cache(
     pairs: Sequence[Pair],
     folder: Path,
     *,

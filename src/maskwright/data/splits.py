@@ -174,7 +174,7 @@ def fold_groups(
     return {name: "val" if group in held_out else "train" for name, group in groups.items()}
 
 
-def make_split(  # noqa: PLR0913, each is an option of its own
+def make_split(
     pairs: Sequence[Pair],
     *,
     pattern: str | None,

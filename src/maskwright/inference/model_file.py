@@ -27,6 +27,19 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
+class Parent:
+    """The model whose weights a training started from.
+
+    Attributes:
+        name: The folder and the name of its file.
+        fingerprint: A hash of that file's content.
+    """
+
+    name: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What a model file says of itself.
 
@@ -37,8 +50,9 @@ class ModelCard:
         input: How stored pixels become the network's input.
         threshold: Probability from which a pixel is foreground.
         metrics: Scores of these weights, as training measured them.
-        trained_on: Fingerprints of the pictures that training saw.
-        chosen_on: Fingerprints of the pictures that the best weights were chosen on.
+        trained_on: Fingerprints of the pictures that training saw, that of the models it started from included.
+        chosen_on: Fingerprints of the pictures that the best weights were chosen on, likewise.
+        parent: The model that training started from, where there was one.
         settings: The settings of the run.
         versions: What made the file.
     """
@@ -51,6 +65,7 @@ class ModelCard:
     metrics: dict[str, float] = field(default_factory=dict)
     trained_on: tuple[str, ...] = ()
     chosen_on: tuple[str, ...] = ()
+    parent: Parent | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -107,6 +122,7 @@ def _read_card(header: dict[str, Any], path: Path) -> ModelCard:
         raise InputError(f"{path} was written by a newer maskwright; update this one to read it.")
     header["architecture"] = Architecture(**header["architecture"])
     header["labels"] = LabelMap(**_as_tuples(header["labels"]))
+    header["parent"] = Parent(**header["parent"]) if header.get("parent") else None  # older files have no word for it
     header["input"] = InputFormat(**_as_tuples(header["input"]))
     return ModelCard(**{**header, "trained_on": tuple(header["trained_on"]), "chosen_on": tuple(header["chosen_on"])})
 

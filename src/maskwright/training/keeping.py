@@ -14,6 +14,7 @@ from maskwright.inference.model_file import ModelCard, load_model, save_model
 from maskwright.training.loop import Figures
 from maskwright.training.minutes import Closing
 from maskwright.training.session import Session, architecture_for
+from maskwright.training.starting_point import with_those_of
 from maskwright.training.state import Learner
 
 
@@ -51,8 +52,8 @@ def model_card(session: Session, metrics: dict[str, float]) -> ModelCard:
         labels=session.material.formats.labels,
         input=session.material.formats.input,
         metrics=metrics,
-        trained_on=session.material.fingerprints("train"),
-        chosen_on=session.material.fingerprints("val"),
+        **with_those_of(session.start, session.material.fingerprints("train"), session.material.fingerprints("val")),
+        parent=session.start.parent if session.start else None,
         settings={name: value for name, value in dataclasses.asdict(session.settings).items() if value is not None},
         versions={
             "maskwright": version("maskwright"),

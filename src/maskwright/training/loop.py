@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,7 @@ from maskwright.data.dataset import Batch, EpochBatches
 from maskwright.device import ComputePrecision
 from maskwright.errors import InputError
 from maskwright.files import write_json
+from maskwright.training.freezing import hold
 from maskwright.training.health import (
     MEASURED_EVERY,
     SETTLED,
@@ -84,6 +85,8 @@ class Run:
         stop_asked: Whether a signal asked the run to stop after this step.
         correct: Called after each validation; what the run's length is, now that the clock says more.
         now: The clock, in seconds.
+        class_weights: How much a pixel of each class counts in the losses over pixels; empty where all count alike.
+        record: Called with each line of metrics after it is written.
     """
 
     settings: Settings
@@ -101,6 +104,8 @@ class Run:
     stop_asked: Callable[[], bool]
     correct: Callable[[Length], Length] = lambda length: length
     now: Callable[[], float] = time.monotonic
+    class_weights: tuple[float, ...] = ()
+    record: Callable[[dict[str, float]], None] = lambda _: None
 
 
 class Clock:
@@ -189,6 +194,8 @@ def train_epoch(
         epochs = position.epoch + position.batch / batches
         progress = run.length.progress(epochs, clock.seconds())
         rate = learning_rate_at(settings, progress, epochs) * position.rate_factor
+        if settings.freeze:
+            hold(learner.pretrained, held=progress < settings.freeze)
         try:
             _learn(learner, batch.to(run.device), rate, run, batches, progress)
         except FloatingPointError:
@@ -224,7 +231,7 @@ def _learn(learner: Learner, batch: Batch, rate: float, run: Run, batches: int, 
         learner.optimizer.zero_grad(set_to_none=True)
     with autocast(run.device, run.precision):
         logits = learner.network(batch.images)
-    loss = loss_of(logits, batch, settings)
+    loss = loss_of(logits, batch, settings, run.class_weights)
     position.batch += 1
     value = float(loss.detach())
     if not math.isfinite(value):
@@ -289,10 +296,16 @@ def _note_finding(learner: Learner, run: Run, finding: Finding) -> None:
     write_json(run.health_path, learner.health.to_json())
 
 
-def loss_of(logits: Tensor, batch: Batch, settings: Settings) -> Tensor:
+def loss_of(logits: Tensor, batch: Batch, settings: Settings, class_weights: Sequence[float] = ()) -> Tensor:
     """The loss that the settings ask for."""
-    terms, weight = settings.loss_terms(), settings.boundary_weight
-    return compute_loss(terms, logits, batch.targets, batch.weights, boundary_weight=weight)
+    return compute_loss(
+        settings.loss_terms(),
+        logits,
+        batch.targets,
+        batch.weights,
+        boundary_weight=settings.boundary_weight,
+        class_weights=class_weights,
+    )
 
 
 def validate(network: nn.Module, loader: DataLoader[Batch], run: Run) -> Figures:
@@ -310,7 +323,7 @@ def tally_of(network: nn.Module, loader: DataLoader[Batch], run: Run) -> Tally:
             batch = cpu_batch.to(run.device)
             with autocast(run.device, run.precision):
                 logits = network(batch.images)
-            loss = loss_of(logits, batch, run.settings)
+            loss = loss_of(logits, batch, run.settings, run.class_weights)
             count(tally, float(loss), logits, batch, run.scored_classes)
             count_classes(tally, logits, batch)
     tally.seconds = time.monotonic() - started
@@ -437,3 +450,4 @@ def _write_metrics(learner: Learner, run: Run, figures: Figures, val: Figures | 
     known = {name: value for name, value in line.items() if not math.isnan(value)}
     with run.metrics_path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(known) + "\n")
+    run.record(known)

@@ -14,7 +14,13 @@ from torch.nn import functional as F
 
 
 def compute_loss(
-    terms: Sequence[str], logits: Tensor, target: Tensor, weight: Tensor, *, boundary_weight: float = 0.0
+    terms: Sequence[str],
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    *,
+    boundary_weight: float = 0.0,
+    class_weights: Sequence[float] = (),
 ) -> Tensor:
     """The sum of the named losses.
 
@@ -24,16 +30,28 @@ def compute_loss(
         target: Share of each class in each pixel, ``(N, C, H, W)``.
         weight: Which pixels count, ``(N, 1, H, W)``.
         boundary_weight: How many times more a pixel on an outline counts in the losses that are sums over pixels.
+        class_weights: How much a pixel of each class counts in them, the background included; empty where all count
+            alike.
     """
     logits = logits.float()  # sums over a picture overflow in 16 bit
     per_pixel = {"ce": cross_entropy_loss, "bce": cross_entropy_loss, "focal": focal_loss}
     per_region = {"dice": soft_dice_loss, "iou": soft_iou_loss, "tversky": tversky_loss, "lovasz": lovasz_loss}
     emphasised = weight * (1 + boundary_weight * outline_of(target)) if boundary_weight else weight
+    if class_weights:
+        emphasised = emphasised * weight_of_classes(target, class_weights)
     losses = [
         per_pixel[term](logits, target, emphasised) if term in per_pixel else per_region[term](logits, target, weight)
         for term in terms
     ]
     return torch.stack(losses).sum()
+
+
+def weight_of_classes(target: Tensor, class_weights: Sequence[float]) -> Tensor:
+    """How much each pixel of a target ``(N, C, H, W)`` counts, ``(N, 1, H, W)``; a grey one by its shares."""
+    if target.shape[1] == 1:
+        background, foreground = class_weights
+        return background + (foreground - background) * target
+    return torch.einsum("nchw,c->nhw", target, target.new_tensor(class_weights)).unsqueeze(1)
 
 
 def outline_of(target: Tensor, *, reach: int = 3) -> Tensor:

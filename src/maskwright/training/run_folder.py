@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from maskwright.config import Settings, read_settings, write_settings
+from maskwright.config import Settings, read_settings, read_started_from, write_settings
 from maskwright.data.splits import Groups
 from maskwright.errors import InputError
 from maskwright.files import RUNS, dated_folder, write_json, write_text
 
 # A run may go on on another machine.
-MACHINE_SETTINGS = ("device", "precision", "workers", "cache_gb")
+MACHINE_SETTINGS = ("device", "precision", "workers", "cache_gb", "tensorboard")
 
 
 @dataclass(frozen=True)
@@ -128,26 +128,30 @@ def open_run(
     split: Mapping[str, str],
     groups: Groups,
     unread: Sequence[str] = (),
+    *,
+    started_from: Mapping[str, str] | None = None,
 ) -> bool:
     """Open a run folder: with a state in it, check that the run is the same one; without, begin it anew.
 
-    A new run writes its settings and its split, and what a run without a saved state left there goes.
+    A new run writes its settings and its split, and what a run without a saved state left there goes. ``started_from``
+    is what is known of the model that the run starts from, its ``name`` and ``fingerprint``.
 
     Returns:
         Whether there is a run to resume.
 
     Raises:
-        InputError: The settings or the pictures differ from those of the run.
+        InputError: The settings, the pictures or the model to start from differ from those of the run.
     """
     if not folder.state.is_file():
         for left_behind in (folder.metrics, folder.health, folder.rates):
             left_behind.unlink(missing_ok=True)
         folder.path.mkdir(parents=True, exist_ok=True)
-        write_settings(folder.config, settings)
+        write_settings(folder.config, settings, started_from=started_from)
         write_split(folder, split, groups, unread)
         return False
     if not (folder.config.is_file() and folder.split.is_file()):
         raise InputError(f"{folder.path} lost its config.toml or split.json and cannot be resumed; start a new run.")
+    _check_start(folder, started_from or {})
     earlier, now = asdict(read_settings(folder.config)), asdict(settings)
     for name, value in earlier.items():
         if now[name] != value and name not in MACHINE_SETTINGS:
@@ -171,6 +175,16 @@ def with_searched_rate(folder: RunFolder, settings: Settings) -> Settings:
     if not (settings.find_rate and folder.state.is_file() and folder.config.is_file()):
         return settings
     return replace(settings, learning_rate=read_settings(folder.config).learning_rate)
+
+
+def _check_start(folder: RunFolder, now: Mapping[str, str]) -> None:
+    earlier = read_started_from(folder.config)
+    if earlier.get("fingerprint") == now.get("fingerprint"):
+        return
+    if not earlier:
+        raise InputError(f"{folder.path} was started without --from: repeat its options to resume it.")
+    changed = ", a file that has changed since" if now.get("name") == earlier["name"] else ""
+    raise InputError(f"{folder.path} was started --from {earlier['name']}{changed}: repeat its options to resume it.")
 
 
 def keep_metrics_until(path: Path, step: int) -> None:

@@ -14,13 +14,17 @@ from maskwright.data.dataset import Batch, EpochBatches, InOrder, Samples, build
 from maskwright.data.reading import Formats
 from maskwright.device import ComputePrecision
 from maskwright.models.build import build_network
+from maskwright.training.balance import choose_weights
 from maskwright.training.diagnosis import circumstances_of, tell
+from maskwright.training.freezing import pretrained_layers
 from maskwright.training.loop import Figures, Run, Status
 from maskwright.training.material import Material
 from maskwright.training.minutes import Closing, Minutes, drawn, pace
 from maskwright.training.run_folder import RunFolder, keep_metrics_until
 from maskwright.training.schedules import Length
+from maskwright.training.starting_point import StartingPoint
 from maskwright.training.state import Learner, build_learner, load_state
+from maskwright.training.tensorboard import PICTURES, draw_validation, open_events
 
 MOST_WORKERS = 4
 
@@ -37,6 +41,7 @@ class Session:
         device: Where the network lies.
         precision: What the forward pass computes in.
         minutes: What the command may still take; None in a run by epochs.
+        start: The model whose weights it starts from, where there is one.
     """
 
     material: Material
@@ -46,6 +51,7 @@ class Session:
     device: str
     precision: ComputePrecision
     minutes: Minutes | None
+    start: StartingPoint | None = None
 
 
 def architecture_for(settings: Settings, formats: Formats) -> Architecture:
@@ -63,11 +69,19 @@ def build_learner_for(
     device: str,
     precision: ComputePrecision,
     encoder_weights: Mapping[str, Tensor] | None,
+    taken: Mapping[str, Tensor] | None = None,
 ) -> Learner:
-    """A fresh learner on a device; its first weights are decided by the seed."""
+    """A learner on a device; its first weights are decided by the seed, but for those of its encoder or of a model."""
     torch.manual_seed(settings.seed)
-    network = build_network(architecture, encoder_weights=encoder_weights).to(device)
-    return build_learner(network, settings, scaled=precision == "fp16")
+    network = build_network(architecture, encoder_weights=encoder_weights)
+    if taken is not None:
+        network.load_state_dict(taken, strict=False)
+    learner = build_learner(network.to(device), settings, scaled=precision == "fp16")
+    if taken is not None:
+        learner.pretrained = pretrained_layers(network, fresh=network.state_dict().keys() - taken.keys())
+    elif encoder_weights is not None:
+        learner.pretrained = pretrained_layers(network)
+    return learner
 
 
 def resume_learner(session: Session) -> Session:
@@ -140,6 +154,8 @@ def build_run(
         keep_best=keep_best,
         show=show,
         stop_asked=stop_asked,
+        class_weights=choose_weights(session.material, session.settings),
+        record=_record_for(session),
     )
     if session.minutes is None or length.progress(position.epoch, position.seconds) >= 1:
         return run
@@ -151,3 +167,14 @@ def build_run(
         correct=lambda length: pace(length, position, end, closing),
         now=session.minutes.now,
     )
+
+
+def _record_for(session: Session) -> Callable[[dict[str, float]], None]:
+    """What takes each line of metrics besides their file."""
+    if not session.settings.tensorboard:
+        return lambda _: None
+    events = open_events(session.folder.metrics)
+    samples = Samples(session.material.cache, session.settings, augment=False)
+    indices, labels = session.material.indices("val")[:PICTURES], session.material.formats.labels
+    events.draw = lambda: draw_validation(session.learner.kept(), samples, indices, labels, session.device)
+    return events.write_line

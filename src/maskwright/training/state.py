@@ -89,6 +89,7 @@ class Learner:
     """A network, what teaches it, and how far they have come.
 
     ``good`` are the weights to go back to, in main memory; see `recovery`.
+    ``pretrained`` are the layers of its encoder that did not start from random weights; see `Settings.freeze`.
     """
 
     network: nn.Module
@@ -100,6 +101,7 @@ class Learner:
     health: Health = field(default_factory=Health)
     good: dict[str, Tensor] | None = None
     saved_at: float = 0.0
+    pretrained: tuple[nn.Module, ...] = ()
 
     def kept(self) -> nn.Module:
         """The network worth keeping: the averaged one where there is one."""

@@ -1,0 +1,141 @@
+"""Starting from the weights of a model file.
+
+The file says what the network is like, so that nothing has to be repeated. What fits is taken; what does not, such as
+the head where the classes are others, starts afresh. The pictures that the first model learnt from go into the new
+model file too, which has learnt from them as well.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from maskwright.config import Architecture, Settings
+from maskwright.data.labels import LabelMap
+from maskwright.data.reading import fingerprint_of
+from maskwright.errors import InputError
+from maskwright.inference.model_file import ModelCard, Parent, load_model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """A model to start from.
+
+    Attributes:
+        path: As the user gave it.
+        parent: What the new model file says of it.
+        card: What it says of itself.
+        weights: Its own.
+    """
+
+    path: Path
+    parent: Parent
+    card: ModelCard
+    weights: dict[str, NDArray[Any]]
+
+    def has_learnt_from(self, fingerprints: Iterable[str]) -> int:
+        """How many of these pictures the model learnt from, or a model that it started from itself."""
+        return len(set(self.card.trained_on) & set(fingerprints))
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a network takes over.
+
+    Attributes:
+        weights: The tensors that fit, by their names.
+        layers: How many layers they make.
+        fresh: The parts of the network with a layer that starts afresh, such as ``head``.
+        reasons: In which of the architecture's numbers the two networks differ.
+    """
+
+    weights: "dict[str, Tensor]"
+    layers: int
+    fresh: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+    def in_words(self) -> str:
+        """What is taken and what is not."""
+        if not self.fresh:
+            return f"all of its {self.layers} layers"
+        reasons = f" ({', '.join(self.reasons)})" if self.reasons else ""
+        return f"{self.layers} of its layers; {', '.join(self.fresh)} afresh, wholly or in part{reasons}"
+
+
+def read_starting_point(path: Path) -> StartingPoint:
+    """Read a model to start from.
+
+    Raises:
+        InputError: The file is missing, damaged, or not one of ours.
+    """
+    card, weights = load_model(path)
+    whole = path.resolve()
+    # The folder of a run tells more than a file that is called the same in all of them.
+    parent = Parent(f"{whole.parent.name}/{whole.name}", fingerprint_of(path))
+    return StartingPoint(path, parent, card, weights)
+
+
+def with_architecture_of(settings: Settings, card: ModelCard) -> Settings:
+    """Settings whose network and size are those of a model."""
+    known = {field.name for field in dataclasses.fields(Settings)}
+    described = {name: value for name, value in dataclasses.asdict(card.architecture).items() if name in known}
+    return dataclasses.replace(settings, **described, size=card.size)
+
+
+def take_weights(start: StartingPoint, architecture: Architecture, labels: LabelMap) -> Taken:
+    """Find what a network can take over, layer by layer: all tensors of a layer, or none.
+
+    A head of several classes is taken where the classes are called the same; a head of one is worth starting from
+    whatever its foreground is.
+
+    Raises:
+        InputError: Nothing fits.
+    """
+    import torch
+
+    from maskwright.models.build import build_network
+
+    with torch.device("meta"):
+        wanted = build_network(architecture).state_dict()
+    layers: dict[str, list[str]] = {}
+    for name in wanted:
+        layers.setdefault(name.rpartition(".")[0], []).append(name)
+    other_classes = labels.num_classes > 2 and labels.class_names != start.card.class_names
+    fitting = {
+        layer: names
+        for layer, names in layers.items()
+        if not (other_classes and layer == "head")
+        and all(name in start.weights and start.weights[name].shape == wanted[name].shape for name in names)
+    }
+    reasons = _differences(architecture, start.card.architecture)
+    if not fitting:
+        raise InputError(
+            f"No layer of {start.path} fits the network asked for ({', '.join(reasons)}); leave such options out."
+        )
+    if other_classes and architecture.num_classes == start.card.architecture.num_classes:
+        reasons = (*reasons, "its classes are called otherwise")
+    return Taken(
+        weights={name: torch.from_numpy(start.weights[name]) for names in fitting.values() for name in names},
+        layers=len(fitting),
+        fresh=tuple(dict.fromkeys(layer.partition(".")[0] for layer in layers if layer not in fitting)),
+        reasons=reasons,
+    )
+
+
+def with_those_of(start: StartingPoint | None, trained_on: Iterable[str], chosen_on: Iterable[str]) -> dict[str, Any]:
+    """The pictures that a model has learnt from and was chosen on, those of the model it started from included."""
+    parents = ((), ()) if start is None else (start.card.trained_on, start.card.chosen_on)
+    learnt = tuple(dict.fromkeys((*trained_on, *parents[0])))
+    chosen = tuple(dict.fromkeys((*chosen_on, *(name for name in parents[1] if name not in learnt))))
+    return {"trained_on": learnt, "chosen_on": chosen}
+
+
+def _differences(asked: Architecture, found: Architecture) -> tuple[str, ...]:
+    pairs = [(name, value, getattr(found, name)) for name, value in dataclasses.asdict(asked).items()]
+    return tuple(f"{name} {value} instead of {other}" for name, value, other in pairs if value != other)

@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from maskwright.config import Architecture, Settings
+from maskwright.data.labels import BLACK_AND_WHITE, LabelMap
+from maskwright.data.reading import fingerprint_of
+from maskwright.errors import InputError
+from maskwright.inference.model_file import ModelCard, save_model
+from maskwright.models.build import build_network
+from maskwright.training.starting_point import (
+    StartingPoint,
+    read_starting_point,
+    take_weights,
+    with_architecture_of,
+    with_those_of,
+)
+
+THREE = LabelMap("names", ("soil", "crop", "weed"))
+SMALL = Architecture(base_channels=8, depth=2)
+
+
+def start_from(
+    folder: Path, architecture: Architecture = SMALL, labels: LabelMap = BLACK_AND_WHITE, **card: tuple[str, ...]
+) -> StartingPoint:
+    """A model file with random weights."""
+    torch.manual_seed(1)
+    weights = {name: tensor.numpy() for name, tensor in build_network(architecture).state_dict().items()}
+    path = folder / "spring" / "model.safetensors"
+    save_model(path, ModelCard(architecture, size=96, labels=labels, **card), weights)  # type: ignore[arg-type]
+    return read_starting_point(path)
+
+
+# --- The settings
+
+
+def test_the_network_and_the_size_are_those_of_the_model(tmp_path: Path) -> None:
+    start = start_from(tmp_path, Architecture(base_channels=16, depth=3, norm="group", upsampling="bilinear"))
+    settings = with_architecture_of(Settings(learning_rate=0.5, seed=3), start.card)
+    expected = Settings(
+        base_channels=16, depth=3, norm="group", upsampling="bilinear", size=96, learning_rate=0.5, seed=3
+    )
+    assert settings == expected
+
+
+def test_the_parent_is_told_by_its_folder_and_its_content(tmp_path: Path) -> None:
+    start = start_from(tmp_path)
+    assert start.parent.name == "spring/model.safetensors"
+    assert start.parent.fingerprint == fingerprint_of(start.path)
+
+
+# --- The weights
+
+
+def test_the_same_network_takes_every_weight(tmp_path: Path) -> None:
+    start = start_from(tmp_path)
+    taken = take_weights(start, SMALL, BLACK_AND_WHITE)
+    network = build_network(SMALL)
+    network.load_state_dict(taken.weights)
+    assert all(torch.equal(tensor, torch.from_numpy(start.weights[n])) for n, tensor in network.state_dict().items())
+    assert taken.fresh == ()
+    assert taken.in_words() == f"all of its {taken.layers} layers"
+
+
+def test_another_number_of_classes_leaves_the_head_fresh_and_says_so(tmp_path: Path) -> None:
+    taken = take_weights(start_from(tmp_path), Architecture(base_channels=8, depth=2, num_classes=3), THREE)
+    assert taken.fresh == ("head",)
+    assert {name.partition(".")[0] for name in taken.weights} == {"stem", "downs", "ups"}
+    assert "head afresh" in taken.in_words()
+    assert "num_classes 3 instead of 1" in taken.in_words()
+
+
+def test_another_number_of_channels_leaves_only_the_first_convolution_fresh(tmp_path: Path) -> None:
+    taken = take_weights(start_from(tmp_path), Architecture(base_channels=8, depth=2, in_channels=5), BLACK_AND_WHITE)
+    assert taken.fresh == ("stem",)
+    missing = build_network(SMALL).state_dict().keys() - taken.weights.keys()
+    assert missing == {"stem.0.weight"}
+
+
+def test_as_many_classes_of_other_names_leave_the_head_fresh(tmp_path: Path) -> None:
+    architecture = Architecture(base_channels=8, depth=2, num_classes=3)
+    start = start_from(tmp_path, architecture, THREE)
+    other = take_weights(start, architecture, LabelMap("names", ("road", "car", "sky")))
+    assert other.fresh == ("head",)
+    assert "called otherwise" in other.in_words()
+    assert take_weights(start, architecture, THREE).fresh == ()
+
+
+def test_a_foreground_of_another_name_keeps_the_head(tmp_path: Path) -> None:
+    labels = LabelMap("names", ("background", "crack"))
+    assert take_weights(start_from(tmp_path), SMALL, labels).fresh == ()
+
+
+def test_a_layer_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
+    wider = Architecture("efficientnet_lite0", base_channels=16)
+    start = start_from(tmp_path, Architecture("efficientnet_lite0", base_channels=8))
+    taken = take_weights(start, wider, BLACK_AND_WHITE)
+    assert {name.partition(".")[0] for name in taken.weights} == {"encoder"}
+    assert taken.fresh == ("ups", "head")
+    assert "base_channels 16 instead of 8" in taken.in_words()
+
+
+@pytest.mark.parametrize(
+    ("asked", "word"),
+    [
+        (Architecture(base_channels=16, depth=2), "base_channels 16 instead of 8"),
+        (Architecture("efficientnet_lite0", base_channels=24), "encoder efficientnet_lite0 instead of none"),
+    ],
+)
+def test_a_network_that_nothing_fits_is_refused_with_the_reason(asked: Architecture, word: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=word) as raised:
+        take_weights(start_from(tmp_path), asked, BLACK_AND_WHITE)
+    assert str(tmp_path / "spring" / "model.safetensors") in str(raised.value)
+
+
+# --- The pictures
+
+
+def test_what_the_first_model_saw_was_seen(tmp_path: Path) -> None:
+    start = start_from(tmp_path, trained_on=("a", "b"), chosen_on=("c", "d"))
+    assert with_those_of(start, ("b", "c"), ("e",)) == {"trained_on": ("b", "c", "a"), "chosen_on": ("e", "d")}
+    assert start.has_learnt_from(("b", "c", "e")) == 1
+
+
+def test_without_a_model_to_start_from_the_pictures_are_those_of_the_run() -> None:
+    assert with_those_of(None, ("a",), ("b",)) == {"trained_on": ("a",), "chosen_on": ("b",)}

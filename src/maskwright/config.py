@@ -202,6 +202,9 @@ class Settings(MaskSettings):
     find_rate: bool = False
     """Search the learning rate before the run, over some tens of steps; --learning-rate counts where none is found."""
 
+    encoder_rate: float = 1.0
+    """Pretrained weights of an encoder learn at this share of the learning rate."""
+
     weight_decay: float = 1e-2
     """Weight decay; biases and normalisation are left out."""
 
@@ -273,7 +276,16 @@ class Settings(MaskSettings):
             _require(0 <= getattr(self, name) <= 1, f"--{_word(name)} must lie between 0 and 1")
         for name in ("scale", "colour", "ema", "val_share", "test_share"):
             _require(0 <= getattr(self, name) < 1, f"--{_word(name)} must be at least 0 and below 1")
-        for name in ("rotate", "weight_decay", "clip_norm", "patience", "seed", "cache_gb", "boundary_weight"):
+        for name in (
+            "rotate",
+            "weight_decay",
+            "clip_norm",
+            "patience",
+            "seed",
+            "cache_gb",
+            "boundary_weight",
+            "encoder_rate",
+        ):
             _require(getattr(self, name) >= 0, f"--{_word(name)} must be at least 0")
         _require(self.workers is None or self.workers >= 0, "--workers must be at least 0")
         _require(self.val_share > 0, "--val-share must be above 0: the best weights are chosen on those pictures")

@@ -67,7 +67,7 @@ class Bench:
     ) -> None:
         self.settings = settings
         torch.manual_seed(settings.seed)
-        self.learner: Learner = build_learner(build_network(settings.architecture()), settings, scaled=False)
+        self.learner: Learner = build_learner(build_network(settings.architecture()), settings, precision="fp32")
         self.best: list[tuple[int, Figures]] = []
         self.shown: list[Status] = []
         self.told: list[Finding] = []

@@ -27,7 +27,7 @@ def search(cache: Cache, settings: Settings) -> Search:
     loader = build_loader(Samples(cache, settings, augment=True), order, workers=0, pin=False)
     network = build_network(settings.architecture())
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    found = search_rates(network, loader, order, settings, device="cpu", precision="fp32", show=lambda _: None)
+    found = search_rates(network, (), loader, order, settings, device="cpu", precision="fp32", show=lambda _: None)
     torch.testing.assert_close(network.state_dict(), before, atol=0, rtol=0)
     return found
 

@@ -21,7 +21,7 @@ SETTINGS = Settings(ema=0.9, learning_rate=1e-2, weight_decay=0.1)
 
 def start(settings: Settings = SETTINGS, *, depth: int = 1, seed: int = 0) -> Learner:
     torch.manual_seed(seed)
-    return build_learner(UNet(base_channels=8, depth=depth), settings, scaled=False)
+    return build_learner(UNet(base_channels=8, depth=depth), settings, precision="fp32")
 
 
 def learn(learner: Learner, steps: range) -> None:
@@ -117,7 +117,7 @@ def test_a_state_of_before_there_was_health_is_resumed(tmp_path: Path) -> None:
 
 
 def test_the_scale_of_fp16_is_kept(tmp_path: Path) -> None:
-    learners = [build_learner(nn.Conv2d(3, 1, 1), SETTINGS, scaled=True) for _ in range(2)]
+    learners = [build_learner(nn.Conv2d(3, 1, 1), SETTINGS, precision="fp16") for _ in range(2)]
     learners[0].scaler.load_state_dict({**learners[0].scaler.state_dict(), "scale": 128.0, "_growth_tracker": 7})
     save_state(tmp_path / "state.pth", learners[0])
     load_state(tmp_path / "state.pth", learners[1])

@@ -105,6 +105,7 @@ def search_rate(session: "Session", train: DataLoader[Batch], order: EpochBatche
     with terminal.progressing("Searching a learning rate") as update:
         search = search_rates(
             session.learner.network,
+            session.learner.pretrained,
             train,
             order,
             settings,

@@ -36,7 +36,7 @@ from maskwright.training.losses import compute_loss
 from maskwright.training.movement import movement, sample_weights
 from maskwright.training.recovery import can_go_back, go_back, remember_good
 from maskwright.training.schedules import Length, learning_rate_at
-from maskwright.training.state import Learner, Position, Tally, save_state
+from maskwright.training.state import Learner, Position, Tally, save_state, set_rate
 
 # In a run by the clock, validating and saving may take this share of the time.
 VALIDATION_SHARE = 0.1
@@ -243,8 +243,7 @@ def _learn(learner: Learner, batch: Batch, rate: float, run: Run, batches: int, 
     count(learner.tally, value, logits.detach(), batch, run.scored_classes)
     if position.batch < first + together:
         return
-    for group in learner.optimizer.param_groups:
-        group["lr"] = rate
+    set_rate(learner.optimizer, rate)
     _step(learner, settings)
 
 

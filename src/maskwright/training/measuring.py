@@ -31,7 +31,7 @@ from maskwright.inference.predictor import Predictor
 from maskwright.models.build import build_network
 from maskwright.training.curves import draw_curves
 from maskwright.training.keeping import model_card, weights_of
-from maskwright.training.loop import loss_of
+from maskwright.training.loop import autocast, loss_of
 from maskwright.training.minutes import BYTES_PER_SECOND, Costs, drawn
 from maskwright.training.recipe import LADDER, Speed
 from maskwright.training.session import Session
@@ -114,7 +114,7 @@ def measure_speed(
     cards = [torch.device(device)] if device.startswith("cuda") else []
     with torch.random.fork_rng(cards):
         network = build_network(architecture).to(device)
-        learner = build_learner(network, settings, scaled=precision == "fp16")
+        learner = build_learner(network, settings, precision=precision)
         small, large = (_random_batch(architecture, *probe).to(device) for probe in (SMALL_PROBE, LARGE_PROBE))
         small_seconds = _seconds_of_steps(learner, small, settings, precision, spent)
         pixels = [batch.images.shape[0] * batch.images.shape[-1] ** 2 / 1e6 for batch in (small, large)]
@@ -137,7 +137,7 @@ def measure_costs(session: Session, part: str) -> Costs:
         for cpu_batch in build_loader(samples, InOrder(batch, len(batch)), workers=0, pin=False):
             with torch.inference_mode():
                 compared = cpu_batch.to(session.device)
-                with _autocast(session.device, session.precision):
+                with autocast(session.device, session.precision):
                     logits = network(compared.images)
                 float(loss_of(logits, compared, settings))
 
@@ -198,7 +198,7 @@ def _seconds_of_steps(
 def _step(learner: Learner, batch: Batch, settings: Settings, precision: ComputePrecision) -> None:
     device = batch.images.device.type
     learner.optimizer.zero_grad(set_to_none=True)
-    with _autocast(device, precision):
+    with autocast(device, precision):
         logits = learner.network(batch.images)
     loss = loss_of(logits, batch, settings)
     learner.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -209,11 +209,6 @@ def _step(learner: Learner, batch: Batch, settings: Settings, precision: Compute
     if learner.average is not None:
         learner.average.update_parameters(learner.network)
     next(learner.kept().parameters()).detach().flatten()[0].item()  # a GPU answers when it is done
-
-
-def _autocast(device: str, precision: ComputePrecision) -> torch.autocast:
-    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-    return torch.autocast(device.partition(":")[0], dtype, enabled=precision != "fp32")
 
 
 def _second_time(work: Callable[[], object], now: Callable[[], float]) -> float:

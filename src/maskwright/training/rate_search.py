@@ -21,7 +21,7 @@ from maskwright.config import Settings
 from maskwright.data.dataset import Batch, EpochBatches
 from maskwright.device import ComputePrecision
 from maskwright.training.loop import autocast, loss_of
-from maskwright.training.state import build_optimizer
+from maskwright.training.state import build_optimizer, set_rate
 
 LOWEST, HIGHEST = 1e-6, 1.0
 STEPS = 60
@@ -66,6 +66,7 @@ class Choice:
 
 def search_rates(
     network: nn.Module,
+    pretrained: tuple[nn.Module, ...],
     loader: DataLoader[Batch],
     order: EpochBatches,
     settings: Settings,
@@ -78,6 +79,7 @@ def search_rates(
 
     Args:
         network: Stays as it is.
+        pretrained: Those of its layers that learn at a rate of their own.
         loader: Training batches.
         order: Theirs; starts at the first epoch, at the size that the run starts with.
         settings: Of the run: its optimizer, loss, decay and clipping.
@@ -92,8 +94,8 @@ def search_rates(
     rates: list[float] = []
     losses: list[float] = []
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
-        learner = copy.deepcopy(network).train()
-        optimizer = build_optimizer(learner, settings)
+        learner, known = copy.deepcopy((network.train(), pretrained))
+        optimizer = build_optimizer(learner, settings, known)
         scaler = torch.amp.GradScaler(device.partition(":")[0], enabled=precision == "fp16")
         started = time.monotonic()
         for step, batch in enumerate(_endless(loader, order, half=settings.small_first > 0)):
@@ -103,8 +105,7 @@ def search_rates(
                 if steps < LEAST_STEPS:
                     return Search((), ())
             rate = LOWEST * (HIGHEST / LOWEST) ** (step / (steps - 1))
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            set_rate(optimizer, rate)
             optimizer.zero_grad(set_to_none=True)
             with autocast(device, precision):
                 logits = learner(batch.to(device).images)

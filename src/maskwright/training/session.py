@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from maskwright.config import Architecture, Settings
@@ -76,12 +76,12 @@ def build_learner_for(
     network = build_network(architecture, encoder_weights=encoder_weights)
     if taken is not None:
         network.load_state_dict(taken, strict=False)
-    learner = build_learner(network.to(device), settings, scaled=precision == "fp16")
+    pretrained: tuple[nn.Module, ...] = ()
     if taken is not None:
-        learner.pretrained = pretrained_layers(network, fresh=network.state_dict().keys() - taken.keys())
+        pretrained = pretrained_layers(network, fresh=network.state_dict().keys() - taken.keys())
     elif encoder_weights is not None:
-        learner.pretrained = pretrained_layers(network)
-    return learner
+        pretrained = pretrained_layers(network)
+    return build_learner(network.to(device), settings, precision=precision, pretrained=pretrained)
 
 
 def resume_learner(session: Session) -> Session:

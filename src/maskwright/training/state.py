@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from maskwright.config import Settings
+from maskwright.device import ComputePrecision, prefers_channels_last
 from maskwright.errors import InputError
 from maskwright.files import replacing
 from maskwright.training.health import Health, restored
@@ -108,24 +109,39 @@ class Learner:
         return self.network if self.average is None else self.average.module
 
 
-def build_learner(network: nn.Module, settings: Settings, *, scaled: bool) -> Learner:
-    """A learner at the start of its run; ``scaled`` asks for the loss scaling that fp16 needs."""
-    optimizer = build_optimizer(network, settings)
+def build_learner(
+    network: nn.Module, settings: Settings, *, precision: ComputePrecision, pretrained: tuple[nn.Module, ...] = ()
+) -> Learner:
+    """A learner at the start of its run, in the memory layout and with the loss scaling that its precision needs."""
+    device = next(network.parameters()).device.type
+    if prefers_channels_last(device, precision):
+        network.to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(network, settings, pretrained)
     average = None
     if settings.ema > 0:
         average = AveragedModel(network, multi_avg_fn=_averaging(settings.ema), use_buffers=True)
-    device = next(network.parameters()).device.type
-    return Learner(network, optimizer, average, torch.amp.GradScaler(device, enabled=scaled))
+    scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
+    return Learner(network, optimizer, average, scaler, pretrained=pretrained)
 
 
-def build_optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """The optimizer asked for. Weight decay pulls at convolutions only: a bias has no reason to be small."""
-    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    free = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
+def build_optimizer(
+    network: nn.Module, settings: Settings, pretrained: tuple[nn.Module, ...] = ()
+) -> torch.optim.Optimizer:
+    """The optimizer asked for.
+
+    Weight decay pulls at convolutions only: a bias has no reason to be small. Pretrained layers have a learning rate of
+    their own; `set_rate` knows of it.
+    """
+    known = {id(parameter) for layer in pretrained for parameter in layer.parameters(recurse=False)}
+    groups = []
+    for is_known, share in ((False, 1.0), (True, settings.encoder_rate)):
+        own = [parameter for parameter in network.parameters() if (id(parameter) in known) == is_known]
+        for parameters, decay in (
+            ([parameter for parameter in own if parameter.ndim > 1], settings.weight_decay),
+            ([parameter for parameter in own if parameter.ndim <= 1], 0.0),
+        ):
+            if parameters:
+                groups.append({"params": parameters, "weight_decay": decay, "rate_share": share})
     rate = settings.learning_rate
     match settings.optimizer:
         case "adamw":
@@ -136,6 +152,12 @@ def build_optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optim
             return torch.optim.SGD(groups, lr=rate, momentum=0.99, nesterov=True)
         case "rmsprop":
             return torch.optim.RMSprop(groups, lr=rate, momentum=0.9)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate, and the share of it that pretrained layers have."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate_share"]
 
 
 def save_state(path: Path, learner: Learner) -> None:

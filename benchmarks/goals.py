@@ -1,0 +1,103 @@
+"""What the rows of `quality_per_minute.py` say of its goals, and nothing else.
+
+A row's cell has a size where the system is a peer, and none where it is ours. Only seed 0 is judged.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+OURS = "ours-quick"
+ALL_FOLDS = (0, 1, 2)
+OTHER_SETS = ("people", "nuclei", "cracks")
+
+System = tuple[str, int | None]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A goal and whether it is met; None where rows are missing."""
+
+    name: str
+    met: bool | None
+    figures: str
+
+    def __str__(self) -> str:
+        """One line for a reader."""
+        verdict = {True: "met", False: "NOT met", None: "not known yet"}[self.met]
+        return f"{self.name}: {verdict} ({self.figures})"
+
+
+def systems_in(rows: Iterable[dict[str, Any]]) -> list[System]:
+    """The systems that have rows, each peer once for each size, in the order of the rows."""
+    return list(dict.fromkeys((row["cell"]["system"], row["cell"]["size"]) for row in rows))
+
+
+def dice_of(
+    rows: Iterable[dict[str, Any]],
+    system: System,
+    *,
+    set_name: str,
+    folds: Sequence[int],
+    minutes: float,
+    seed: int = 0,
+) -> float | None:
+    """Mean over folds of the mean Dice per picture; None where a fold has no row."""
+    wanted = {"system": system[0], "size": system[1], "set_name": set_name, "minutes": minutes, "seed": seed}
+    by_fold = {
+        row["cell"]["fold"]: row["dice"]["mean"]
+        for row in rows
+        if all(row["cell"][name] == value for name, value in wanted.items())
+    }
+    return mean(by_fold[fold] for fold in folds) if set(folds) <= set(by_fold) else None
+
+
+def best_peer(
+    rows: Sequence[dict[str, Any]], *, set_name: str, folds: Sequence[int], minutes: float
+) -> tuple[str, int, float] | None:
+    """Name, size and Dice of the best peer of those that were measured on all the folds."""
+    found = []
+    for name, size in systems_in(rows):
+        dice = dice_of(rows, (name, size), set_name=set_name, folds=folds, minutes=minutes)
+        if size is not None and dice is not None:
+            found.append((name, size, dice))
+    return max(found, key=lambda peer: peer[2], default=None)
+
+
+def judge(rows: Sequence[dict[str, Any]]) -> list[Goal]:
+    """Each goal, from the rows alone."""
+    ours = dice_of(rows, (OURS, None), set_name="carvana", folds=ALL_FOLDS, minutes=5.0)
+    return [
+        _third_of_the_error(rows),
+        _at_least("Dice of 0.986 on Carvana in 5 minutes, mean over folds", 0.986, ours),
+        _at_least(
+            "Dice of 0.990 on Carvana in 20 minutes",
+            0.990,
+            dice_of(rows, (OURS, None), set_name="carvana", folds=(0,), minutes=20.0),
+        ),
+        *(_ahead(rows, set_name) for set_name in OTHER_SETS),
+    ]
+
+
+def _third_of_the_error(rows: Sequence[dict[str, Any]]) -> Goal:
+    name = "A third of the best peer's error on Carvana in 5 minutes, mean over folds"
+    ours = dice_of(rows, (OURS, None), set_name="carvana", folds=ALL_FOLDS, minutes=5.0)
+    peer = best_peer(rows, set_name="carvana", folds=ALL_FOLDS, minutes=5.0)
+    if ours is None or peer is None:
+        return Goal(name, None, "rows are missing")
+    figures = f"{1 - ours:.5f} against {1 - peer[2]:.5f} of {peer[0]} at {peer[1]}"
+    return Goal(name, 3 * (1 - ours) <= 1 - peer[2], figures)
+
+
+def _at_least(name: str, aim: float, dice: float | None) -> Goal:
+    return Goal(name, None, "rows are missing") if dice is None else Goal(name, dice >= aim, f"{dice:.5f}")
+
+
+def _ahead(rows: Sequence[dict[str, Any]], set_name: str) -> Goal:
+    name = f"Ahead of every peer on {set_name} in 5 minutes"
+    ours = dice_of(rows, (OURS, None), set_name=set_name, folds=(0,), minutes=5.0)
+    peer = best_peer(rows, set_name=set_name, folds=(0,), minutes=5.0)
+    if ours is None or peer is None:
+        return Goal(name, None, "rows are missing")
+    return Goal(name, ours > peer[2], f"{ours:.5f} against {peer[2]:.5f} of {peer[0]} at {peer[1]}")

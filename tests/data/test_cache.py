@@ -466,6 +466,12 @@ def test_half_of_the_time_is_kept_for_decoding_what_was_looked_up(ellipses: tupl
         assert len(cache.pairs) == found
 
 
+def test_decoding_ends_when_the_time_does(ellipses: tuple[Pair, ...], tmp_path: Path) -> None:
+    ticks = iter([0.0] * (len(ellipses) - cache_room.LEAST_READ))
+    cache, _ = build(ellipses, tmp_path / "cache", spent=lambda: next(ticks, 1.0))
+    assert cache.pairs == ellipses[: cache_room.LEAST_READ]
+
+
 def test_what_was_read_in_an_earlier_run_takes_no_decoding_time(ellipses: tuple[Pair, ...], tmp_path: Path) -> None:
     build(ellipses, tmp_path / "cache")
     ticks = iter([0.0] * (len(ellipses) - cache_room.LEAST_READ))

@@ -79,6 +79,11 @@ def test_a_larger_size_is_one_at_which_the_minutes_still_buy_enough_passes() -> 
     assert pictures_seen(facts, OPEN, size, 8) >= 40 * 52 > pictures_seen(facts, OPEN, larger, 8)
 
 
+def test_many_pictures_are_seen_rather_than_enlarged() -> None:
+    few, many = (choose_recipe(with_means(dataclasses.replace(CARS, pictures=n), 240), OPEN).size for n in (52, 300))
+    assert many < few
+
+
 def test_a_size_is_lowered_where_the_minutes_buy_too_few_steps_and_the_reason_says_what_it_costs() -> None:
     facts = with_means(CRACKS, 60, speed=Speed(0.0, 2.0))
     assert steps_bought(facts, OPEN, 512, SMALLEST_BATCH) < LEAST_STEPS

@@ -167,7 +167,7 @@ def pace(length: Length, position: Position, end: float, closing: Closing) -> Le
     return Length(length.epochs, position.budget, position.paced_seconds, position.paced_progress)
 
 
-def in_time(items: Sequence[Item], left: Callable[[], float], *, reserved: float = 0.0) -> Iterator[Item]:
+def in_time(items: Sequence[Item], left: Callable[[], float]) -> Iterator[Item]:
     """Items for as long as there is time for one more, as long as the slowest so far took; the first one always.
 
     >>> list(in_time("abcdef", iter([10, 8, 5, 2]).__next__))
@@ -175,7 +175,7 @@ def in_time(items: Sequence[Item], left: Callable[[], float], *, reserved: float
     """
     slowest, before = 0.0, left()
     for place, item in enumerate(items):
-        if place and before - reserved < slowest:
+        if place and before < slowest:
             return
         yield item
         after = left()

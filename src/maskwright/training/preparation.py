@@ -12,7 +12,7 @@ import numpy as np
 
 from maskwright import terminal
 from maskwright.config import Settings, read_settings
-from maskwright.data.cache import Cache
+from maskwright.data.cache import LEAST_READ, Cache
 from maskwright.data.finding import find_dataset
 from maskwright.data.label_survey import read_options
 from maskwright.data.pairs import Pair, Pairing, Problem
@@ -154,7 +154,7 @@ def _choose_formats(
         return False
 
     pairs = pairing.pairs if settings.minutes is None else _shuffled(pairing.pairs, settings.seed)
-    first = {pair.name for pair in pairs[: len(PARTS)]}
+    first = {pair.name for pair in pairs[:LEAST_READ]}
     with terminal.counting("Looking at masks", len(pairs)) as advance:
         options = read_options(settings, pairing.classes)
         formats, decision = choose_formats(pairs, options, skip=skip, advance=advance)

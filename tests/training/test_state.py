@@ -8,20 +8,33 @@ import torch
 from torch import Tensor, nn
 
 from maskwright.config import Settings
+from maskwright.device import ComputePrecision
 from maskwright.errors import InputError
 from maskwright.models.unet import UNet
+from maskwright.training.freezing import pretrained_layers
 from maskwright.training.health import Health
 from maskwright.training.recovery import remember_good
-from maskwright.training.state import Learner, Position, Tally, build_learner, build_optimizer, load_state, save_state
+from maskwright.training.state import (
+    Learner,
+    Position,
+    Tally,
+    build_learner,
+    build_optimizer,
+    load_state,
+    save_state,
+    set_rate,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SETTINGS = Settings(ema=0.9, learning_rate=1e-2, weight_decay=0.1)
 
 
-def start(settings: Settings = SETTINGS, *, depth: int = 1, seed: int = 0) -> Learner:
+def start(
+    settings: Settings = SETTINGS, *, depth: int = 1, seed: int = 0, precision: ComputePrecision = "fp32"
+) -> Learner:
     torch.manual_seed(seed)
-    return build_learner(UNet(base_channels=8, depth=depth), settings, precision="fp32")
+    return build_learner(UNet(base_channels=8, depth=depth), settings, precision=precision)
 
 
 def learn(learner: Learner, steps: range) -> None:
@@ -46,18 +59,53 @@ def assert_identical(first: object, second: object) -> None:
     torch.testing.assert_close(first, second, atol=0, rtol=0)
 
 
+# --- What teaches a network
+
+
+def test_pretrained_layers_learn_at_their_share_of_the_rate() -> None:
+    network = UNet(base_channels=8, depth=1)
+    known = pretrained_layers(network)
+    learner = build_learner(
+        network, dataclasses.replace(SETTINGS, encoder_rate=0.1), precision="fp32", pretrained=known
+    )
+    set_rate(learner.optimizer, 2.0)
+    rates = {id(entry): group["lr"] for group in learner.optimizer.param_groups for entry in group["params"]}
+    names = dict(network.named_parameters())
+    assert rates.keys() == {id(entry) for entry in names.values()}
+    assert rates[id(names["stem.0.weight"])] == rates[id(names["stem.1.bias"])] == pytest.approx(0.2)
+    assert rates[id(names["head.weight"])] == rates[id(names["head.bias"])] == 2.0
+
+
+def test_weight_decay_pulls_at_convolutions_alone() -> None:
+    network = UNet(base_channels=8, depth=1)
+    optimizer = build_optimizer(network, dataclasses.replace(SETTINGS, encoder_rate=0.1), pretrained_layers(network))
+    for group in optimizer.param_groups:
+        assert {entry.ndim > 1 for entry in group["params"]} == {group["weight_decay"] == 0.1}
+
+
+def test_in_16_bit_the_channels_of_a_pixel_lie_side_by_side() -> None:
+    for precision, expected in (("bf16", True), ("fp32", False)):
+        learner = build_learner(UNet(base_channels=8, depth=1), SETTINGS, precision=precision)  # type: ignore[arg-type]
+        weights = [entry for entry in learner.kept().parameters() if entry.ndim == 4 and min(entry.shape) > 1]
+        assert weights
+        assert all(entry.is_contiguous(memory_format=torch.channels_last) == expected for entry in weights)
+
+
 # --- Saved and loaded
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "rmsprop"])
 @pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_a_saved_run_continues_bit_for_bit(optimizer: str, ema: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_saved_run_continues_bit_for_bit(
+    optimizer: str, ema: float, precision: ComputePrecision, tmp_path: Path
+) -> None:
     settings = dataclasses.replace(SETTINGS, optimizer=optimizer, ema=ema)  # type: ignore[arg-type]
-    learner = start(settings)
+    learner = start(settings, precision=precision)
     learn(learner, range(3))
     save_state(tmp_path / "state.pth", learner)
     learn(learner, range(3, 6))
-    resumed = start(settings, seed=1)
+    resumed = start(settings, seed=1, precision=precision)
     load_state(tmp_path / "state.pth", resumed)
     learn(resumed, range(3, 6))
     assert_identical(numbers(resumed)[:3], numbers(learner)[:3])

@@ -21,11 +21,11 @@ LEAST_SEEN, MOST_SEEN = 1_500, 12_000
 # With fewer steps than this a network has hardly begun to learn: then smaller pictures teach more.
 LEAST_STEPS = 300
 # A batch, and how many pictures there must be for it: a handful in one batch would be one step an epoch.
-BATCH_SIZES = ((32, 8), (8, 4), (0, 2))
+BATCH_SIZES = ((200, 8), (8, 4), (0, 2))
 # Where steps are short, a batch is halved down to this before pictures are made smaller.
 SMALLEST_BATCH = 4
 # Channels at full resolution of a decoder on a pretrained encoder, and of a U-Net that learns everything by itself ...
-NARROW = {True: 8, False: 32}
+NARROW = {True: 16, False: 32}
 # ... and what twice as many cost, which is taken where the minutes buy more passes than the largest size can use.
 WIDER_COST = 1.5
 # Bytes that a training step keeps of each megapixel: for each channel at full resolution, and inside an encoder. Rough;

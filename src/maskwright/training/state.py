@@ -157,7 +157,7 @@ def build_optimizer(
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate, and the share of it that pretrained layers have."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["rate_share"]
+        group["lr"] = rate * group.get("rate_share", 1.0)  # a state of an older version has none
 
 
 def save_state(path: Path, learner: Learner) -> None:

@@ -83,3 +83,12 @@ def test_lite1_is_deeper_and_lite2_wider_too() -> None:
 @pytest.mark.parametrize(("kernel", "before", "after"), [(3, 0, 1), (5, 1, 2)])
 def test_padding_at_stride_2_is_tensorflows_asymmetric_one(kernel: int, before: int, after: int) -> None:
     assert SameConv(3, 8, kernel, stride=2).same_padding == (before, after) * 2
+
+
+def test_channel_by_channel_a_processor_computes_in_32_bit() -> None:
+    """oneDNN's depthwise convolutions are slower in bf16, most of all backward."""
+    image = torch.rand(1, 8, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        filtered = SameConv(8, 8, 3, stride=2, groups=8)(image.bfloat16())
+        mixed = SameConv(8, 8, 1)(image)
+    assert (filtered.dtype, mixed.dtype) == (torch.float32, torch.bfloat16)

@@ -43,6 +43,7 @@ UNUSUAL = Settings(
     skip_bad=True,
     loss="ce+iou",
     boundary_weight=2.0,
+    tint=0.25,
     encoder_rate=0.3,
     optimizer="adam",
     learning_rate=2e-4,

@@ -161,6 +161,10 @@ class Settings(MaskSettings):
     colour: float = 0.3
     """Brightness, contrast and saturation change by up to this share, hue by a tenth of it."""
 
+    tint: float | None = None
+    """Share of the pictures (0..1) whose foreground gets colours of its own. By default half of them, where foregrounds
+    differ in colour from picture to picture, and else none."""
+
     # The split
     group: str | None = None
     """Regular expression; what it finds in a picture's name is the group that a split never divides."""
@@ -274,6 +278,7 @@ class Settings(MaskSettings):
         _require(self.size is None or self.size >= 32, "--size must be at least 32 pixels")
         for name in ("small_first", "flip", "shift", "warmup", "freeze"):
             _require(0 <= getattr(self, name) <= 1, f"--{_word(name)} must lie between 0 and 1")
+        _require(self.tint is None or 0 <= self.tint <= 1, "--tint must lie between 0 and 1")
         for name in ("scale", "colour", "ema", "val_share", "test_share"):
             _require(0 <= getattr(self, name) < 1, f"--{_word(name)} must be at least 0 and below 1")
         for name in (

@@ -9,7 +9,17 @@ from torchvision.transforms.v2 import functional as tv
 
 from maskwright.config import Settings
 from maskwright.data import augmentation
-from maskwright.data.augmentation import BEYOND, Change, colour_matrix, draw_change, mean_grey, move, recolour
+from maskwright.data.augmentation import (
+    BEYOND,
+    Change,
+    Tint,
+    colour_matrix,
+    draw_change,
+    mean_grey,
+    move,
+    recolour,
+    tint_foreground,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -252,6 +262,7 @@ def test_the_generator_alone_decides_the_change() -> None:
         Settings(scale=0.0, shift=0.0),
         Settings(colour=0.0),
         Settings(flip=1.0),
+        Settings(tint=1.0),
     ],
 )
 def test_settings_do_not_move_what_is_drawn_afterwards(settings: Settings) -> None:
@@ -283,6 +294,21 @@ def test_changes_stay_within_the_settings_and_use_them() -> None:
     ]:
         assert low <= min(values) <= low + 0.02 * (high - low)
         assert high - 0.02 * (high - low) <= max(values) <= high
+
+
+def test_as_many_foregrounds_are_tinted_as_was_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    tinted = [draw_change(Settings(tint=0.25), rng).tint is not None for _ in range(1000)]
+    assert np.mean(tinted) == pytest.approx(0.25, abs=0.05)
+    assert draw_change(Settings(), rng).tint is None
+
+
+def test_a_tint_changes_the_foreground_alone_and_half_of_it_where_it_is_half() -> None:
+    images, share = torch.full((3, 1, 3), 0.2), torch.tensor([[0.0, 0.5, 1.0]])
+    images[0] = 0.4
+    tint_foreground(Tint(order=(1, 0, 2), factors=(1.0, 2.0, 9.0), lift=0.1), images, share)
+    expected = torch.tensor([[0.4, 0.35, 0.3], [0.2, 0.55, 0.9], [0.2, 0.6, 1.0]])
+    torch.testing.assert_close(images[:, 0], expected)
 
 
 def test_pictures_shrink_as_often_as_they_grow() -> None:

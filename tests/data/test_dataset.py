@@ -69,6 +69,24 @@ def batches_of(cache: Cache, settings: Settings, epoch: int, *, workers: int = 0
 # --- Samples
 
 
+def test_only_a_foreground_in_colour_is_tinted(tmp_path: Path) -> None:
+    still = Settings(flip=0.0, scale=0.0, shift=0.0, rotate=0.0, colour=0.0)
+    for channels, classes, is_tinted in ((3, 2, True), (1, 2, False), (3, 4, False)):
+        folder = tmp_path / f"{channels}-{classes}"
+        folder.mkdir()
+        pictures = [picture(32, 48, channels=channels, classes=classes)]
+        cache = cache_of(pictures, folder, num_classes=classes, longer_side=48)
+        plain, tinted = (
+            Samples(cache, dataclasses.replace(still, tint=tint), augment=True)[Draw(0, 0, half=False)]
+            for tint in (0.0, 1.0)
+        )
+        assert torch.equal(plain.targets, tinted.targets)
+        changed = (plain.images != tinted.images).any(0)
+        assert bool(changed.any()) == is_tinted
+        if is_tinted:
+            assert not changed[plain.targets[0] == 0].any()
+
+
 def test_a_sample_without_augmentation_is_the_picture(ellipse_cache: Cache) -> None:
     image, target, weight = Samples(ellipse_cache, SETTINGS, augment=False)[Draw(0, 5, half=False)]
     np.testing.assert_allclose(image.permute(1, 2, 0) * 255, ellipse_cache.image(5), atol=1e-4)

@@ -36,6 +36,21 @@ Origin = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
+class Tint:
+    """Other colours for the foreground alone.
+
+    Attributes:
+        order: Which channel becomes red, green and blue.
+        factors: What each of them is multiplied by.
+        lift: What is added.
+    """
+
+    order: tuple[int, int, int]
+    factors: tuple[float, float, float]
+    lift: float
+
+
+@dataclass(frozen=True)
 class Change:
     """What happens to one picture.
 
@@ -46,6 +61,7 @@ class Change:
         scale: Enlargement.
         brightness: Factor; 1 changes nothing. Likewise ``contrast`` and ``saturation``.
         hue: Turn of the colour wheel; 0 changes nothing.
+        tint: What becomes of the foreground besides; None leaves it.
     """
 
     mirror: bool
@@ -56,6 +72,7 @@ class Change:
     contrast: float
     saturation: float
     hue: float
+    tint: Tint | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +109,18 @@ def draw_change(settings: Settings, rng: np.random.Generator) -> Change:
         contrast=factor(settings.colour),
         saturation=factor(settings.colour),
         hue=around(settings.colour / 10),
+        tint=_draw_tint(settings, rng),
     )
+
+
+def _draw_tint(settings: Settings, rng: np.random.Generator) -> Tint | None:
+    """Any car may be of any colour, and much darker or lighter than those that were photographed."""
+    is_tinted = rng.random() < (settings.tint or 0)
+    swapped = rng.permutation(3).tolist()
+    order = swapped if rng.random() < 0.5 else [0, 1, 2]
+    factors = 2 ** (rng.uniform(-1.2, 1.2) + rng.uniform(-0.5, 0.5, 3))
+    lift = float(rng.uniform(-0.15, 0.15))
+    return Tint(tuple(order), tuple(factors.tolist()), lift) if is_tinted else None
 
 
 def move(change: Change, pixels: Tensor, *, channels: int, mixed: int) -> Iterator[Band]:
@@ -177,6 +205,18 @@ def recolour(pixels: Tensor, matrix: NDArray[np.float64], offset: float, *, out:
     for plane, (from_red, from_green, from_blue) in zip(out, factors.tolist(), strict=True):
         torch.add(start, red, alpha=from_red, out=plane)
         plane.add_(green, alpha=from_green).add_(blue, alpha=from_blue).clamp_(0, 1)
+
+
+def tint_foreground(tint: Tint, images: Tensor, share: Tensor) -> None:
+    """Give the foreground other colours, in place.
+
+    Args:
+        tint: Which.
+        images: ``(3, H, W)`` in 0..1.
+        share: Share of each pixel that is foreground, ``(H, W)``.
+    """
+    tinted = images[list(tint.order)] * torch.tensor(tint.factors).view(3, 1, 1)
+    images.lerp_(tinted.add_(tint.lift).clamp_(0, 1), share)
 
 
 def colour_matrix(change: Change, grey: float) -> tuple[NDArray[np.float64], float]:

@@ -15,7 +15,15 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from maskwright.config import Settings
-from maskwright.data.augmentation import colour_matrix, draw_change, mean_grey, move, recolour, to_planes
+from maskwright.data.augmentation import (
+    colour_matrix,
+    draw_change,
+    mean_grey,
+    move,
+    recolour,
+    tint_foreground,
+    to_planes,
+)
 from maskwright.data.cache import Cache
 from maskwright.data.targets import unpack_target
 
@@ -111,6 +119,8 @@ class Samples(Dataset[Batch]):
             else:
                 to_planes(band.pixels, 0, [*part.images])
             self._unpack_target(draw, band.pixels, part)
+            if change.tint is not None and facts.channels == 3 and num_classes == 2:
+                tint_foreground(change.tint, part.images, part.targets[0])
             if band.inside is not None:
                 part.weights.mul_(band.inside)
 

@@ -13,6 +13,7 @@ import numpy as np
 from maskwright import terminal
 from maskwright.config import Settings, read_settings
 from maskwright.data.cache import LEAST_READ, Cache
+from maskwright.data.dataset import Samples
 from maskwright.data.finding import find_dataset
 from maskwright.data.label_survey import read_options
 from maskwright.data.pairs import Pair, Pairing, Problem
@@ -20,6 +21,7 @@ from maskwright.data.reading import Formats, choose_formats
 from maskwright.data.splits import PARTS
 from maskwright.device import ComputePrecision, choose_precision, read_facts
 from maskwright.errors import InputError
+from maskwright.training.appearance import choose_tint
 from maskwright.training.material import Material, deal_out, read_pictures
 from maskwright.training.measuring import free_memory, look_at_pictures, measure_speed
 from maskwright.training.minutes import LOOKING_SHARE, OUTLINING_SHARE, PROBING_SHARE, READING_SHARE, Minutes
@@ -36,7 +38,7 @@ PROBING_SECONDS = 10.0
 # With fewer pictures than this held out, the score says little.
 FEW_HELD_OUT = 5
 
-_OPEN = ("size", "batch_size", "base_channels")
+_OPEN = ("size", "batch_size", "base_channels", "tint")
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,11 @@ def prepare(
     cache = _in_order(cache, pairing.pairs)
     material = dataclasses.replace(deal_out(cache, formats, settings), unread=left_out)
     _tell_split(material, say)
+    if settings.tint is None:
+        tint, why = choose_tint(material, Samples(cache, settings, augment=False))
+        settings = dataclasses.replace(settings, tint=tint)
+        if why:
+            say(why)
     return Preparation(material, settings, recipe, precision, speed)
 
 

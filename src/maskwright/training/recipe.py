@@ -14,6 +14,8 @@ from maskwright.data.image_files import fit_size
 LADDER = (256, 320, 384, 448, 512, 640, 768, 960, 1280)
 # The least Dice that a perfect model must be able to reach at the size; cracks need 512 pixels or more for it.
 ENOUGH_BOUND = 0.985
+# At least this, where no clock says what it costs: cars lost 0.003 of Dice at 384 pixels (docs/experiments.md).
+WITHOUT_CLOCK = 512
 # Passes over the pictures beyond which more pixels are worth more than more passes ...
 ENOUGH_EPOCHS = 40
 # ... in pictures seen: few pictures are to be seen more often, and many need not all be seen as often.
@@ -174,6 +176,9 @@ def _choose_size(facts: Facts, settings: Settings, batch_size: int, smallest_bat
     enough = "" if bound >= ENOUGH_BOUND else ", the best of the sizes to choose among"
     why = f"a perfect model could reach a Dice of {bound:.3f} there{enough}"
     if facts.means is None:
+        if sides[place] < min(WITHOUT_CLOCK, sides[-1]):
+            place = next(index for index, side in enumerate(sides) if side >= min(WITHOUT_CLOCK, sides[-1]))
+            why = "with fewer pixels outlines are coarser, whatever the masks would allow"
         return sides[place], f"Longer side {sides[place]}: {why}"
 
     def seen(index: int) -> float:

@@ -5,21 +5,25 @@ the word is used, so that `--help` answers at once and needs no torch.
 """
 
 import functools
+import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, Suppress
 
 from maskwright import terminal
 from maskwright.config import MaskSettings, Settings, read_preset
 from maskwright.errors import InputError
 
 DONE, WITH_FAILURES, NOT_STARTED, INTERRUPTED, STOPPED_AND_SAVED = 0, 1, 2, 130, 75
+# A process that seems to have taken longer to get here has another clock than we think.
+OLDEST_SECONDS = 60.0
 
 
 def demo(*, out: Path | None = None, minutes: float = 2.5, cars: int = 16, seed: int = 0) -> int:
@@ -92,6 +96,7 @@ def train(
     preset: str = "quick",
     out: Path | None = None,
     resume: bool = False,
+    began: Suppress[float | None] = None,
 ) -> int:
     """Learn from a folder of photographs and masks.
 
@@ -101,15 +106,17 @@ def train(
         preset: Settings to start from: quick or classic.
         out: Run folder; by default a new one under runs/.
         resume: Go on with the run in --out, or with the latest of this folder.
+        began: When the process did; no option.
     """
     del preset  # its settings are the defaults of `settings`; see `main`
     if settings.folds is not None and settings.fold is None:
         from maskwright.commands.cross_validate import cross_validate
 
-        return DONE if cross_validate(photos, out=out, resume=resume, settings=settings).finished else STOPPED_AND_SAVED
+        found = cross_validate(photos, out=out, resume=resume, settings=settings)
+        return DONE if found.finished else STOPPED_AND_SAVED
     from maskwright.commands.train import train as command
 
-    finished = command(photos, out=out, resume=resume, settings=settings).finished
+    finished = command(photos, out=out, resume=resume, settings=settings, began=began).finished
     return DONE if finished else STOPPED_AND_SAVED
 
 
@@ -205,13 +212,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 done, 1 done with failures that were listed, 2 could not start or go on, 75 stopped by a signal with its state
         saved, 130 interrupted where there was no state to save.
     """
+    began = _process_began() if arguments is None else None
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments == ["--version"]:
         from importlib.metadata import version
 
         terminal.say(f"maskwright {version('maskwright')}")
         return DONE
-    return _exit_code(lambda: _run_word(arguments))
+    return _exit_code(lambda: _run_word(arguments, began))
 
 
 def run_script(command: Callable[..., bool]) -> int:
@@ -219,12 +227,12 @@ def run_script(command: Callable[..., bool]) -> int:
     return _exit_code(lambda: DONE if tyro.cli(command, config=(FlagCreatePairsOff,)) else STOPPED_AND_SAVED)
 
 
-def _run_word(arguments: Sequence[str]) -> int:
+def _run_word(arguments: Sequence[str], began: float | None) -> int:
     settings = read_preset(_preset_in(arguments))
     words: dict[str, Callable[..., int]] = {
         **WORDS,
         "plan": functools.partial(plan, settings=settings),
-        "train": functools.partial(train, settings=settings),
+        "train": functools.partial(train, settings=settings, began=began),
     }
     code: int = tyro.extras.subcommand_cli_from_dict(
         words,
@@ -234,6 +242,15 @@ def _run_word(arguments: Sequence[str]) -> int:
         config=(FlagCreatePairsOff,),
     )
     return code
+
+
+def _process_began() -> float:
+    """What `time.monotonic` said when this process began, where the system tells; the minutes count from there."""
+    age = 0.0
+    with suppress(OSError, ValueError, IndexError, AttributeError):  # other systems than Linux
+        ticks = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.monotonic() - (age if 0 <= age < OLDEST_SECONDS else 0.0)
 
 
 @contextmanager

@@ -51,6 +51,7 @@ def train(
     epochs: int | None = None,
     resume: bool = False,
     settings: Settings | None = None,
+    began: float | None = None,
 ) -> TrainedRun:
     """Learn from a folder of photographs and masks.
 
@@ -62,6 +63,7 @@ def train(
         epochs: Passes over the pictures.
         resume: Continue the run in ``out``, or the latest of this folder.
         settings: All settings; ``preset`` is not read then.
+        began: What `time.monotonic` said when the minutes began; by default now.
 
     Returns:
         Where the model is, and its scores.
@@ -69,7 +71,7 @@ def train(
     Raises:
         InputError: Something given cannot be used; the sentence says what.
     """
-    started = time.monotonic()
+    started = time.monotonic() if began is None else began
     settings = (settings or read_preset(preset)).with_length(minutes, epochs)
     if settings.folds is not None and settings.fold is None:
         raise InputError(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from maskwright import cli
 from maskwright.cli import main
 from maskwright.config import read_preset, read_settings
 from maskwright.data.drawn_cars import write_drawn_cars
@@ -337,3 +338,18 @@ def test_a_run_that_is_terminated_while_it_reads_leaves_nothing(
     assert result.returncode == 130
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_minutes_count_from_the_beginning_of_the_process() -> None:
+    code = "import time; from maskwright import cli; began = cli._process_began(); print(time.monotonic() - began)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    age = float(result.stdout)
+    assert 0 <= age < cli.OLDEST_SECONDS
+    if Path("/proc/self/stat").exists():
+        assert age > 0.02  # nobody imports this faster
+
+
+def test_when_the_process_began_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    assert "began" not in capsys.readouterr().out

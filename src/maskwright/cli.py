@@ -5,22 +5,26 @@ the word is used, so that `--help` answers at once and needs no torch.
 """
 
 import functools
+import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, Suppress
 
 from maskwright import terminal
 from maskwright.config import MaskSettings, Settings, read_preset
 from maskwright.errors import InputError
 
 DONE, WITH_FAILURES, NOT_STARTED, INTERRUPTED, STOPPED_AND_SAVED = 0, 1, 2, 130, 75
+# A process that seems to have taken longer to get here has another clock than we think.
+OLDEST_SECONDS = 60.0
 
 
 def demo(*, out: Path | None = None, minutes: float = 2.5, cars: int = 16, seed: int = 0) -> int:
@@ -94,6 +98,7 @@ def train(
     start_from: Annotated[Path | None, tyro.conf.arg(name="from", metavar="MODEL")] = None,
     out: Path | None = None,
     resume: bool = False,
+    began: Suppress[float | None] = None,
 ) -> int:
     """Learn from a folder of photographs and masks.
 
@@ -104,20 +109,18 @@ def train(
         start_from: Model file whose weights to start from; its network and size are the defaults then.
         out: Run folder; by default a new one under runs/.
         resume: Go on with the run in --out, or with the latest of this folder.
+        began: When the process did; no option.
     """
     del preset  # its settings are the defaults of `settings`; see `main`
     if settings.folds is not None and settings.fold is None:
         from maskwright.commands.cross_validate import cross_validate
 
-        return (
-            DONE
-            if cross_validate(photos, out=out, resume=resume, start_from=start_from, settings=settings).finished
-            else STOPPED_AND_SAVED
-        )
+        found = cross_validate(photos, out=out, resume=resume, start_from=start_from, settings=settings)
+        return DONE if found.finished else STOPPED_AND_SAVED
     from maskwright.commands.train import train as command
 
-    finished = command(photos, out=out, resume=resume, start_from=start_from, settings=settings).finished
-    return DONE if finished else STOPPED_AND_SAVED
+    run = command(photos, out=out, resume=resume, start_from=start_from, settings=settings, began=began)
+    return DONE if run.finished else STOPPED_AND_SAVED
 
 
 def evaluate(
@@ -224,13 +227,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 done, 1 done with failures that were listed, 2 could not start or go on, 75 stopped by a signal with its state
         saved, 130 interrupted where there was no state to save.
     """
+    began = _process_began() if arguments is None else None
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments == ["--version"]:
         from importlib.metadata import version
 
         terminal.say(f"maskwright {version('maskwright')}")
         return DONE
-    return _exit_code(lambda: _run_word(arguments))
+    return _exit_code(lambda: _run_word(arguments, began))
 
 
 def run_script(command: Callable[..., bool]) -> int:
@@ -238,11 +242,11 @@ def run_script(command: Callable[..., bool]) -> int:
     return _exit_code(lambda: DONE if tyro.cli(command, config=(FlagCreatePairsOff,)) else STOPPED_AND_SAVED)
 
 
-def _run_word(arguments: Sequence[str]) -> int:
+def _run_word(arguments: Sequence[str], began: float | None) -> int:
     words: dict[str, Callable[..., int]] = {
         **WORDS,
         "plan": functools.partial(plan, settings=_defaults_of("plan", arguments)),
-        "train": functools.partial(train, settings=_defaults_of("train", arguments)),
+        "train": functools.partial(train, settings=_defaults_of("train", arguments), began=began),
     }
     code: int = tyro.extras.subcommand_cli_from_dict(
         words,
@@ -252,6 +256,15 @@ def _run_word(arguments: Sequence[str]) -> int:
         config=(FlagCreatePairsOff,),
     )
     return code
+
+
+def _process_began() -> float:
+    """What `time.monotonic` said when this process began, where the system tells; the minutes count from there."""
+    age = 0.0
+    with suppress(OSError, ValueError, IndexError, AttributeError):  # other systems than Linux
+        ticks = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.monotonic() - (age if 0 <= age < OLDEST_SECONDS else 0.0)
 
 
 @contextmanager

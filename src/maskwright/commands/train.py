@@ -56,6 +56,7 @@ def train(
     resume: bool = False,
     start_from: str | Path | None = None,
     settings: Settings | None = None,
+    began: float | None = None,
 ) -> TrainedRun:
     """Learn from a folder of photographs and masks.
 
@@ -69,6 +70,7 @@ def train(
         start_from: A model file whose weights training starts from; without ``settings``, the network and the size are
             those of that model.
         settings: All settings; ``preset`` is not read then.
+        began: What `time.monotonic` said when the minutes began; by default now.
 
     Returns:
         Where the model is, and its scores.
@@ -76,7 +78,7 @@ def train(
     Raises:
         InputError: Something given cannot be used; the sentence says what.
     """
-    started = time.monotonic()
+    started = time.monotonic() if began is None else began
     start = read_starting_point(Path(start_from)) if start_from else None
     settings = (settings or default_settings(preset, start)).with_length(minutes, epochs)
     if settings.folds is not None and settings.fold is None:

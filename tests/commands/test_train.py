@@ -436,6 +436,15 @@ def test_a_run_that_started_from_a_model_goes_on_as_if_nothing_had_happened(
     assert resumed.trained_on == load_model(whole.model_path)[0].trained_on
 
 
+def test_the_way_down_of_a_model_can_be_held(other_cars: Path, run_folder: Path, tmp_path: Path) -> None:
+    model = run_folder / "model.safetensors"
+    settings = dataclasses.replace(TINY, epochs=1, freeze=1.0, ema=0.0)
+    run = train(other_cars, out=tmp_path / "run", start_from=model, settings=settings)
+    before, after = load_file(model), load_file(run.folder / "last.safetensors")
+    changed = {name.partition(".")[0] for name in before if not np.array_equal(before[name], after[name])}
+    assert changed == {"ups", "head"}
+
+
 def test_no_package_with_an_encoders_weights_is_needed(
     other_cars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

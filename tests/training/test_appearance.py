@@ -7,7 +7,7 @@ from maskwright.config import Settings
 from maskwright.data.cache import build_cache
 from maskwright.data.dataset import Samples
 from maskwright.data.pairs import Pair
-from maskwright.training.appearance import LEAST_SPREAD, contrast_spread
+from maskwright.training.appearance import LEAST_SPREAD, look_at_colours
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -35,14 +35,15 @@ def squares(colours: list[int], folder: Path) -> Samples:
 
 
 def test_foregrounds_that_are_always_a_little_darker_say_what_they_are(tmp_path: Path) -> None:
-    assert contrast_spread(squares([60, 62, 64, 66, 68], tmp_path), [0, 1, 2, 3, 4]) < LEAST_SPREAD
+    assert look_at_colours(squares([60, 62, 64, 66, 68], tmp_path), [0, 1, 2, 3, 4])[0] < LEAST_SPREAD
 
 
 def test_foregrounds_of_any_colour_do_not(tmp_path: Path) -> None:
-    spread = contrast_spread(squares([20, 60, 140, 220], tmp_path), [0, 1, 2, 3])
+    spread, background = look_at_colours(squares([20, 60, 140, 220], tmp_path), [0, 1, 2, 3])
+    assert background == pytest.approx(0, abs=1e-3)
     assert spread == pytest.approx(np.std([20, 60, 140, 220]) / 255, abs=1e-3)
     assert spread > LEAST_SPREAD
 
 
 def test_pictures_without_a_foreground_say_nothing(tmp_path: Path) -> None:
-    assert np.isnan(contrast_spread(squares([20, 0, 0, 220, 140], tmp_path), [0, 1, 2, 3, 4]))
+    assert np.isnan(look_at_colours(squares([20, 0, 0, 220, 140], tmp_path), [0, 1, 2, 3, 4])).all()

@@ -6,6 +6,7 @@ from maskwright.config import Settings, read_preset
 from maskwright.training.recipe import (
     BATCH_SIZES,
     ENOUGH_BOUND,
+    ENOUGH_EPOCHS,
     LADDER,
     LEAST_STEPS,
     SMALLEST_BATCH,
@@ -82,7 +83,7 @@ def test_a_larger_size_is_one_at_which_the_minutes_still_buy_enough_passes() -> 
     size = choose_recipe(facts, OPEN).size
     larger = LADDER[LADDER.index(size) + 1]
     assert size > 256
-    assert pictures_seen(facts, OPEN, size, 4) >= 40 * 52 > pictures_seen(facts, OPEN, larger, 4)
+    assert pictures_seen(facts, OPEN, size, 4) >= ENOUGH_EPOCHS * 52 > pictures_seen(facts, OPEN, larger, 4)
 
 
 def test_many_pictures_are_seen_rather_than_enlarged() -> None:

@@ -9,7 +9,7 @@ from maskwright.training.material import Material
 TINTED = 0.5
 # Where pictures differ by more than this in how much their foreground stands out (0..1), its colour is no sign of it.
 # Cracks reach 0.03, cars 0.14, people 0.18, nuclei 0.19.
-LEAST_SPREAD = 0.08
+LEAST_SPREAD = 0.06
 # On a background plainer than this, a difference in colour is what shows the foreground, whichever way it goes: nuclei
 # lie on one of 0.02, cars and people before ones of 0.17 and 0.19.
 LEAST_BACKGROUND = 0.1

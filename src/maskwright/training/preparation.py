@@ -32,7 +32,7 @@ from maskwright.training.session import architecture_for
 # Pictures that cannot be used are listed up to this many.
 LISTED = 10
 # Of the minutes left when the recipe is chosen, training is expected to get this share.
-TRAINING_SHARE = 0.7
+TRAINING_SHARE = 0.85
 # Without minutes, the speed is measured only for `plan`, within so many seconds.
 PROBING_SECONDS = 10.0
 # With fewer pictures than this held out, the score says little.

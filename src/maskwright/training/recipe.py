@@ -17,9 +17,9 @@ ENOUGH_BOUND = 0.985
 # At least this, where no clock says what it costs: cars lost 0.003 of Dice at 384 pixels (docs/experiments.md).
 WITHOUT_CLOCK = 512
 # Passes over the pictures beyond which more pixels are worth more than more passes ...
-ENOUGH_EPOCHS = 40
+ENOUGH_EPOCHS = 30
 # ... in pictures seen: few pictures are to be seen more often, and many need not all be seen as often.
-LEAST_SEEN, MOST_SEEN = 1_500, 12_000
+LEAST_SEEN, MOST_SEEN = 1_200, 12_000
 # With fewer steps than this a network has hardly begun to learn: then smaller pictures teach more.
 LEAST_STEPS = 300
 # A batch, and how many pictures there must be for it: a handful in one batch would be one step an epoch.

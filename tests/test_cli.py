@@ -166,6 +166,15 @@ def test_a_model_to_start_from_brings_its_network_and_explicit_options_win(
     assert "ups afresh, wholly or in part (upsampling bilinear instead of transposed)" in capsys.readouterr().err
 
 
+def test_an_hour_or_more_takes_the_preset_for_it(drawn: Path, tmp_path: Path) -> None:
+    base = ["train", str(drawn), "--epochs", "1", "--size", "64", "--base-channels", "8"]
+    emas = []
+    for name, words in (("long", ["--minutes", "90"]), ("short", ["--minutes=9.5"]), ("named", ["--preset", "best"])):
+        assert main([*base, *words, "--out", str(tmp_path / name)]) == 0
+        emas.append(read_settings(tmp_path / name / "config.toml").ema)
+    assert emas == [read_preset(name).ema for name in ("best", "quick", "best")]
+
+
 def test_an_option_that_makes_a_network_nothing_fits_is_named(
     drawn: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

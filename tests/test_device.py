@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from maskwright.config import Precision
-from maskwright.device import DeviceFacts, choose_device, choose_precision, read_facts, unused_gpu_hint
+from maskwright.device import DeviceFacts, choose_device, choose_precision, gpu_gigabytes, read_facts, unused_gpu_hint
 from maskwright.errors import InputError
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use the GPU here")
@@ -111,6 +111,19 @@ def test_a_gpu_that_was_hidden_on_purpose_is_not_named(tmp_path: Path, monkeypat
 def test_without_a_driver_there_is_no_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert unused_gpu_hint() is None
+
+
+@no_gpu
+def test_memory_that_torch_cannot_use_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for memory in ("24576", "[N/A]"):
+        write_nvidia_smi(tmp_path, f"#!/bin/sh\necho '{memory}'\n".encode(), monkeypatch)
+        assert gpu_gigabytes() == 0.0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_memory_of_a_gpu_is_what_torch_says_too() -> None:
+    assert gpu_gigabytes() == pytest.approx(torch.cuda.get_device_properties(0).total_memory / 2**30, rel=0.1)
 
 
 def write_nvidia_smi(folder: Path, script: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, Suppress
 
 from maskwright import terminal
-from maskwright.config import MaskSettings, Settings, read_preset
+from maskwright.config import MaskSettings, Settings, choose_preset, read_preset
+from maskwright.device import gpu_gigabytes
 from maskwright.errors import InputError
 
 DONE, WITH_FAILURES, NOT_STARTED, INTERRUPTED, STOPPED_AND_SAVED = 0, 1, 2, 130, 75
@@ -72,7 +73,7 @@ def plan(
     photos: Positional[Path],
     settings: OmitArgPrefixes[Settings],
     *,
-    preset: str = "quick",
+    preset: str | None = None,
     json: bool = False,
 ) -> int:
     """Say what train would do with a folder on this machine, and why.
@@ -80,7 +81,7 @@ def plan(
     Args:
         photos: The folder, as for train.
         settings: Everything else, as for train.
-        preset: Settings to start from: quick or classic.
+        preset: Settings to start from: quick, best or classic; by default best from an hour or 10 GB of GPU on.
         json: Print JSON instead of a table.
     """
     from maskwright.commands.plan import plan as command
@@ -94,7 +95,7 @@ def train(
     photos: Positional[Path],
     settings: OmitArgPrefixes[Settings],
     *,
-    preset: str = "quick",
+    preset: str | None = None,
     start_from: Annotated[Path | None, tyro.conf.arg(name="from", metavar="MODEL")] = None,
     out: Path | None = None,
     resume: bool = False,
@@ -105,7 +106,7 @@ def train(
     Args:
         photos: The folder: images/ with masks/, train/ with train_masks/, or a.jpg beside a_mask.png.
         settings: Everything else; the defaults shown are those of the preset.
-        preset: Settings to start from: quick or classic.
+        preset: Settings to start from: quick, best or classic; by default best from an hour or 10 GB of GPU on.
         start_from: Model file whose weights to start from; its network and size are the defaults then.
         out: Run folder; by default a new one under runs/.
         resume: Go on with the run in --out, or with the latest of this folder.
@@ -200,14 +201,33 @@ WORDS: dict[str, Callable[..., int]] = {
 
 def _defaults_of(word: str, arguments: Sequence[str]) -> Settings:
     """The settings of the preset or the model asked for: they have to be known before the other options."""
-    preset = _value_of("--preset", arguments) or "quick"
+    preset = _value_of("--preset", arguments) or _unnamed_preset(word, arguments)
     model = _value_of("--from", arguments)
     if arguments[:1] != [word] or model is None:
         return read_preset(preset)
     from maskwright.commands.train import default_settings
     from maskwright.training.starting_point import read_starting_point
 
-    return default_settings(preset, read_starting_point(Path(model)))
+    return default_settings(preset, read_starting_point(Path(model)), None, may_use_gpu=False)
+
+
+def _unnamed_preset(word: str, arguments: Sequence[str]) -> str:
+    """The preset for the time that a model gets, and for the machine where the run may depend on it."""
+    minutes = _number_of("--minutes", arguments)
+    folds = _number_of("--folds", arguments) if _value_of("--fold", arguments) is None else None
+    may_use_gpu = (
+        arguments[:1] == [word]
+        and _value_of("--device", arguments) != "cpu"
+        and (minutes is not None or _value_of("--epochs", arguments) is None)
+    )
+    return choose_preset(minutes and minutes / (folds or 1), gpu_gigabytes() if may_use_gpu else 0.0)
+
+
+def _number_of(option: str, arguments: Sequence[str]) -> float | None:
+    """The number that follows an option; None where it is no number, of which the parser will say so."""
+    with suppress(TypeError, ValueError):
+        return float(_value_of(option, arguments) or "")
+    return None
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str | None:

@@ -28,6 +28,8 @@ ClassWeights = Literal["auto", "none"]
 DEEPEST = 7
 # Where nothing is said of the length of a run.
 DEFAULT_MINUTES = 10.0
+# From so many minutes, or so much memory of a GPU, the preset is `best` where none is named.
+MANY_MINUTES, LARGE_GPU_GIGABYTES = 60.0, 10.0
 # Encoders of our own; `torchvision:` and `timm:` come before the names of theirs.
 ENCODERS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 ENCODER_SOURCES = ("torchvision", "timm")
@@ -345,6 +347,18 @@ class Settings(MaskSettings):
             upsampling=self.upsampling,
             unshuffle=self.unshuffle,
         )
+
+
+def choose_preset(minutes: float | None, gpu_gigabytes: float) -> str:
+    """The preset where none is named: `best` with an hour to spend or a large GPU, else `quick`.
+
+    A run by epochs alone is to be the same on every machine: then nobody asks how much memory there is.
+
+    >>> choose_preset(5, gpu_gigabytes=0), choose_preset(5, gpu_gigabytes=24), choose_preset(90, gpu_gigabytes=4)
+    ('quick', 'best', 'best')
+    """
+    is_long = minutes is not None and minutes >= MANY_MINUTES
+    return "best" if is_long or gpu_gigabytes >= LARGE_GPU_GIGABYTES else "quick"
 
 
 def preset_names() -> list[str]:

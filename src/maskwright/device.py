@@ -142,11 +142,29 @@ def unused_gpu_hint() -> str | None:
     )
 
 
+def gpu_gigabytes() -> float:
+    """Memory of the first NVIDIA card that the driver lists; 0 without one, or where torch cannot use it.
+
+    Without a driver, which is the answer on most machines, torch is not even imported.
+    """
+    try:
+        gigabytes = float(_ask_nvidia("memory.total") or 0) / 1024
+    except ValueError:  # a card that shares the machine's memory has none to name
+        return 0.0
+    usable = gigabytes > 0 and importlib.util.find_spec("torch") is not None and why_unusable("cuda") is None
+    return gigabytes if usable else 0.0
+
+
 def _nvidia_name() -> str | None:
     """The first NVIDIA card that the driver lists, or None."""
+    return _ask_nvidia("name")
+
+
+def _ask_nvidia(field: str) -> str | None:
+    """What the driver says of its first card, or None."""
     if shutil.which("nvidia-smi") is None:
         return None
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    command = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits"]
     try:
         listing = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
     except (OSError, subprocess.TimeoutExpired):

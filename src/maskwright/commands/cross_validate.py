@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from maskwright.evaluation.metrics import Interval
 
 
+# Where nobody says how many.
+DEFAULT_FOLDS = 5
+
+
 @dataclass(frozen=True)
 class CrossValidation:
     """What was left behind by a model for each fold.
@@ -44,7 +48,7 @@ def cross_validate(
     *,
     folds: int | None = None,
     out: str | Path | None = None,
-    preset: str = "quick",
+    preset: str | None = None,
     minutes: float | None = None,
     epochs: int | None = None,
     resume: bool = False,
@@ -57,7 +61,7 @@ def cross_validate(
         photos: The folder.
         folds: How many; by default as many as the settings say, or 5.
         out: Folder for all of it; by default a new one under ``runs/``.
-        preset: The settings to start from.
+        preset: The settings to start from; by default `quick`, or `best` with an hour or a large GPU.
         minutes: The whole call ends within so many; each model gets an equal share.
         epochs: Of each model.
         resume: Go on with those in ``out``, or with the latest of this folder.
@@ -70,8 +74,11 @@ def cross_validate(
     """
     require_torch()
     start = read_starting_point(Path(start_from)) if start_from else None
-    settings = (settings or default_settings(preset, start)).with_length(minutes, epochs)
-    folds = folds or settings.folds or 5
+    settings = (
+        settings
+        or default_settings(preset, start, minutes and minutes / (folds or DEFAULT_FOLDS), may_use_gpu=epochs is None)
+    ).with_length(minutes, epochs)
+    folds = folds or settings.folds or DEFAULT_FOLDS
     each = None if settings.minutes is None else settings.minutes / folds
     settings = dataclasses.replace(settings, folds=folds, minutes=each)
     folder = _choose_folder(out, f"{Path(photos).resolve().name}-folds", resume=resume)
@@ -103,7 +110,11 @@ def _as_chosen_before(settings: Settings, folder: Path) -> Settings:
         return settings
     chosen = read_settings(first)
     return dataclasses.replace(
-        settings, size=chosen.size, batch_size=chosen.batch_size, base_channels=chosen.base_channels
+        settings,
+        size=chosen.size,
+        batch_size=chosen.batch_size,
+        base_channels=chosen.base_channels,
+        tint=chosen.tint,
     )
 
 

@@ -10,8 +10,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from maskwright import terminal
-from maskwright.config import Settings, read_preset
-from maskwright.device import choose_device
+from maskwright.config import Settings, choose_preset, read_preset
+from maskwright.device import choose_device, gpu_gigabytes
 
 if TYPE_CHECKING:
     from maskwright.training.minutes import Closing, Minutes
@@ -81,7 +81,7 @@ class Plan:
 def plan(
     photos: str | Path,
     *,
-    preset: str = "quick",
+    preset: str | None = None,
     minutes: float | None = None,
     epochs: int | None = None,
     settings: Settings | None = None,
@@ -94,7 +94,7 @@ def plan(
 
     Args:
         photos: The folder.
-        preset: The settings to start from.
+        preset: The settings to start from; by default `quick`, or `best` with an hour or a large GPU.
         minutes: Of the whole command.
         epochs: Passes over the pictures.
         settings: All settings; ``preset`` is not read then.
@@ -104,7 +104,9 @@ def plan(
         InputError: Something given cannot be used; the sentence says what.
     """
     started = time.monotonic()
-    settings = (settings or read_preset(preset)).with_length(minutes, epochs)
+    settings = (
+        settings or read_preset(preset or choose_preset(minutes, 0.0 if epochs else gpu_gigabytes()))
+    ).with_length(minutes, epochs)
     device = choose_device(settings.device)
     from maskwright.training.minutes import Minutes
     from maskwright.training.preparation import prepare

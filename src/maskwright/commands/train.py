@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskwright import terminal
-from maskwright.config import Settings, read_preset
-from maskwright.device import ComputePrecision, choose_device, choose_precision, read_facts, unused_gpu_hint
+from maskwright.config import Settings, choose_preset, read_preset
+from maskwright.device import (
+    ComputePrecision,
+    choose_device,
+    choose_precision,
+    gpu_gigabytes,
+    read_facts,
+    unused_gpu_hint,
+)
 from maskwright.errors import InputError
 from maskwright.interop.weights import read_encoder_weights
 from maskwright.training.run_folder import choose_folder, open_run, with_searched_rate
@@ -50,7 +57,7 @@ def train(
     photos: str | Path,
     *,
     out: str | Path | None = None,
-    preset: str = "quick",
+    preset: str | None = None,
     minutes: float | None = None,
     epochs: int | None = None,
     resume: bool = False,
@@ -63,7 +70,7 @@ def train(
     Args:
         photos: The folder.
         out: The run folder; by default a new one under ``runs/``.
-        preset: The settings to start from.
+        preset: The settings to start from; by default `quick`, or `best` with an hour or a large GPU.
         minutes: The whole call ends within so many minutes.
         epochs: Passes over the pictures.
         resume: Continue the run in ``out``, or the latest of this folder.
@@ -80,7 +87,9 @@ def train(
     """
     started = time.monotonic() if began is None else began
     start = read_starting_point(Path(start_from)) if start_from else None
-    settings = (settings or default_settings(preset, start)).with_length(minutes, epochs)
+    settings = (settings or default_settings(preset, start, minutes, may_use_gpu=epochs is None)).with_length(
+        minutes, epochs
+    )
     if settings.folds is not None and settings.fold is None:
         raise InputError(
             "This trains one model: name a --fold, or let cross_validate train one for each of the --folds."
@@ -94,8 +103,11 @@ def train(
     if settings.tensorboard:
         require_tensorboard()
     budget = None if settings.minutes is None else Minutes(settings.minutes * 60, started)
-    # A model to start from has an encoder's weights with it.
-    encoder_weights = None if start else read_encoder_weights(settings.encoder, settings.encoder_weights)
+    encoder_weights = None
+    if start is None or start.card.architecture.encoder != settings.encoder:
+        encoder_weights = read_encoder_weights(settings.encoder, settings.encoder_weights)
+    elif settings.encoder_weights is not None:
+        raise InputError("--from and --encoder-weights both bring weights for the same encoder; leave one of them out.")
     folder = choose_folder(Path(out) if out else None, Path(photos).resolve().name, resume=resume)
     settings = with_searched_rate(folder, settings)
     resumed = folder if folder.state.is_file() else None
@@ -118,9 +130,11 @@ def train(
             folder.path.rmdir()  # a run that could not start leaves nothing; any other folder is not empty
 
 
-def default_settings(preset: str, start: "StartingPoint | None") -> Settings:
+def default_settings(
+    preset: str | None, start: "StartingPoint | None", minutes: float | None, *, may_use_gpu: bool
+) -> Settings:
     """The settings of a preset; with a model to start from, its network and size instead of the preset's."""
-    settings = read_preset(preset)
+    settings = read_preset(preset or choose_preset(minutes, gpu_gigabytes() if may_use_gpu else 0.0))
     return with_architecture_of(settings, start.card) if start else settings
 
 

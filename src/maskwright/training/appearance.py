@@ -4,6 +4,7 @@ import numpy as np
 
 from maskwright.data.dataset import Draw, Samples
 from maskwright.training.material import Material
+from maskwright.training.minutes import drawn
 
 # Share of the pictures whose foreground gets colours of its own, where that is done.
 TINTED = 0.5
@@ -22,10 +23,10 @@ def choose_tint(material: Material, samples: Samples) -> tuple[float, str]:
 
     Only a foreground against a background, in colour, can be tinted.
     """
-    train = material.indices("train")
-    if material.formats.labels.num_classes != 2 or material.formats.input.channels != 3:
+    settings, labels = samples.settings, material.formats.labels
+    if not settings.augment or labels.num_classes != 2 or material.formats.input.channels != 3:
         return 0.0, ""
-    spread, background = look_at_colours(samples, train[:: max(1, len(train) // LOOKED_AT)])
+    spread, background = look_at_colours(samples, drawn(material.indices("train"), LOOKED_AT, settings.seed))
     if not (spread > LEAST_SPREAD and background > LEAST_BACKGROUND):
         return 0.0, ""
     return TINTED, (

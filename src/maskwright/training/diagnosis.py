@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from maskwright import terminal
 from maskwright.config import Settings, write_settings
 from maskwright.data.dataset import Batch, EpochBatches, Samples
+from maskwright.training.balance import choose_weights
 from maskwright.training.baseline import chance_dice
 from maskwright.training.curves import draw_rates
 from maskwright.training.health import Circumstances, Finding
@@ -109,6 +110,7 @@ def search_rate(session: "Session", train: DataLoader[Batch], order: EpochBatche
             train,
             order,
             settings,
+            class_weights=choose_weights(session.material, settings),
             device=session.device,
             precision=session.precision,
             show=lambda share: update(share, ""),
@@ -130,5 +132,6 @@ def search_rate(session: "Session", train: DataLoader[Batch], order: EpochBatche
         f"{choice.steepest:.2g}; {up_to})"
     )
     settings = dataclasses.replace(settings, learning_rate=choice.rate)
-    write_settings(folder.config, settings)
+    started_from = dataclasses.asdict(session.start.parent) if session.start else None
+    write_settings(folder.config, settings, started_from=started_from)
     return dataclasses.replace(session, settings=settings)

@@ -18,7 +18,7 @@ from maskwright.data.finding import find_dataset
 from maskwright.data.label_survey import read_options
 from maskwright.data.pairs import Pair, Pairing, Problem
 from maskwright.data.reading import Formats, choose_formats
-from maskwright.data.splits import PARTS
+from maskwright.data.splits import PARTS, apply_split, read_split
 from maskwright.device import ComputePrecision, choose_precision, read_facts
 from maskwright.errors import InputError
 from maskwright.training.appearance import choose_tint
@@ -38,7 +38,8 @@ PROBING_SECONDS = 10.0
 # With fewer pictures than this held out, the score says little.
 FEW_HELD_OUT = 5
 
-_OPEN = ("size", "batch_size", "base_channels", "tint")
+# What is chosen before the pictures are read, and what after that.
+_OPEN, _OPEN_LATER = ("size", "batch_size", "base_channels"), ("tint",)
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _as_chosen(settings: Settings, resumed: RunFolder) -> Settings:
     if not resumed.config.is_file():
         return settings  # `open_run` says so
     earlier = read_settings(resumed.config)
-    left_open = {name: getattr(earlier, name) for name in _OPEN if getattr(settings, name) is None}
+    left_open = {name: getattr(earlier, name) for name in (*_OPEN, *_OPEN_LATER) if getattr(settings, name) is None}
     return dataclasses.replace(settings, **left_open)
 
 
@@ -211,6 +212,8 @@ def _choose_recipe(
 
 def _expected_to_learn_from(pairs: Sequence[Pair], settings: Settings) -> int:
     """About how many pictures the split will leave to learn from."""
+    if settings.split is not None:
+        return max(1, sum(part == "train" for part in apply_split(pairs, read_split(Path(settings.split))).values()))
     learnt = [pair for pair in pairs if pair.split in (None, "train")]
     held_out = 0.0 if any(pair.split == "val" for pair in pairs) else settings.val_share
     if settings.folds is not None:

@@ -71,6 +71,7 @@ def search_rates(
     order: EpochBatches,
     settings: Settings,
     *,
+    class_weights: Sequence[float] = (),
     device: str,
     precision: ComputePrecision,
     show: Callable[[float], None],
@@ -83,6 +84,7 @@ def search_rates(
         loader: Training batches.
         order: Theirs; starts at the first epoch, at the size that the run starts with.
         settings: Of the run: its optimizer, loss, decay and clipping.
+        class_weights: How much a pixel of each class counts.
         device: Where the network lies.
         precision: What the forward pass computes in.
         show: Called with the share that is done.
@@ -109,7 +111,7 @@ def search_rates(
             optimizer.zero_grad(set_to_none=True)
             with autocast(device, precision):
                 logits = learner(batch.to(device).images)
-            loss = loss_of(logits, batch.to(device), settings)
+            loss = loss_of(logits, batch.to(device), settings, class_weights)
             rates.append(rate)
             losses.append(float(loss.detach()))
             show((step + 1) / steps)

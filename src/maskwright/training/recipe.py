@@ -230,7 +230,9 @@ def _fit_batch(
 ) -> tuple[int, str]:
     """Halve a batch until it fits into memory, and until the minutes buy enough steps."""
     each = megapixels(facts.height, facts.width, size)
-    needed = each * (BYTES_PER_CHANNEL * width + (0 if settings.encoder == "none" else BYTES_IN_ENCODER))
+    needed = each * (
+        BYTES_PER_CHANNEL * width / settings.unshuffle**2 + (0 if settings.encoder == "none" else BYTES_IN_ENCODER)
+    )
     while batch_size > 1 and means.memory_bytes is not None and needed * batch_size > MEMORY_SHARE * means.memory_bytes:
         batch_size //= 2
         why = f"Batch {batch_size}: more would not fit into {means.memory_bytes / 1e9:.1f} GB of free memory"

@@ -78,7 +78,10 @@ def build_learner_for(
         network.load_state_dict(taken, strict=False)
     pretrained: tuple[nn.Module, ...] = ()
     if taken is not None:
-        pretrained = pretrained_layers(network, fresh=network.state_dict().keys() - taken.keys())
+        known = set(taken)
+        if encoder_weights is not None:
+            known |= {name for name in network.state_dict() if name.startswith("encoder.")}
+        pretrained = pretrained_layers(network, fresh=network.state_dict().keys() - known)
     elif encoder_weights is not None:
         pretrained = pretrained_layers(network)
     return build_learner(network.to(device), settings, precision=precision, pretrained=pretrained)

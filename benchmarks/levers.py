@@ -1,0 +1,103 @@
+"""What one setting does, all else equal: a run over a fixed number of pictures, so that a busy machine changes nothing.
+
+    python benchmarks/levers.py ../shared/data --name "512 pixels" --epochs 49 -- --size 512 --batch-size 4
+
+What follows `--` are options of `maskwright train`. The last weights are scored on a fold that training never saw, at
+the pictures' own size; the error (1 - Dice) is taken apart into what lies within ten pixels of a true outline and what
+lies further off, and the scores with mirrored pictures averaged in are added. A row of the same name is replaced.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from machine import describe_machine
+from numpy.typing import NDArray
+from one_run import run_command
+from quality_per_minute import fold_file, held_out
+from torch.nn import functional as F
+
+from maskwright.data.reading import read_pair
+from maskwright.files import write_json
+from maskwright.inference.predictor import Predictor, load
+
+RESULT = Path(__file__).parent / "results" / "levers.json"
+# Pixels to each side of a true outline.
+NEAR = 10
+
+
+def near_outlines(truth: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where an outline is at most `NEAR` pixels away, by rows and columns."""
+    plane = torch.from_numpy(truth.astype(np.float32))[None, None]
+    side = 2 * NEAR + 1
+    grown, shrunk = (F.max_pool2d(sign * plane, side, 1, NEAR) * sign for sign in (1, -1))
+    found: NDArray[np.bool_] = (grown > shrunk)[0, 0].numpy()
+    return found
+
+
+def errors_of(predictor: Predictor, image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> dict[str, float]:
+    """One picture: Dice, Dice with its mirror image averaged in, and the two parts of the error."""
+    counted, truth = mask <= 1, mask == 1
+    logits = predictor.logits(image)[0]
+    mirrored = predictor.logits(np.ascontiguousarray(image[:, ::-1]))[0][:, ::-1]
+    found, both = (logits >= 0) & counted, (logits + mirrored >= 0) & counted
+    wrong, near = found != truth, near_outlines(truth)
+    area = found.sum() + truth.sum()
+    return {
+        "dice": 1 - float(wrong[counted].sum() / area),
+        "dice_with_mirrored": float(2 * (both & truth).sum() / (both.sum() + truth.sum())),
+        "error_near_outlines": float((wrong & near & counted).sum() / area),
+        "error_elsewhere": float((wrong & ~near & counted).sum() / area),
+    }
+
+
+def main() -> None:
+    """Train, score, write the row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--set", default="carvana")
+    parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--epochs", type=int, required=True)
+    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("options", nargs="*")
+    asked = parser.parse_args()
+    photos = asked.data / asked.set
+    split = fold_file(photos, asked.fold)
+    row: dict[str, Any] = {"name": asked.name, "machine": describe_machine()}
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "run"
+        words = [
+            "train",
+            str(photos),
+            "--preset",
+            "quick",
+            "--split",
+            str(split),
+            "--epochs",
+            str(asked.epochs),
+            "--out",
+            str(out),
+        ]
+        row["seconds"] = round(run_command([*words, *asked.options], cache=Path(scratch) / "cache"), 1)
+        row["steps"] = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+        predictor = load(out / "last.safetensors")
+    pictures = held_out(photos, split)
+    errors = [errors_of(predictor, *read_pair(pair, pictures.formats)) for pair in pictures.pairs]
+    means = {name: round(float(np.mean([error[name] for error in errors])), 5) for name in errors[0]}
+    row["command"] = (
+        f"maskwright train {asked.set} --preset quick --split {split.name} --epochs {asked.epochs} "
+        + " ".join(asked.options)
+    )
+    row |= {"set": asked.set, "fold": asked.fold, "pictures": len(errors), **means}
+    rows = json.loads(asked.out.read_text()) if asked.out.is_file() else []
+    write_json(asked.out, [*(other for other in rows if other["name"] != asked.name), row])
+    print(json.dumps(row, indent=2))
+
+
+if __name__ == "__main__":
+    main()

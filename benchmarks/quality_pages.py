@@ -61,6 +61,11 @@ def draw_picture(rows: Sequence[dict[str, Any]], path: Path) -> None:
     bars.set_xticks(range(len(OTHER_SETS)), OTHER_SETS)
     if lines.has_data():
         lines.set_yscale("log")
+        for axis_part in (lines.yaxis.set_major_formatter, lines.yaxis.set_minor_formatter):
+            axis_part(lambda error, _: f"{error:.3g}")
+    if not bars.has_data():
+        bars.set_yticks([])
+        bars.text(1, 0.5, "not measured yet", ha="center", transform=bars.get_xaxis_transform())
     # One legend for both, and all systems in it, whichever they were measured on.
     handles = {
         label: handle for axes in (bars, lines) for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)

@@ -21,7 +21,7 @@ from torchvision import models
 
 from maskwright.commands.evaluate import evaluate
 from maskwright.commands.train import train
-from maskwright.config import Architecture, Settings, read_settings
+from maskwright.config import Architecture, Settings, read_preset, read_settings
 from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.data.image_files import write_image
 from maskwright.data.reading import fingerprint_of
@@ -221,6 +221,25 @@ def test_a_searched_rate_is_used_kept_drawn_and_resumed_with(
     parts = train(photos, out=tmp_path / "parts", settings=asked, resume=True)
     assert weights_equal(whole.folder / "last.safetensors", parts.folder / "last.safetensors")
     assert metrics_of(whole.folder) == metrics_of(parts.folder)
+
+
+def test_a_run_that_searched_its_rate_still_knows_the_model_it_started_from(
+    photos: Path, run_folder: Path, tmp_path: Path, stop_after: Callable[[int], None]
+) -> None:
+    asked = dataclasses.replace(TINY, find_rate=True, split=str(run_folder / "split.json"))
+    model = run_folder / "model.safetensors"
+    stop_after(3)
+    assert not train(photos, out=tmp_path / "run", settings=asked, start_from=model).finished
+    assert train(photos, out=tmp_path / "run", settings=asked, start_from=model, resume=True).finished
+
+
+def test_two_sources_of_an_encoders_weights_are_refused(photos: Path, tmp_path: Path) -> None:
+    quick = dataclasses.replace(read_preset("quick"), size=32, batch_size=2, base_channels=8, epochs=1, minutes=None)
+    first = train(photos, out=tmp_path / "first", settings=quick)
+    both = dataclasses.replace(quick, encoder_weights="weights.pth")
+    with pytest.raises(InputError, match=r"--from and --encoder-weights"):
+        train(photos, out=tmp_path / "second", settings=both, start_from=first.model_path)
+    assert not (tmp_path / "second").exists()
 
 
 def test_masks_of_other_pictures_are_told(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -203,7 +203,6 @@ def _reckon(prepared: "Preparation", minutes: "Minutes", closing: "Closing") -> 
         passes = seconds * (1 - VALIDATION_SHARE) * ((1 - small) / whole + small / half)
         courses.append((passes / batches, seconds, seconds / max(1.0, passes)))
     epochs, seconds, each = min(courses, key=lambda course: course[1])
-    # Here later: the memory that a step is predicted to need.
     return _Course(each * settings.accumulate, epochs, math.ceil(epochs * batches / settings.accumulate), seconds)
 
 

@@ -205,8 +205,7 @@ def _defaults_of(word: str, arguments: Sequence[str]) -> Settings:
     model = _value_of("--from", arguments)
     if arguments[:1] != [word] or model is None:
         return read_preset(preset)
-    from maskwright.commands.train import default_settings
-    from maskwright.training.starting_point import read_starting_point
+    from maskwright.training.starting_point import default_settings, read_starting_point
 
     return default_settings(preset, read_starting_point(Path(model)), None, may_use_gpu=False)
 

@@ -33,7 +33,6 @@ from maskwright.training.loop import (
     figures_of,
     fit,
     is_finished,
-    tally_of,
     train_epoch,
     validate,
 )
@@ -226,8 +225,8 @@ def test_the_averaged_weights_are_the_ones_validated(ellipse_cache: Cache, tmp_p
     bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
     bench.fit()
     reported = bench.metrics()[-1]["val_loss"]
-    assert reported == validate(bench.learner.kept(), bench.val, bench.run).loss
-    assert reported != validate(bench.learner.network, bench.val, bench.run).loss
+    assert reported == figures_of(validate(bench.learner.kept(), bench.val, bench.run)).loss
+    assert reported != figures_of(validate(bench.learner.network, bench.val, bench.run)).loss
 
 
 def test_every_step_is_averaged(ellipse_cache: Cache, tmp_path: Path) -> None:
@@ -240,10 +239,10 @@ def test_every_step_is_averaged(ellipse_cache: Cache, tmp_path: Path) -> None:
 def test_validation_learns_nothing(ellipse_cache: Cache, tmp_path: Path) -> None:
     bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
     before = {name: tensor.clone() for name, tensor in bench.learner.network.state_dict().items()}
-    figures = validate(bench.learner.network, bench.val, bench.run)
+    figures = figures_of(validate(bench.learner.network, bench.val, bench.run))
     torch.testing.assert_close(bench.learner.network.state_dict(), before, atol=0, rtol=0)
     assert figures == dataclasses.replace(
-        validate(bench.learner.network, bench.val, bench.run), images_per_second=figures.images_per_second
+        figures_of(validate(bench.learner.network, bench.val, bench.run)), images_per_second=figures.images_per_second
     )
 
 
@@ -282,7 +281,9 @@ def test_a_run_stopped_while_layers_are_held_goes_on_as_if_it_had_not(ellipse_ca
 def test_the_loss_weighs_classes_as_the_run_says(ellipse_cache: Cache, tmp_path: Path) -> None:
     bench = Bench(ellipse_cache, tmp_path / "run", change(loss="ce"))
     plain, one_sided = (
-        validate(bench.learner.network, bench.val, dataclasses.replace(bench.run, class_weights=weights)).loss
+        figures_of(
+            validate(bench.learner.network, bench.val, dataclasses.replace(bench.run, class_weights=weights))
+        ).loss
         for weights in ((), (0.0, 1.0))
     )
     batch = next(iter(bench.val))
@@ -563,7 +564,7 @@ def test_a_healthy_run_is_told_nothing(ellipse_cache: Cache, tmp_path: Path) -> 
 
 def test_a_validation_counts_the_pixels_of_each_class(ellipse_cache: Cache, tmp_path: Path) -> None:
     bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
-    tally = tally_of(bench.learner.network, bench.val, bench.run)
+    tally = validate(bench.learner.network, bench.val, bench.run)
     assert sum(tally.predicted) == sum(tally.true) == 3 * 24 * 32  # the padding left out
     share = sum(ellipse_cache.foreground[index] for index in VAL) / 3
     assert tally.true[1] / sum(tally.true) == pytest.approx(share, abs=0.02)

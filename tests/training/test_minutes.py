@@ -5,9 +5,9 @@ import pytest
 
 from maskwright.training.minutes import (
     ENDING_SECONDS,
+    ONE_VALIDATION_SHARE,
     RESERVE,
     SCORING_SHARE,
-    VALIDATION_SHARE,
     Closing,
     Costs,
     Minutes,
@@ -69,7 +69,7 @@ def test_everything_is_validated_and_scored_where_there_is_time() -> None:
 
 def test_of_thousands_of_pictures_samples_are_validated_and_scored() -> None:
     closing = plan_closing(Costs(0.05, 0.5, 1.0), 600, part="val", available=20_000, held_out=20_000)
-    assert closing.validated == int(600 * VALIDATION_SHARE / 0.05)
+    assert closing.validated == int(600 * ONE_VALIDATION_SHARE / 0.05)
     assert closing.scored == int(600 * SCORING_SHARE / (RESERVE * 0.5))
     assert closing.seconds < 0.25 * 600
 

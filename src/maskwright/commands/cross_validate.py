@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskwright import terminal
-from maskwright.commands.train import default_settings, train
+from maskwright.commands.train import train
 from maskwright.config import Settings, read_settings
 from maskwright.device import require_torch
 from maskwright.errors import InputError
 from maskwright.files import dated_folder, write_json
 from maskwright.training.run_folder import RunFolder, latest_folder
-from maskwright.training.starting_point import read_starting_point
+from maskwright.training.starting_point import default_settings, read_starting_point
 
 if TYPE_CHECKING:
     from maskwright.evaluation.metrics import Interval

@@ -10,8 +10,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from maskwright import terminal
-from maskwright.config import Settings, choose_preset, read_preset
-from maskwright.device import choose_device, gpu_gigabytes
+from maskwright.config import Settings
+from maskwright.device import choose_device
+from maskwright.training.starting_point import default_settings
 
 if TYPE_CHECKING:
     from maskwright.training.minutes import Closing, Minutes
@@ -104,9 +105,9 @@ def plan(
         InputError: Something given cannot be used; the sentence says what.
     """
     started = time.monotonic()
-    settings = (
-        settings or read_preset(preset or choose_preset(minutes, 0.0 if epochs else gpu_gigabytes()))
-    ).with_length(minutes, epochs)
+    settings = (settings or default_settings(preset, None, minutes, may_use_gpu=epochs is None)).with_length(
+        minutes, epochs
+    )
     device = choose_device(settings.device)
     from maskwright.training.minutes import Minutes
     from maskwright.training.preparation import prepare

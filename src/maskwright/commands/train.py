@@ -9,19 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskwright import terminal
-from maskwright.config import Settings, choose_preset, read_preset
-from maskwright.device import (
-    ComputePrecision,
-    choose_device,
-    choose_precision,
-    gpu_gigabytes,
-    read_facts,
-    unused_gpu_hint,
-)
+from maskwright.config import Settings
+from maskwright.device import ComputePrecision, choose_device, unused_gpu_hint
 from maskwright.errors import InputError
 from maskwright.interop.weights import read_encoder_weights
 from maskwright.training.run_folder import choose_folder, open_run, with_searched_rate
-from maskwright.training.starting_point import read_starting_point, take_weights, with_architecture_of
+from maskwright.training.starting_point import default_settings, read_starting_point, take_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -122,20 +115,13 @@ def train(
         )
         if resume and not resuming:
             terminal.say(f"There is nothing to resume; this is a new run in {folder.path}")
-        learner, precision = _build_learner(settings, material.formats, device, encoder_weights, taken)
+        precision = prepared.precision
+        learner = _build_learner(settings, material.formats, device, precision, encoder_weights, taken)
         session = Session(material, folder, settings, learner, device, precision, budget, start)
         return _train(session, resuming=resuming)
     finally:
         with contextlib.suppress(OSError):
             folder.path.rmdir()  # a run that could not start leaves nothing; any other folder is not empty
-
-
-def default_settings(
-    preset: str | None, start: "StartingPoint | None", minutes: float | None, *, may_use_gpu: bool
-) -> Settings:
-    """The settings of a preset; with a model to start from, its network and size instead of the preset's."""
-    settings = read_preset(preset or choose_preset(minutes, gpu_gigabytes() if may_use_gpu else 0.0))
-    return with_architecture_of(settings, start.card) if start else settings
 
 
 def _start_from(start: "StartingPoint", settings: Settings, material: "Material") -> "Mapping[str, Tensor]":
@@ -159,10 +145,11 @@ def _build_learner(
     settings: Settings,
     formats: "Formats",
     device: str,
+    precision: ComputePrecision,
     encoder_weights: "Mapping[str, Tensor] | None",
     taken: "Mapping[str, Tensor] | None",
-) -> "tuple[Learner, ComputePrecision]":
-    """Choose the precision, build the network, and say so."""
+) -> "Learner":
+    """Build the network, and say what it is."""
     from maskwright.models.build import count_parameters
     from maskwright.training.session import architecture_for, build_learner_for
 
@@ -170,7 +157,6 @@ def _build_learner(
         hint = unused_gpu_hint()
         if hint:
             terminal.warn(hint)
-    precision = choose_precision(read_facts(device), settings.precision)
     architecture = architecture_for(settings, formats)
     learner = build_learner_for(settings, architecture, device, precision, encoder_weights, taken)
     kind = "classic U-Net" if settings.encoder == "none" else f"U-Net on {settings.encoder}"
@@ -182,7 +168,7 @@ def _build_learner(
         terminal.warn(f"{settings.encoder} starts from random weights; --encoder-weights FILE gives it trained ones.")
     if settings.freeze and not learner.pretrained:
         terminal.warn("--freeze does nothing here: the network starts from random weights.")
-    return learner, precision
+    return learner
 
 
 def _train(session: "Session", *, resuming: bool) -> TrainedRun:

@@ -36,7 +36,7 @@ from maskwright.training.losses import compute_loss
 from maskwright.training.movement import movement, sample_weights
 from maskwright.training.recovery import can_go_back, go_back, remember_good
 from maskwright.training.schedules import Length, learning_rate_at
-from maskwright.training.state import Learner, Position, Tally, save_state, set_rate
+from maskwright.training.state import Learner, Position, Tally, clip_gradients, save_state, set_rate
 
 # In a run by the clock, validating and saving may take this share of the time.
 VALIDATION_SHARE = 0.1
@@ -250,8 +250,7 @@ def _learn(learner: Learner, batch: Batch, rate: float, run: Run, batches: int, 
 def _step(learner: Learner, settings: Settings) -> None:
     """One step of the optimizer; now and then, how far it moves the weights is measured."""
     network, position = learner.network, learner.position
-    learner.scaler.unscale_(learner.optimizer)
-    norm = nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm or math.inf)
+    norm = clip_gradients(network, learner.optimizer, learner.scaler, settings.clip_norm)
     if not learner.scaler.is_enabled() and not torch.isfinite(norm):  # the scaler skips such steps by itself
         raise FloatingPointError
     before = sample_weights(network) if position.step % MEASURED_EVERY == SETTLED else None
@@ -307,13 +306,8 @@ def loss_of(logits: Tensor, batch: Batch, settings: Settings, class_weights: Seq
     )
 
 
-def validate(network: nn.Module, loader: DataLoader[Batch], run: Run) -> Figures:
-    """Loss and Dice per picture on pictures that are not learnt from, at training size."""
-    return figures_of(tally_of(network, loader, run))
-
-
-def tally_of(network: nn.Module, loader: DataLoader[Batch], run: Run) -> Tally:
-    """Sums over pictures that are not learnt from, those of each class's pixels among them."""
+def validate(network: nn.Module, loader: DataLoader[Batch], run: Run) -> Tally:
+    """Sums over pictures that are not learnt from, at training size; those of each class's pixels among them."""
     network.eval()
     tally = Tally()
     started = time.monotonic()
@@ -401,7 +395,7 @@ def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, c
     """Validate the weights worth keeping, and keep them if they are the best so far."""
     position = learner.position
     started = clock.seconds()
-    tally = tally_of(learner.kept(), val, run)
+    tally = validate(learner.kept(), val, run)
     figures = figures_of(tally)
     if learner.health.note_validation(figures.loss, tally.predicted, tally.true):
         remember_good(learner)

@@ -14,7 +14,6 @@ from statistics import fmean
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from maskwright.config import Architecture, Settings
 from maskwright.data import image_files
@@ -35,7 +34,7 @@ from maskwright.training.loop import autocast, loss_of
 from maskwright.training.minutes import BYTES_PER_SECOND, Costs, drawn
 from maskwright.training.recipe import LADDER, Speed
 from maskwright.training.session import Session
-from maskwright.training.state import Learner, build_learner
+from maskwright.training.state import Learner, build_learner, clip_gradients
 
 # A usual size is known after so many headers, and what a size does to the masks after so many masks ...
 DESCRIBED, OUTLINED = 50, 16
@@ -147,9 +146,8 @@ def measure_costs(session: Session, part: str) -> Costs:
     now = time.monotonic if session.minutes is None else session.minutes.now
     validating = _second_time(validate, now) / len(batch)
     network.train(was_training)
-    predictor = Predictor(
-        model_card(session, {}), TorchEngine(model_card(session, {}).architecture, weights_of(learner), session.device)
-    )
+    card = model_card(session, {})
+    predictor = Predictor(card, TorchEngine(card.architecture, weights_of(learner), session.device))
     pair = material.pairs(part)[0]
     scoring = _second_time(lambda: score_pair(predictor, pair, ""), now)
     with tempfile.TemporaryDirectory() as scratch:
@@ -202,8 +200,7 @@ def _step(learner: Learner, batch: Batch, settings: Settings, precision: Compute
         logits = learner.network(batch.images)
     loss = loss_of(logits, batch, settings)
     learner.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-    learner.scaler.unscale_(learner.optimizer)
-    nn.utils.clip_grad_norm_(learner.network.parameters(), settings.clip_norm or math.inf)
+    clip_gradients(learner.network, learner.optimizer, learner.scaler, settings.clip_norm)
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     if learner.average is not None:

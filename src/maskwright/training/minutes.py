@@ -23,7 +23,7 @@ OUTLINING_SHARE = 0.03
 PROBING_SHARE = 0.05
 READING_SHARE = 0.35
 # Of the minutes, one validation may take this share; of more held-out pictures a sample is validated.
-VALIDATION_SHARE = 0.04
+ONE_VALIDATION_SHARE = 0.04
 # Of the minutes, scoring at the end may take this share; of more held-out pictures a sample is scored.
 SCORING_SHARE = 0.15
 # What was measured once is set aside with so much more: not all pictures are alike, nor is the machine always as free.
@@ -134,7 +134,7 @@ def plan_closing(
             compared.
     """
     if validated is None:
-        validated = _affordable(held_out, VALIDATION_SHARE * seconds, costs.validating)
+        validated = _affordable(held_out, ONE_VALIDATION_SHARE * seconds, costs.validating)
     scored = _affordable(available, SCORING_SHARE * seconds, RESERVE * costs.scoring)
     return Closing(
         part=part,

@@ -21,7 +21,7 @@ from maskwright.config import Settings
 from maskwright.data.dataset import Batch, EpochBatches
 from maskwright.device import ComputePrecision
 from maskwright.training.loop import autocast, loss_of
-from maskwright.training.state import build_optimizer, set_rate
+from maskwright.training.state import build_optimizer, clip_gradients, set_rate
 
 LOWEST, HIGHEST = 1e-6, 1.0
 STEPS = 60
@@ -100,26 +100,26 @@ def search_rates(
         optimizer = build_optimizer(learner, settings, known)
         scaler = torch.amp.GradScaler(device.partition(":")[0], enabled=precision == "fp16")
         started = time.monotonic()
-        for step, batch in enumerate(_endless(loader, order, half=settings.small_first > 0)):
+        for step, cpu_batch in enumerate(_endless(loader, order, half=settings.small_first > 0)):
             if step == 1 and settings.minutes is not None:
                 affordable = SHARE_OF_RUN * settings.minutes * 60 / (time.monotonic() - started)
                 steps = min(STEPS, int(affordable))
                 if steps < LEAST_STEPS:
                     return Search((), ())
+            batch = cpu_batch.to(device)
             rate = LOWEST * (HIGHEST / LOWEST) ** (step / (steps - 1))
             set_rate(optimizer, rate)
             optimizer.zero_grad(set_to_none=True)
             with autocast(device, precision):
-                logits = learner(batch.to(device).images)
-            loss = loss_of(logits, batch.to(device), settings, class_weights)
+                logits = learner(batch.images)
+            loss = loss_of(logits, batch, settings, class_weights)
             rates.append(rate)
             losses.append(float(loss.detach()))
             show((step + 1) / steps)
             if step + 1 >= steps or not math.isfinite(losses[-1]) or diverged_at(smoothed(losses)) is not None:
                 break
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(learner.parameters(), settings.clip_norm or math.inf)
+            clip_gradients(learner, optimizer, scaler, settings.clip_norm)
             scaler.step(optimizer)
             scaler.update()
     return Search(tuple(rates), tuple(losses))

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from maskwright.config import Architecture, Settings
+from maskwright.config import Architecture, Settings, choose_preset, read_preset
 from maskwright.data.labels import LabelMap
 from maskwright.data.reading import fingerprint_of
+from maskwright.device import gpu_gigabytes
 from maskwright.errors import InputError
 from maskwright.inference.model_file import ModelCard, Parent, load_model
 
@@ -79,6 +80,14 @@ def read_starting_point(path: Path) -> StartingPoint:
     # The folder of a run tells more than a file that is called the same in all of them.
     parent = Parent(f"{whole.parent.name}/{whole.name}", fingerprint_of(path))
     return StartingPoint(path, parent, card, weights)
+
+
+def default_settings(
+    preset: str | None, start: StartingPoint | None, minutes: float | None, *, may_use_gpu: bool
+) -> Settings:
+    """The settings of a preset; with a model to start from, its network and size instead of the preset's."""
+    settings = read_preset(preset or choose_preset(minutes, gpu_gigabytes() if may_use_gpu else 0.0))
+    return with_architecture_of(settings, start.card) if start else settings
 
 
 def with_architecture_of(settings: Settings, card: ModelCard) -> Settings:

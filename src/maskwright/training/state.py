@@ -160,6 +160,14 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group.get("rate_share", 1.0)  # a state of an older version has none
 
 
+def clip_gradients(
+    network: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, clip_norm: float
+) -> Tensor:
+    """Take the loss scaling off the gradients and shorten them, 0 not at all; returns the norm that they had."""
+    scaler.unscale_(optimizer)
+    return nn.utils.clip_grad_norm_(network.parameters(), clip_norm or math.inf)
+
+
 def save_state(path: Path, learner: Learner) -> None:
     """Write the state, whole or not at all."""
     content = {

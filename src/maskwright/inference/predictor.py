@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from maskwright.data import image_files
 from maskwright.data.input_format import scale_pixels
-from maskwright.device import choose_device
 from maskwright.errors import InputError
-from maskwright.inference.engines import Engine, TorchEngine
-from maskwright.inference.model_file import ModelCard, load_model
+from maskwright.inference.engines import Engine, EngineName, open_model
+from maskwright.inference.model_file import ModelCard
 
 
 class Predictor:
@@ -30,6 +29,11 @@ class Predictor:
     def __init__(self, card: ModelCard, engine: Engine) -> None:
         self.card = card
         self._engine = engine
+
+    @property
+    def engine_name(self) -> str:
+        """What computes, with its version and where."""
+        return self._engine.name
 
     def __call__(self, image: NDArray[Any]) -> NDArray[np.uint8]:
         """Class of each pixel.
@@ -68,18 +72,19 @@ class Predictor:
         return np.stack([image_files.resize_plane(plane, height, width) for plane in logits])
 
 
-def load(path: str | Path, *, device: str = "cpu") -> Predictor:
-    """A predictor from a model file.
+def load(path: str | Path, *, engine: EngineName | None = None, device: str = "cpu") -> Predictor:
+    """A predictor from a model file, or from one that `maskwright export` made of it, which needs no torch.
+
+    Args:
+        path: The file. ``.safetensors`` is computed by PyTorch, ``.onnx`` by ONNX Runtime, ``.xml`` by OpenVINO.
+        engine: Refuse a file that another engine computes.
+        device: auto, cpu, cuda, cuda:1 or mps.
 
     Raises:
         InputError: The file is missing or is not one of ours, or the device cannot be used.
+        MissingExtraError: What computes the file is not installed.
     """
-    card, weights = load_model(Path(path))
-    try:
-        engine = TorchEngine(card.architecture, weights, choose_device(device))
-    except ValueError as error:
-        raise InputError(f"{path} holds weights of another network than it says; use another model file.") from error
-    return Predictor(card, engine)
+    return Predictor(*open_model(Path(path), engine=engine, device=device))
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:

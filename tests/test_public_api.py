@@ -14,6 +14,7 @@ def test_public_names_are_these() -> None:
         "check",
         "cross_validate",
         "evaluate",
+        "export",
         "load",
         "plan",
         "predict",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from maskwright.commands.check import check
     from maskwright.commands.cross_validate import cross_validate
     from maskwright.commands.evaluate import evaluate
+    from maskwright.commands.export import export
     from maskwright.commands.plan import plan
     from maskwright.commands.predict import predict
     from maskwright.commands.train import train
@@ -33,6 +34,7 @@ __all__ = [
     "check",
     "cross_validate",
     "evaluate",
+    "export",
     "load",
     "plan",
     "predict",
@@ -49,6 +51,7 @@ _HOMES = {
     "check": "commands.check",
     "cross_validate": "commands.cross_validate",
     "evaluate": "commands.evaluate",
+    "export": "commands.export",
     "load": "inference.predictor",
     "plan": "commands.plan",
     "predict": "commands.predict",

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, Suppress
@@ -189,6 +189,33 @@ def predict(
     return WITH_FAILURES if prediction.problems else DONE
 
 
+def export(
+    model: Positional[Path],
+    *,
+    out: Path,
+    to: Literal["onnx", "openvino", "torch"] = "onnx",
+    pictures: Path | None = None,
+    int8: bool = False,
+    int8_limit: float = 0.001,
+    overwrite: bool = False,
+) -> int:
+    """Write a model as one file that needs no torch, if it computes the same there.
+
+    Args:
+        model: The model file.
+        out: The new file: .onnx, .xml (OpenVINO) or .pt2 (torch.export).
+        to: The format.
+        pictures: Folder of pictures to compare on; by default those that the run held out, else drawn cars.
+        int8: Compute in 8 bits, calibrated on --pictures.
+        int8_limit: By how much the Dice may fall for it.
+        overwrite: Replace a file that is there already.
+    """
+    from maskwright.commands.export import export as command
+
+    command(model, out=out, to=to, pictures=pictures, int8=int8, int8_limit=int8_limit, overwrite=overwrite)
+    return DONE
+
+
 WORDS: dict[str, Callable[..., int]] = {
     "demo": demo,
     "check": check,
@@ -196,6 +223,7 @@ WORDS: dict[str, Callable[..., int]] = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "export": export,
 }
 
 

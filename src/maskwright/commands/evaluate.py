@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from maskwright import terminal
 from maskwright.config import MaskSettings
 from maskwright.data.finding import find_dataset
-from maskwright.data.label_survey import LabelOptions, labels_for_model, read_options
-from maskwright.data.pairs import Pair, Pairing
+from maskwright.data.pairs import Pair
 from maskwright.data.splits import find_groups
 from maskwright.errors import InputError
 from maskwright.files import choose_new_folder, write_json
@@ -51,7 +50,7 @@ def evaluate(
     Raises:
         InputError: Something given cannot be used; the sentence says what.
     """
-    from maskwright.evaluation.evaluate import evaluate_pairs
+    from maskwright.evaluation.evaluate import evaluate_pairs, formats_for_model
     from maskwright.inference.predictor import load
 
     photos = Path(photos)
@@ -64,9 +63,8 @@ def evaluate(
         raise InputError(f"{photos} holds no image with a mask of its own; see the list above.")
     folder.mkdir(parents=True, exist_ok=True)
     pairs, remarks = _choose_unseen(pairing.pairs, predictor.card, photos, everything=everything)
-    masks = dataclasses.replace(masks, foreground=masks.foreground or predictor.card.labels.foreground)
-    options = read_options(masks, pairing.classes)
-    formats = _choose_formats(pairing, predictor.card, options)
+    with terminal.counting("Looking at masks", len(pairing.pairs)) as advance:
+        formats = formats_for_model(pairing, predictor.card, masks, advance=advance)
     given = {pair.name: pair.group for pair in pairing.pairs}
     groups = find_groups([pair.name for pair in pairing.pairs], pattern=group, given=given)
     with terminal.counting("Scoring", len(pairs)) as advance:
@@ -88,15 +86,6 @@ def evaluate(
     else:
         _show(scores, remarks, folder)
     return scores
-
-
-def _choose_formats(pairing: Pairing, card: "ModelCard", options: LabelOptions) -> "Formats":
-    """How the folder is read: its masks may be stored in another way than those of training."""
-    from maskwright.data.reading import Formats, choose_formats
-
-    with terminal.counting("Looking at masks", len(pairing.pairs)) as advance:
-        found, _ = choose_formats(pairing.pairs, options, advance=advance)
-    return Formats(labels_for_model(found.labels, card.labels), card.input)
 
 
 def _choose_unseen(

@@ -1,0 +1,141 @@
+"""`maskwright export`: a model as one file that carries its pre- and post-processing, and needs no torch."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from maskwright import terminal
+from maskwright.device import require_torch
+from maskwright.errors import InputError
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+    from maskwright.inference.model_file import ModelCard
+    from maskwright.interop.parity import Agreement, Compute
+    from maskwright.interop.quantise import Int8Report
+
+Format = Literal["onnx", "openvino", "torch"]
+# What the files are called; the suffix says how they are loaded.
+SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
+# Pictures that an exported file is compared with its model on.
+COMPARED = 8
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how it compares.
+
+    Attributes:
+        path: The file; OpenVINO's has a ``.bin`` beside it.
+        agreements: Of the file in float with the model.
+        int8: What 8 bits cost and gained, where they were asked for.
+    """
+
+    path: Path
+    agreements: tuple["Agreement", ...]
+    int8: "Int8Report | None" = None
+
+
+def export(
+    model: str | Path,
+    *,
+    out: str | Path,
+    to: Format = "onnx",
+    pictures: str | Path | None = None,
+    int8: bool = False,
+    int8_limit: float = 0.001,
+    overwrite: bool = False,
+) -> Exported:
+    """Write a model in another format, if it computes the same there.
+
+    Args:
+        model: The model file.
+        out: The new file: .onnx, .xml (OpenVINO) or .pt2 (`torch.export`).
+        to: The format.
+        pictures: Folder of pictures to compare on, and to calibrate int8 with; by default those that the best weights
+            were chosen on, where they are still there, else drawn cars.
+        int8: Compute the network in 8 bits.
+        int8_limit: By how much the Dice may fall for it.
+        overwrite: Replace a file that is there already.
+
+    Raises:
+        InputError: The file would compute something else than the model, or something given cannot be used.
+        MissingExtraError: What writes the format is not installed.
+    """
+    model, out = Path(model), Path(out)
+    _refuse(out, to, pictures, int8=int8, overwrite=overwrite)
+    require_torch()
+    from maskwright.inference.engines import TorchEngine
+    from maskwright.inference.model_file import load_model
+    from maskwright.inference.predictor import Predictor
+    from maskwright.interop import parity
+    from maskwright.interop.quantise import quantise_within
+    from maskwright.interop.tracing import trace
+    from maskwright.interop.trial_pictures import choose_trial_pictures
+
+    card, weights = load_model(model)
+    tried_on = choose_trial_pictures(model, card, Path(pictures) if pictures else None)
+    compared = list(parity.with_cut_outs(list(tried_on.images(card.input, COMPARED))))
+    terminal.say(f"Tracing the network for pictures of any size; then comparing on {tried_on.source}")
+    program = trace(card, weights)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Under another name in the same folder, so that nothing is there until it is right.
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as scratch:
+        file = Path(scratch) / out.name
+        ways = _write(file, to, program, card)
+        in_torch = Predictor(card, TorchEngine(card.architecture, weights))
+        with terminal.counting("Comparing", len(compared)) as advance:
+            found = parity.compare(in_torch, ways, compared, advance=advance)
+        parity.require_agreement(found, out)
+        report = quantise_within(file, int8_limit, tried_on, say=terminal.say) if int8 else None
+        for part in sorted(file.parent.iterdir()):  # the .xml last, which is nothing without its .bin
+            part.replace(out.parent / part.name)
+    _say(out, found, report)
+    return Exported(out, tuple(found), report)
+
+
+def _refuse(out: Path, to: Format, pictures: str | Path | None, *, int8: bool, overwrite: bool) -> None:
+    if out.suffix.lower() != SUFFIXES[to]:
+        raise InputError(
+            f"--out {out} should end in {SUFFIXES[to]}: by that it is known as --to {to} when it is loaded."
+        )
+    if out.exists() and not overwrite:
+        raise InputError(f"{out} is there already; choose another --out, or replace it with --overwrite.")
+    if int8 and to != "onnx":
+        raise InputError("--int8 is for --to onnx.")
+    if int8 and pictures is None:
+        raise InputError("--int8 needs --pictures: the ranges of its values are measured on pictures of your own.")
+
+
+def _write(file: Path, to: Format, program: "ExportedProgram", card: "ModelCard") -> "dict[str, Compute]":
+    """Write the file; returns the ways that it is used in."""
+    from maskwright.inference.predictor import load
+    from maskwright.interop import onnx, openvino, tracing
+    from maskwright.interop.parity import as_compute
+
+    if to == "torch":
+        tracing.write_program(file, program, card)
+        return {"in PyTorch alone": tracing.run_whole(file)}
+    if to == "onnx":
+        onnx.write_onnx(file, program, card)
+        return {"in ONNX Runtime alone": onnx.run_whole(file), "through maskwright": as_compute(load(file))}
+    with tempfile.TemporaryDirectory() as scratch:
+        bridge = Path(scratch) / "model.onnx"
+        onnx.write_onnx(bridge, program, card)
+        openvino.write_openvino(file, bridge, card)
+    return {"in OpenVINO alone": openvino.run_whole(file), "through maskwright": as_compute(load(file))}
+
+
+def _say(out: Path, found: "Sequence[Agreement]", report: "Int8Report | None") -> None:
+    largest = max(found, key=lambda agreement: agreement.logit_difference)
+    pixels = sum(agreement.pixels for agreement in found)
+    terminal.say(
+        f"Equal to the model on {len(found)} comparisons: {pixels} pixels get another class; logits differ by up to "
+        f"{largest.logit_difference:.2g}."
+    )
+    if report:
+        terminal.say(report.sentence)
+    terminal.say(f"Exported: {out}")

@@ -77,22 +77,22 @@ def export(
     from maskwright.interop.trial_pictures import choose_trial_pictures
 
     card, weights = load_model(model)
+    in_torch = Predictor(card, TorchEngine(card.architecture, weights))
     tried_on = choose_trial_pictures(model, card, Path(pictures) if pictures else None)
     compared = list(parity.with_cut_outs(list(tried_on.images(card.input, COMPARED))))
     terminal.say(f"Tracing the network for pictures of any size; then comparing on {tried_on.source}")
     program = trace(card, weights)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # Under another name in the same folder, so that nothing is there until it is right.
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as scratch:
-        file = Path(scratch) / out.name
-        ways = _write(file, to, program, card)
-        in_torch = Predictor(card, TorchEngine(card.architecture, weights))
-        with terminal.counting("Comparing", len(compared)) as advance:
-            found = parity.compare(in_torch, ways, compared, advance=advance)
-        parity.require_agreement(found, out)
-        report = quantise_within(file, int8_limit, tried_on, say=terminal.say) if int8 else None
-        for part in sorted(file.parent.iterdir()):  # the .xml last, which is nothing without its .bin
-            part.replace(out.parent / part.name)
+    report: Int8Report | None = None
+
+    def finish(file: Path) -> None:
+        nonlocal report
+        if int8:
+            report = quantise_within(file, int8_limit, tried_on, say=terminal.say)
+
+    with terminal.counting("Comparing", len(compared)) as advance:
+        found = parity.write_if_equal(
+            out, lambda file: _write(file, to, program, card), in_torch, compared, advance=advance, finish=finish
+        )
     _say(out, found, report)
     return Exported(out, tuple(found), report)
 

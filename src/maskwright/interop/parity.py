@@ -1,10 +1,11 @@
 """Whether an exported file computes what the model does: on real pictures, at sizes that the export has not seen.
 
 Two things tell them apart, the largest difference between their logits and the number of pixels whose class differs,
-both at the picture's own size. A little is allowed. Runtimes add up in another order; and graphs that resize pictures
-themselves round a few stored values in a thousand the other way than Pillow does, by 1 in 255.
+both at the picture's own size. A little is allowed, because runtimes add up in another order, and because those without
+whole numbers of more than 24 bits may round a resized value the other way, by 1 in 255.
 """
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -21,7 +22,7 @@ Compute = Callable[[NDArray[np.uint8]], tuple[NDArray[np.uint8], NDArray[np.floa
 
 # What may differ: logits by so much of their range over the picture, or of 1 where they hardly vary; and so large a
 # share of the pixels, or a single one.
-LOGIT_TOLERANCE = 0.02
+LOGIT_TOLERANCE = 0.01
 PIXEL_TOLERANCE = 1e-4
 # Sizes that cut-outs of a picture are taken at, beside those that pictures have: one pixel, odd, and upright.
 CUT_OUTS = ((1, 1), (37, 211), (301, 173))
@@ -118,6 +119,39 @@ def require_agreement(found: Sequence[Agreement], path: Path) -> None:
             f"{path} was not written, because it computes something else than the model in {len(failed)} of "
             f"{len(found)} comparisons. {worst.sentence}."
         )
+
+
+def write_if_equal(
+    out: Path,
+    write: Callable[[Path], Mapping[str, Compute]],
+    model: Predictor,
+    pictures: Iterable[tuple[str, NDArray[np.uint8]]],
+    *,
+    advance: Callable[[], None] = lambda: None,
+    finish: Callable[[Path], None] = lambda _: None,
+) -> list[Agreement]:
+    """Write a file, and others that it needs beside it, if it computes what the model does; else nothing.
+
+    Args:
+        out: The file.
+        write: Writes it under another name, and returns the ways that it is used in; see `compare`.
+        model: What is right.
+        pictures: Names and pictures ``(H, W, C)``.
+        advance: Called after each picture, for a progress bar.
+        finish: What is to be done to the file once it has passed.
+
+    Raises:
+        InputError: It computes something else.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".unfinished-") as folder:
+        file = Path(folder) / out.name
+        found = compare(model, write(file), pictures, advance=advance)
+        require_agreement(found, out)
+        finish(file)
+        for part in sorted(file.parent.iterdir(), key=lambda part: part.name == out.name):
+            part.replace(out.parent / part.name)
+    return found
 
 
 def with_cut_outs(pictures: Sequence[tuple[str, NDArray[np.uint8]]]) -> Iterator[tuple[str, NDArray[np.uint8]]]:

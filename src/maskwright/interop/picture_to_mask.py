@@ -32,7 +32,7 @@ class PictureToMask(nn.Module):
         """A batch of pictures of one size to masks, probabilities and logits, all at that size.
 
         Args:
-            image: ``(N, H, W, C)``, uint8. One that has been fit to the model's size already stays as it is.
+            image: ``(N, H, W, C)``, uint8.
 
         Returns:
             Classes ``(N, H, W)``, uint8; probabilities and logits ``(N, K, H, W)``, of the foreground alone where ``K``
@@ -42,14 +42,15 @@ class PictureToMask(nn.Module):
         stored = torch.stack([torch.full((), height), torch.full((), width)])
         size = fit_size(stored, self.longer_side)
         rows, columns = self._padded(size)
-
-        x = image.permute(0, 3, 1, 2).float()  # (N, C, H, W)
-        # Stored pixels are whole numbers, also between the two directions, as in Pillow; halves are rounded up.
-        x = (x @ triangle(stored[1], size[1], inputs=width, outputs=columns).T + 0.5).floor()
-        x = (triangle(stored[0], size[0], inputs=height, outputs=rows) @ x + 0.5).floor()
+        is_fit = (stored == size).all()
+        x = image.permute(0, 3, 1, 2)  # (N, C, H, W)
+        # Branches of a graph take tensors alone; the sides of their results come with these, whose values do not count.
+        padded, original = torch.zeros(rows, columns, dtype=torch.uint8), image[0, :, :, 0]
+        x = torch.cond(is_fit, pad, resize_pixels, (x, stored, size, padded))
+        x = x.reshape(image.shape[0], image.shape[3], rows, columns)
         logits = self.network(x / 255)  # (N, K, rows, columns)
-        logits = logits @ triangle(size[1], stored[1], inputs=columns, outputs=width).T
-        logits = triangle(size[0], stored[0], inputs=rows, outputs=height) @ logits  # (N, K, H, W)
+        logits = torch.cond(is_fit, crop, resize_logits, (logits, size, stored, original))
+        logits = logits.reshape(image.shape[0], -1, height, width)
 
         if self.binary:
             return (logits[:, 0] >= self.threshold).to(torch.uint8), logits.sigmoid(), logits
@@ -71,6 +72,38 @@ def fit_size(stored: Tensor, longer_side: int) -> Tensor:
     return ((2 * stored * longer_side + longest) // (2 * longest)).clamp(min=1)
 
 
+def resize_pixels(x: Tensor, stored: Tensor, wanted: Tensor, padded: Tensor) -> Tensor:
+    """Stored pixels ``(N, C, H, W)`` to whole numbers ``(N, C, rows, columns)``, exactly as Pillow resizes them."""
+    rows, columns = padded.shape
+    high, low = fixed_point(triangle(stored[1], wanted[1], inputs=x.shape[3], outputs=columns))
+    x = x.float()
+    x = rounded(x @ high.T, x @ low.T)
+    high, low = fixed_point(triangle(stored[0], wanted[0], inputs=x.shape[2], outputs=rows))
+    return rounded(high @ x, low @ x)
+
+
+def pad(x: Tensor, _stored: Tensor, wanted: Tensor, padded: Tensor) -> Tensor:
+    """The same for pictures of the wanted size, which are only padded: the last row and column are repeated."""
+    rows, columns = padded.shape
+    down = torch.minimum(torch.arange(rows), wanted[0] - 1)
+    right = torch.minimum(torch.arange(columns), wanted[1] - 1)
+    return x.index_select(2, down).index_select(3, right).float()
+
+
+def resize_logits(logits: Tensor, stored: Tensor, wanted: Tensor, original: Tensor) -> Tensor:
+    """Padded logits ``(N, K, rows, columns)`` to ``(N, K, height, width)``."""
+    height, width = original.shape
+    across = triangle(stored[1], wanted[1], inputs=logits.shape[3], outputs=width)
+    down = triangle(stored[0], wanted[0], inputs=logits.shape[2], outputs=height)
+    return shares(down) @ (logits @ shares(across).T)
+
+
+def crop(logits: Tensor, _stored: Tensor, _wanted: Tensor, original: Tensor) -> Tensor:
+    """The same for logits of the wanted size."""
+    height, width = original.shape
+    return logits.index_select(2, torch.arange(height)).index_select(3, torch.arange(width))
+
+
 def triangle(stored: Tensor, wanted: Tensor, *, inputs: int, outputs: int) -> Tensor:
     """Resizing along one side as a matrix product: the weights of Pillow's triangle filter.
 
@@ -84,12 +117,32 @@ def triangle(stored: Tensor, wanted: Tensor, *, inputs: int, outputs: int) -> Te
         outputs: Values afterwards, with padding.
 
     Returns:
-        ``(outputs, inputs)``, float32, in steps of 2**-22 as Pillow has them; each row sums to about 1.
+        ``(outputs, inputs)``, whole numbers: what each input weighs beside the others of its row.
     """
     source = torch.arange(inputs)
-    target = torch.arange(outputs).clamp(max=wanted - 1).unsqueeze(1)
-    # Of the centres, times 2 * stored * wanted: whole numbers, so that runtimes without float64 find the same.
+    target = torch.minimum(torch.arange(outputs), wanted - 1).unsqueeze(1)
+    # Of the centres, times 2 * stored * wanted.
     distance = ((2 * source + 1) * wanted - (2 * target + 1) * stored).abs()
-    weights = (2 * torch.maximum(stored, wanted) - distance).clamp(min=0) * (source < stored)
-    shares = weights.float() / weights.sum(dim=1, keepdim=True).float()
-    return (shares * 2**22 + 0.5).floor() / 2**22
+    return (2 * torch.maximum(stored, wanted) - distance).clamp(min=0) * (source < stored)
+
+
+def shares(weights: Tensor) -> Tensor:
+    """Weights as shares of their row, float32."""
+    return weights.float() / weights.sum(dim=1, keepdim=True).float()
+
+
+def fixed_point(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights as shares of their row in steps of 2**-22, as Pillow has them: the upper and the lower 11 bits, float32.
+
+    Sums of 8-bit values with either are whole numbers that float32 and 32-bit integers hold exactly, in any order.
+    """
+    total = weights.sum(dim=1, keepdim=True)
+    upper = 2**11 * weights // total
+    rest = 2**11 * weights - upper * total
+    lower = (2**12 * rest + total) // (2 * total)
+    return upper.float(), lower.float()
+
+
+def rounded(upper: Tensor, lower: Tensor) -> Tensor:
+    """Sums with the upper and the lower bits of weights to the nearest whole numbers, halves up."""
+    return ((2**11 * upper.int() + lower.int() + 2**21) // 2**22).float()

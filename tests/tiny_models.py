@@ -25,7 +25,7 @@ def lively_network(architecture: Architecture = TINY) -> nn.Module:
                 module.running_var.uniform_(0.05, 0.2)
         *_, weight, bias = network.eval().parameters()
         logits = network(torch.rand(1, architecture.in_channels, 64, 96))
-        weight *= 4 / logits.std()
+        weight.mul_(4 / logits.std())
         bias.copy_(4 / logits.std() * (bias - logits.mean(dim=(0, 2, 3))))
     return network
 

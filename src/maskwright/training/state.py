@@ -91,6 +91,7 @@ class Learner:
 
     ``good`` are the weights to go back to, in main memory; see `recovery`.
     ``pretrained`` are the layers of its encoder that did not start from random weights; see `Settings.freeze`.
+    ``precision`` is what forward passes compute in.
     """
 
     network: nn.Module
@@ -103,6 +104,7 @@ class Learner:
     good: dict[str, Tensor] | None = None
     saved_at: float = 0.0
     pretrained: tuple[nn.Module, ...] = ()
+    precision: ComputePrecision = "fp32"
 
     def kept(self) -> nn.Module:
         """The network worth keeping: the averaged one where there is one."""
@@ -120,8 +122,14 @@ def build_learner(
     average = None
     if settings.ema > 0:
         average = AveragedModel(network, multi_avg_fn=_averaging(settings.ema), use_buffers=True)
-    scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
-    return Learner(network, optimizer, average, scaler, pretrained=pretrained)
+    return Learner(
+        network, optimizer, average, build_scaler(device, precision), pretrained=pretrained, precision=precision
+    )
+
+
+def build_scaler(device: str, precision: ComputePrecision) -> torch.amp.GradScaler:
+    """The loss scaling that a precision needs; in all but fp16 it does nothing."""
+    return torch.amp.GradScaler(device.partition(":")[0], enabled=precision == "fp16")
 
 
 def build_optimizer(

@@ -19,7 +19,7 @@ from maskwright.files import write_text
 Norm = Literal["batch", "group", "none"]
 Upsampling = Literal["transposed", "bilinear"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
-Optimizer = Literal["adamw", "adam", "sgd", "rmsprop"]
+Optimizer = Literal["adamw", "adam", "muon", "sgd", "rmsprop"]
 Schedule = Literal["cosine", "poly", "step", "constant"]
 Foreground = Literal["light", "dark"]
 ClassWeights = Literal["auto", "none"]
@@ -65,6 +65,9 @@ class Architecture:
     base_channels: int = 64
     """Channels at full resolution; each level below has twice as many."""
 
+    widest: int | None = None
+    """Most channels of a level of the decoder on an encoder; None for no such bound."""
+
     depth: int = 4
     """Halvings of the classic U-Net. A pretrained encoder has five of its own."""
 
@@ -84,6 +87,7 @@ class Architecture:
         _require(self.unshuffle in (1, 2, 4), "--unshuffle is one of 1, 2, 4")
         for name in ("in_channels", "num_classes", "base_channels", "depth"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1")
+        _require(self.widest is None or self.widest >= 8, "--widest must be at least 8 channels")
         _require(self.depth <= DEEPEST, f"depth must be at most {DEEPEST}")
         if self.norm == "group":
             _require(
@@ -124,6 +128,9 @@ class Settings(MaskSettings):
 
     base_channels: int | None = None
     """Channels at full resolution; each level below has twice as many. By default chosen for the minutes."""
+
+    widest: int | None = None
+    """Most channels of a level of the decoder on an encoder; the encoder knows the most where the decoder is deepest."""
 
     depth: int = 4
     """Halvings of the classic U-Net."""
@@ -200,7 +207,7 @@ class Settings(MaskSettings):
     """auto: in ce and focal, pixels of rare classes count more, where there are several classes; none: all alike."""
 
     optimizer: Optimizer = "adamw"
-    """The optimizer; sgd has Nesterov's momentum of 0.99, as in nnU-Net."""
+    """The optimizer; sgd has Nesterov's momentum of 0.99, as in nnU-Net; muon is adamw for pretrained layers and vectors."""
 
     learning_rate: float = 1e-3
     """Peak learning rate."""
@@ -342,6 +349,7 @@ class Settings(MaskSettings):
             in_channels=in_channels,
             num_classes=num_classes,
             base_channels=Architecture.base_channels if self.base_channels is None else self.base_channels,
+            widest=self.widest,
             depth=self.depth,
             norm=self.norm,
             upsampling=self.upsampling,

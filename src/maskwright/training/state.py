@@ -17,6 +17,10 @@ from maskwright.device import ComputePrecision, prefers_channels_last
 from maskwright.errors import InputError
 from maskwright.files import replacing
 from maskwright.training.health import Health, restored
+from maskwright.training.muon import Muon
+
+# Of a matrix with fewer rows or columns, such as a head's, little is to be made equal.
+LEAST_RANK = 8
 
 
 @dataclass
@@ -142,16 +146,32 @@ def build_optimizer(
         ):
             if parameters:
                 groups.append({"params": parameters, "weight_decay": decay, "rate_share": share})
+    if settings.optimizer == "muon":
+        groups = [half for group in groups for half in _by_orthogonality(group, known)]
     rate = settings.learning_rate
     match settings.optimizer:
         case "adamw":
             return torch.optim.AdamW(groups, lr=rate)
         case "adam":
             return torch.optim.Adam(groups, lr=rate)
+        case "muon":
+            return Muon(groups, rate)
         case "sgd":
             return torch.optim.SGD(groups, lr=rate, momentum=0.99, nesterov=True)
         case "rmsprop":
             return torch.optim.RMSprop(groups, lr=rate, momentum=0.9)
+
+
+def _by_orthogonality(group: dict[str, Any], known: set[int]) -> list[dict[str, Any]]:
+    """A group in two: matrices that Muon suits, and the rest.
+
+    A depthwise convolution is no matrix, and pretrained weights lie in a valley that AdamW's shorter steps stay in.
+    """
+    halves: dict[bool, list[Tensor]] = {True: [], False: []}
+    for parameter in group["params"]:
+        is_matrix = parameter.ndim > 1 and min(parameter.flatten(1).shape) >= LEAST_RANK and parameter.shape[1] > 1
+        halves[is_matrix and id(parameter) not in known].append(parameter)
+    return [{**group, "params": own, "orthogonal": kind} for kind, own in halves.items() if own]
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

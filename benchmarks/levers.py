@@ -10,6 +10,7 @@ lies further off, and the scores with mirrored pictures averaged in are added. A
 
 import argparse
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,10 @@ def main() -> None:
     length.add_argument("--epochs", type=int)
     length.add_argument("--minutes", type=float)
     parser.add_argument("--out", type=Path, default=RESULT)
-    parser.add_argument("options", nargs="*")
-    asked = parser.parse_args()
+    # argparse gives all that is no option to the first positional, so what follows `--` is cut off beforehand.
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    asked, given = parser.parse_args(words[:end]), words[end + 1 :]
     photos = asked.data / asked.set
     split = fold_file(photos, asked.fold)
     ends = ["--epochs", str(asked.epochs)] if asked.minutes is None else ["--minutes", f"{asked.minutes:g}"]
@@ -86,7 +89,7 @@ def main() -> None:
             "--out",
             str(out),
         ]
-        row["seconds"] = round(run_command([*words, *asked.options], cache=Path(scratch) / "cache"), 1)
+        row["seconds"] = round(run_command([*words, *given], cache=Path(scratch) / "cache"), 1)
         row["steps"] = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"]
         predictor = load(out / "last.safetensors")
         row["longer_side"] = predictor.card.size
@@ -95,7 +98,7 @@ def main() -> None:
     means = {name: round(float(np.mean([error[name] for error in errors])), 5) for name in errors[0]}
     row["command"] = (
         f"maskwright train {asked.set} --preset quick --split {split.name} {' '.join(ends)} "
-        + " ".join(asked.options)
+        + " ".join(given)
     )
     row |= {"set": asked.set, "fold": asked.fold, "pictures": len(errors), **means}
     rows = json.loads(asked.out.read_text()) if asked.out.is_file() else []

@@ -236,6 +236,9 @@ class Settings(MaskSettings):
     freeze: float = 0.0
     """Share of the run (0..1) in which an encoder's pretrained weights stay as they are."""
 
+    held_levels: int = 0
+    """So many of a pretrained encoder's finest levels (of EfficientNet-Lite) stay as they are throughout the run."""
+
     accumulate: int = 1
     """Forward passes whose gradients are added up before a step."""
 
@@ -299,6 +302,7 @@ class Settings(MaskSettings):
             "cache_gb",
             "boundary_weight",
             "encoder_rate",
+            "held_levels",
         ):
             _require(getattr(self, name) >= 0, f"--{_word(name)} must be at least 0")
         _require(self.workers is None or self.workers >= 0, "--workers must be at least 0")

@@ -16,6 +16,7 @@ from maskwright.config import Settings
 from maskwright.device import ComputePrecision, prefers_channels_last
 from maskwright.errors import InputError
 from maskwright.files import replacing
+from maskwright.training.freezing import hold, in_finest_levels
 from maskwright.training.health import Health, restored
 from maskwright.training.muon import Muon
 
@@ -95,6 +96,7 @@ class Learner:
 
     ``good`` are the weights to go back to, in main memory; see `recovery`.
     ``pretrained`` are the layers of its encoder that did not start from random weights; see `Settings.freeze`.
+    ``held`` are those of them that never learn; see `Settings.held_levels`.
     """
 
     network: nn.Module
@@ -107,6 +109,12 @@ class Learner:
     good: dict[str, Tensor] | None = None
     saved_at: float = 0.0
     pretrained: tuple[nn.Module, ...] = ()
+    held: tuple[nn.Module, ...] = ()
+
+    def begin_to_learn(self) -> None:
+        """Put the network into training mode, but for the layers that are held."""
+        self.network.train()
+        hold(self.held, held=True)
 
     def kept(self) -> nn.Module:
         """The network worth keeping: the averaged one where there is one."""
@@ -120,12 +128,14 @@ def build_learner(
     device = next(network.parameters()).device.type
     if prefers_channels_last(device, precision):
         network.to(memory_format=torch.channels_last)
+    held, pretrained = in_finest_levels(network, pretrained, settings.held_levels)
+    hold(held, held=True)
     optimizer = build_optimizer(network, settings, pretrained)
     average = None
     if settings.ema > 0:
         average = AveragedModel(network, multi_avg_fn=_averaging(settings.ema), use_buffers=True)
     scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
-    return Learner(network, optimizer, average, scaler, pretrained=pretrained)
+    return Learner(network, optimizer, average, scaler, pretrained=pretrained, held=held)
 
 
 def build_optimizer(
@@ -139,7 +149,11 @@ def build_optimizer(
     known = {id(parameter) for layer in pretrained for parameter in layer.parameters(recurse=False)}
     groups = []
     for is_known, share in ((False, 1.0), (True, settings.encoder_rate)):
-        own = [parameter for parameter in network.parameters() if (id(parameter) in known) == is_known]
+        own = [
+            parameter
+            for parameter in network.parameters()
+            if (id(parameter) in known) == is_known and parameter.requires_grad
+        ]
         for parameters, decay in (
             ([parameter for parameter in own if parameter.ndim > 1], settings.weight_decay),
             ([parameter for parameter in own if parameter.ndim <= 1], 0.0),

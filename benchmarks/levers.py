@@ -96,9 +96,8 @@ def main() -> None:
     pictures = held_out(photos, split)
     errors = [errors_of(predictor, *read_pair(pair, pictures.formats)) for pair in pictures.pairs]
     means = {name: round(float(np.mean([error[name] for error in errors])), 5) for name in errors[0]}
-    row["command"] = (
-        f"maskwright train {asked.set} --preset quick --split {split.name} {' '.join(ends)} "
-        + " ".join(given)
+    row["command"] = f"maskwright train {asked.set} --preset quick --split {split.name} {' '.join(ends)} " + " ".join(
+        given
     )
     row |= {"set": asked.set, "fold": asked.fold, "pictures": len(errors), **means}
     rows = json.loads(asked.out.read_text()) if asked.out.is_file() else []

@@ -22,6 +22,7 @@ UNUSUAL = Settings(
     encoder_weights="weights/resnet18.safetensors",
     unshuffle=2,
     base_channels=24,
+    widest=48,
     depth=3,
     norm="group",
     upsampling="bilinear",
@@ -67,6 +68,7 @@ UNUSUAL = Settings(
     cache_gb=1.5,
     class_weights="none",
     freeze=0.2,
+    held_levels=1,
     tensorboard=True,
 )
 # Settings that only go with one another.

@@ -2,7 +2,7 @@
 
     python benchmarks/levers.py ../shared/data --name "512 pixels" --epochs 49 -- --size 512 --batch-size 4
 
-`--minutes` instead of `--epochs` gives every row the same time: that judges what makes a step faster, on a quiet machine.
+`--minutes` instead of `--epochs` gives every row the same time, to judge what makes steps faster on a quiet machine.
 What follows `--` are options of `maskwright train`. The last weights are scored on a fold that training never saw, at
 the pictures' own size; the error (1 - Dice) is taken apart into what lies within ten pixels of a true outline and what
 lies further off, and the scores with mirrored pictures averaged in are added. A row of the same name is replaced.

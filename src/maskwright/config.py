@@ -65,9 +65,6 @@ class Architecture:
     base_channels: int = 64
     """Channels at full resolution; each level below has twice as many."""
 
-    widest: int | None = None
-    """Most channels of a level of the decoder on an encoder; None for no such bound."""
-
     depth: int = 4
     """Halvings of the classic U-Net. A pretrained encoder has five of its own."""
 
@@ -79,6 +76,9 @@ class Architecture:
 
     unshuffle: int = 1
     """Pixels a side, 1, 2 or 4, that share one place at the finest level; the head gives each its own logits."""
+
+    widest: int | None = None
+    """Most channels of a level of the decoder on an encoder; None for no such bound."""
 
     def __post_init__(self) -> None:
         """Refuse what no network could be built from."""
@@ -130,7 +130,7 @@ class Settings(MaskSettings):
     """Channels at full resolution; each level below has twice as many. By default chosen for the minutes."""
 
     widest: int | None = None
-    """Most channels of a level of the decoder on an encoder; the encoder knows the most where the decoder is deepest."""
+    """Most channels of a level of the decoder on an encoder."""
 
     depth: int = 4
     """Halvings of the classic U-Net."""
@@ -207,7 +207,7 @@ class Settings(MaskSettings):
     """auto: in ce and focal, pixels of rare classes count more, where there are several classes; none: all alike."""
 
     optimizer: Optimizer = "adamw"
-    """The optimizer; sgd has Nesterov's momentum of 0.99, as in nnU-Net; muon is adamw for pretrained layers and vectors."""
+    """The optimizer; sgd has Nesterov's momentum of 0.99, as in nnU-Net; muon turns to adamw for pretrained layers."""
 
     learning_rate: float = 1e-3
     """Peak learning rate."""

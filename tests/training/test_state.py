@@ -13,8 +13,8 @@ from maskwright.errors import InputError
 from maskwright.models.encoder_unet import EncoderUNet
 from maskwright.models.unet import UNet
 from maskwright.training.freezing import pretrained_layers
-from maskwright.training.muon import Muon
 from maskwright.training.health import Health
+from maskwright.training.muon import Muon
 from maskwright.training.recovery import remember_good
 from maskwright.training.state import (
     Learner,

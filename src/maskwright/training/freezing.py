@@ -1,8 +1,8 @@
 """Pretrained weights that stay as they are: some in the beginning of a run, some throughout.
 
 The gradients of a head that knows nothing yet are large and point nowhere in particular; they would spoil weights that
-are good already. And the finest levels of an encoder see edges, which are edges in every picture, while their large maps
-take most of the time of a backward pass.
+are good already. And the finest levels of an encoder see edges, which are edges in every picture, while their large
+maps take most of the time of a backward pass.
 """
 
 from collections.abc import Collection, Iterable

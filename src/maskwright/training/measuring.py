@@ -29,8 +29,8 @@ from maskwright.inference.engines import TorchEngine
 from maskwright.inference.predictor import Predictor
 from maskwright.models.build import build_network
 from maskwright.training.curves import draw_curves
-from maskwright.training.keeping import model_card, weights_of
 from maskwright.training.freezing import pretrained_layers
+from maskwright.training.keeping import model_card, weights_of
 from maskwright.training.loop import autocast, loss_of
 from maskwright.training.minutes import BYTES_PER_SECOND, Costs, drawn
 from maskwright.training.recipe import LADDER, Speed

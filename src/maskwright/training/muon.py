@@ -51,7 +51,9 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Make one step; ``closure`` is there for the interface and is not called."""
+        """Make one step; ``closure`` computes the loss and its gradients anew first."""
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
@@ -61,7 +63,7 @@ class Muon(torch.optim.Optimizer):
                     parameter.grad, self.state[parameter], group
                 )
                 parameter.add_(change, alpha=-group["lr"])
-        return None
+        return loss
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:

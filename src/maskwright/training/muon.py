@@ -92,4 +92,5 @@ def _adam_change(gradient: Tensor, state: dict[str, Tensor], group: dict[str, An
     square = state.setdefault("square", torch.zeros_like(gradient)).lerp_(gradient.square(), 1 - second)
     steps = state.setdefault("step", torch.zeros(())).add_(1)
     unbiased = (square / (1 - second ** float(steps))).sqrt_().add_(EPSILON)
-    return mean / (1 - first ** float(steps)) / unbiased
+    change: Tensor = mean / (1 - first ** float(steps)) / unbiased
+    return change

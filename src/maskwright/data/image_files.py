@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from maskwright.data.readers.mask_values import array_mask, palette_of, picture_mask
-from maskwright.data.readers.npy import describe_npy, read_npy
+from maskwright.data.readers.npy import describe_npy, is_npy, read_npy
 from maskwright.data.readers.pillow import (
     decoded,
     deep_grey,
@@ -31,7 +31,7 @@ from maskwright.data.readers.pillow import (
 )
 from maskwright.data.readers.refusals import MOST_BYTES, MOST_PIXELS, explained, finite, in_words, too_many_pixels
 from maskwright.data.readers.stored import Mode, Stored, turn
-from maskwright.data.readers.tiff import describe_tiff, open_page, read_tiff, read_tiff_alpha
+from maskwright.data.readers.tiff import TIFF_MAGIC, describe_tiff, open_page, read_tiff, read_tiff_alpha
 from maskwright.data.resizing import fit_size, resize_classes, resize_image, resize_mask, resize_plane
 from maskwright.errors import InputError
 from maskwright.files import replacing
@@ -65,8 +65,6 @@ IMAGE_SUFFIXES: frozenset[str] = frozenset(
 )
 
 _WRITE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-_NPY_MAGIC = b"\x93NUMPY"
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def describe(path: Path) -> Stored:
@@ -252,9 +250,9 @@ def write_image(path: Path, array: NDArray[np.uint8], *, palette: Sequence[tuple
 def _reader(path: Path) -> Literal["npy", "tifffile", "pillow"]:
     with path.open("rb") as file:
         magic = file.read(6)
-    if magic == _NPY_MAGIC:
+    if is_npy(magic):
         return "npy"
-    if magic.startswith(_TIFF_MAGIC):
+    if magic.startswith(TIFF_MAGIC):
         try:
             with open_picture(path) as picture:
                 return "tifffile" if loses_samples(picture) else "pillow"

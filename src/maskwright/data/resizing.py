@@ -1,8 +1,51 @@
 """Pictures, logits and masks at another size: in training, evaluation and prediction alike."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from maskwright.config import Settings
+
+
+@dataclass(frozen=True)
+class Resize:
+    """How pictures come to the size that a network sees: all to one longer side, or each by a factor of its own size.
+
+    Attributes:
+        size: Pixels of the longer side.
+        factor: Where there is no such size; at most 1.
+    """
+
+    size: int | None = None
+    factor: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse to have no answer, or two."""
+        if (self.size is None) == (self.factor is None):
+            raise ValueError(f"either size or factor says how pictures are resized, not {self}")
+
+    def in_words(self) -> str:
+        """For a list of what a network is trained with."""
+        return f"longer side {self.size}" if self.factor is None else f"{self.factor:g} of their own size"
+
+    def shape_of(self, height: int, width: int) -> tuple[int, int]:
+        """The height and width that a picture of this size gets.
+
+        >>> Resize(size=384).shape_of(1280, 1918), Resize(factor=0.5).shape_of(1280, 1918)
+        ((256, 384), (640, 959))
+        """
+        if self.factor is None:
+            assert self.size is not None  # noqa: S101 - see `__post_init__`
+            return fit_size(height, width, self.size)
+        return max(1, round(self.factor * height)), max(1, round(self.factor * width))
+
+
+def resize_for(settings: Settings) -> Resize:
+    """What the settings of a run ask for, once nothing in them is open."""
+    return Resize(settings.size, settings.factor)
 
 
 def fit_size(height: int, width: int, longer_side: int) -> tuple[int, int]:
@@ -49,6 +92,29 @@ def resize_plane(plane: NDArray[np.float32], height: int, width: int) -> NDArray
     if plane.shape == (height, width):
         return plane
     return np.array(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def resize_part(rows: NDArray[Any], extent: tuple[float, float], height: int, width: int) -> NDArray[Any]:
+    """Resizes some rows of a picture or of logits, with the filter and the phase of the whole.
+
+    Args:
+        rows: ``(n, W, C)``, uint8 or float32, with what the filter reaches beyond the extent, where that is there.
+        extent: From where to where in these rows the result lies.
+        height: Of the result, in pixels.
+        width: Of the result, in pixels.
+    """
+    box = (0.0, extent[0], float(rows.shape[1]), extent[1])
+    if rows.shape[2] == 3 and rows.dtype == np.uint8:
+        return np.array(Image.fromarray(rows).resize((width, height), Image.Resampling.BILINEAR, box=box))
+    planes = [
+        np.asarray(
+            Image.fromarray(np.ascontiguousarray(rows[..., channel])).resize(
+                (width, height), Image.Resampling.BILINEAR, box=box
+            )
+        )
+        for channel in range(rows.shape[2])
+    ]
+    return np.stack(planes, axis=-1)
 
 
 def resize_classes(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -37,6 +37,7 @@ from maskwright.training.movement import movement, sample_weights
 from maskwright.training.recovery import can_go_back, go_back, remember_good
 from maskwright.training.schedules import Length, learning_rate_at
 from maskwright.training.state import Learner, Position, Tally, clip_gradients, save_state, set_rate
+from maskwright.training.whole_pictures import whole_logits
 
 # In a run by the clock, validating and saving may take this share of the time.
 VALIDATION_SHARE = 0.1
@@ -315,7 +316,7 @@ def validate(network: nn.Module, loader: DataLoader[Batch], run: Run) -> Tally:
         for cpu_batch in loader:
             batch = cpu_batch.to(run.device)
             with autocast(run.device, run.precision):
-                logits = network(batch.images)
+                logits = whole_logits(network, batch.images, run.settings)
             loss = loss_of(logits, batch, run.settings, run.class_weights)
             count(tally, float(loss), logits, batch, run.scored_classes)
             count_classes(tally, logits, batch)

@@ -33,8 +33,9 @@ from maskwright.training.keeping import model_card, weights_of
 from maskwright.training.loop import autocast, loss_of
 from maskwright.training.minutes import BYTES_PER_SECOND, Costs, drawn
 from maskwright.training.recipe import LADDER, Speed
-from maskwright.training.session import Session
+from maskwright.training.session import Session, whole_pictures_at_once
 from maskwright.training.state import Learner, build_learner, clip_gradients
+from maskwright.training.whole_pictures import whole_logits
 
 # A usual size is known after so many headers, and what a size does to the masks after so many masks ...
 DESCRIBED, OUTLINED = 50, 16
@@ -129,7 +130,7 @@ def measure_speed(
 def measure_costs(session: Session, part: str) -> Costs:
     """Measure what one picture takes to be validated and scored; the second time counts, when everything is warm."""
     material, settings, learner = session.material, session.settings, session.learner
-    batch = material.indices("val")[: settings.chosen("batch_size")]
+    batch = material.indices("val")[: whole_pictures_at_once(settings)]
     samples = Samples(material.cache, settings, augment=False)
 
     def validate() -> None:
@@ -137,7 +138,7 @@ def measure_costs(session: Session, part: str) -> Costs:
             with torch.inference_mode():
                 compared = cpu_batch.to(session.device)
                 with autocast(session.device, session.precision):
-                    logits = network(compared.images)
+                    logits = whole_logits(network, compared.images, settings)
                 float(loss_of(logits, compared, settings))
 
     network = learner.kept()

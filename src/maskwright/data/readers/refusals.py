@@ -32,10 +32,12 @@ NO_PIXELS = "has no pixels; copy it again or remove it"
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turns whatever goes wrong while a file is read into a sentence."""
+def explained(path: Path, *, is_large: bool = False) -> Iterator[None]:
+    """Turns whatever goes wrong while a file is read into a sentence; with ``is_large`` the file may be of any size."""
     with in_words(str(path)):
         _refuse_other_things(path)
+        if not is_large and path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path} is larger than {MOST_BYTES // 10**6} MB; cut it up, or predict it with --large.")
         try:
             yield
         except UnidentifiedImageError as error:
@@ -69,7 +71,7 @@ def _silence_decoders() -> None:
 
 
 def _refuse_other_things(path: Path) -> None:
-    """Refuses what is no ordinary file (opening a pipe would wait for ever), and what is empty or too large to read."""
+    """Refuses what is no ordinary file (opening a pipe would wait for ever), and what is empty."""
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -82,8 +84,6 @@ def _refuse_other_things(path: Path) -> None:
         raise InputError(f"{path} is no ordinary file; replace or remove it.")
     if found.st_size == 0:
         raise InputError(f"{path} is empty; copy it again or remove it.")
-    if found.st_size > MOST_BYTES:
-        raise InputError(f"{path} is larger than {MOST_BYTES // 10**6} MB; cut it up.")
 
 
 def _has_no_pixels(path: Path) -> bool:
@@ -114,7 +114,7 @@ def _why_unreadable(error: Exception) -> str:
 
 def too_many_pixels(most: int) -> str:
     """The end of a sentence that begins with a name."""
-    return f"has more than {most // 10**6} million pixels; cut it up or make it smaller"
+    return f"has more than {most // 10**6} million pixels; cut it up or make it smaller, or predict it with --large"
 
 
 def refuse_large_array(path: Path, height: int, width: int, num_bytes: int) -> None:

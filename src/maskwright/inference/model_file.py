@@ -6,8 +6,10 @@ The format is safetensors; nothing is ever unpickled. The header holds a `ModelC
 import dataclasses
 import json
 import math
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +30,10 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Parent:
-    """The model whose weights a training started from.
+    """The file whose weights a training started from, or that a model was imported from.
 
     Attributes:
-        name: The folder and the name of its file.
+        name: The folder and the name of the file.
         fingerprint: A hash of that file's content.
     """
 
@@ -52,8 +54,8 @@ class ModelCard:
         metrics: Scores of these weights, as training measured them.
         trained_on: Fingerprints of the pictures that training saw, that of the models it started from included.
         chosen_on: Fingerprints of the pictures that the best weights were chosen on, likewise.
-        parent: The model that training started from, where there was one.
-        settings: The settings of the run.
+        parent: The model that training started from, or the file that was imported, where there was one.
+        settings: The settings of the run; of an imported model, whose it was.
         versions: What made the file.
     """
 
@@ -75,6 +77,11 @@ class ModelCard:
             raise InputError(f"The threshold must lie between 0 and 1, not at {self.threshold}.")
 
     @property
+    def is_imported(self) -> bool:
+        """Whether nothing is known of the pictures that the weights have learnt from."""
+        return not self.trained_on
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """One for each class."""
         return self.labels.class_names
@@ -83,6 +90,12 @@ class ModelCard:
     def formats(self) -> Formats:
         """How pictures and masks are read for this model."""
         return Formats(self.labels, self.input)
+
+
+def versions_here() -> dict[str, str]:
+    """What makes a model file on this machine."""
+    packages = {name: version(name) for name in ("maskwright", "torch")}
+    return {**packages, "python": platform.python_version()}
 
 
 def save_model(path: Path, card: ModelCard, weights: Mapping[str, NDArray[Any]]) -> None:

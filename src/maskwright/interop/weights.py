@@ -183,5 +183,6 @@ def write_state_dict(path: Path, weights: Mapping[str, NDArray[Any]]) -> None:
     """Write weights as PyTorch's plain state dict, whole or not at all."""
     import torch
 
-    with replacing(path) as temporary:
-        torch.save({name: torch.from_numpy(array) for name, array in weights.items()}, temporary)
+    # An open file: torch refuses some names of temporary ones.
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.save({name: torch.from_numpy(array) for name, array in weights.items()}, file)

@@ -81,6 +81,33 @@ def test_letters_before_the_number_serve_where_there_are_enough() -> None:
     assert groups.rule == "5 groups by the letters before the number"
 
 
+def test_the_pattern_that_found_groups_finds_them_again_where_there_are_few() -> None:
+    for names in (
+        cars(6),
+        [f"scan_{patient}_{cut}" for patient in range(6) for cut in range(3)],
+        [f"{city}{n}" for city in ("bonn", "köln", "trier", "ulm", "jena") for n in (1, 20)],
+    ):
+        groups = find_groups(names)
+        few = sorted(names)[: len(names) // 2]
+        assert find_groups(few).rule == ALONE
+        again = find_groups(few, known=groups.pattern)
+        assert again.of == {name: groups.of[name] for name in few}
+        assert again.pattern == groups.pattern
+
+
+@pytest.mark.parametrize("known", ["car0[01]_", "train", "$"])
+def test_a_known_pattern_that_says_nothing_of_these_names_is_left(known: str) -> None:
+    assert find_groups(cars(3), known=known).rule == ALONE
+
+
+def test_what_is_found_or_given_goes_before_a_known_pattern() -> None:
+    assert find_groups(cars(6), known="_(.)").of == find_groups(cars(6)).of
+    assert (
+        find_groups(cars(2), given=dict.fromkeys(cars(2), "a"), known="car(..)").rule
+        == "1 groups as the manifest gives them"
+    )
+
+
 @pytest.mark.parametrize(
     "names",
     [

@@ -23,7 +23,7 @@ PARTS = ("train", "val", "test")
 
 _LEAST_GROUPS = 5
 _SEPARATORS = ("_", "-", ".", " ")
-_LETTERS_THEN_DIGITS = re.compile(r"([^\W\d_]+)\d+")
+_LETTERS_THEN_DIGITS = r"(?:^|/)([^\W\d_]+)\d+$"
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,16 @@ class Groups:
     rule: str
     """One phrase for the user."""
 
+    pattern: str | None = None
+    """The regular expression that found them in the names, where one did; see `find_groups`."""
+
 
 def find_groups(
-    names: Sequence[str], *, pattern: str | None = None, given: Mapping[str, str | None] | None = None
+    names: Sequence[str],
+    *,
+    pattern: str | None = None,
+    given: Mapping[str, str | None] | None = None,
+    known: str | None = None,
 ) -> Groups:
     """Finds pictures that belong together, by what is said of them or else by their names.
 
@@ -55,19 +62,25 @@ def find_groups(
             whole match without one, is the picture's group.
         given: Group of each name, as a manifest gives it; without a group a picture stands alone. A
             pattern is asked for later than a manifest is written, and goes before it.
+        known: A pattern that found the groups of other pictures of the kind. It counts where these are too few to find
+            one in them, if it is in every name and puts some of them together, but not all.
 
     Raises:
         InputError: The pattern is no regular expression or does not match a name.
     """
     if pattern is not None:
         of = _groups_by_pattern(names, pattern)
-        return Groups(of, f"{_count_groups(of)} groups by the pattern {pattern}")
+        return Groups(of, f"{_count_groups(of)} groups by the pattern {pattern}", pattern)
     if given is not None and any(given.get(name) for name in names):
         of = {name: given.get(name) or name for name in names}
         return Groups(of, f"{_count_groups(of)} groups as the manifest gives them")
     by_prefix, by_folder = _coarsest(_prefix_groups(names)), _coarsest(_folder_groups(names))
     if by_prefix and by_folder:
         return _coarser(by_prefix, by_folder)
+    if not by_prefix and not by_folder and known is not None:
+        of = _matching(names, re.compile(known))
+        if 1 < _count_groups(of) < len(names) == len(of):
+            return Groups(of, f"{_count_groups(of)} groups by the pattern {known}, as the model's pictures", known)
     alone = f"no prefix of the names and no folder makes at least {_LEAST_GROUPS} groups of 2 or more"
     return by_prefix or by_folder or Groups({name: name for name in names}, f"each picture stands alone: {alone}")
 
@@ -86,7 +99,7 @@ def merge_groups(groups: Groups, near: Iterable[tuple[str, str]]) -> Groups:
     before, after = _count_groups(groups.of), _count_groups(of)
     if before == after:
         return groups
-    return Groups(of, f"{groups.rule}; near-duplicates joined {before} groups to {after}")
+    return Groups(of, f"{groups.rule}; near-duplicates joined {before} groups to {after}", groups.pattern)
 
 
 def split_groups(
@@ -344,37 +357,20 @@ def _groups_in_train(split: Mapping[str, str], groups: Groups) -> dict[str, str]
 
 
 def _prefix_groups(names: Sequence[str]) -> list[Groups]:
-    """Every way to group by a prefix; names without the prefix stand for themselves."""
-    stems = {name: PurePosixPath(name).name for name in names}
-    ways = {
-        f"the part of the name before the {end} '{separator}'": {
-            name: _own_unless_cut(name, stem, cut(stem, separator)) for name, stem in stems.items()
-        }
-        for separator in _SEPARATORS
-        for end, cut in (("first", _before_first), ("last", _before_last))
-    }
-    ways["the letters before the number"] = {
-        name: _own_unless_cut(name, stem, _letters(stem)) for name, stem in stems.items()
-    }
-    return [Groups(of, f"{_count_groups(of)} groups by {way}") for way, of in ways.items()]
+    """Every way to group by a prefix of the file's name.
 
-
-def _own_unless_cut(name: str, stem: str, prefix: str) -> str:
-    """The prefix; a name that has none is a group of its own, also where another folder has the same stem."""
-    return name if prefix == stem else prefix
-
-
-def _before_first(stem: str, separator: str) -> str:
-    return stem.split(separator, 1)[0] or stem
-
-
-def _before_last(stem: str, separator: str) -> str:
-    return stem.rsplit(separator, 1)[0] or stem
-
-
-def _letters(stem: str) -> str:
-    match = _LETTERS_THEN_DIGITS.fullmatch(stem)
-    return match[1] if match else stem
+    A name that has none is a group of its own, also where another folder has the same file.
+    """
+    ways = {}
+    for separator in _SEPARATORS:
+        escaped = re.escape(separator)
+        before = f"the part of the name before the {{}} '{separator}'"
+        ways[before.format("first")] = rf"(?:^|/)([^/{escaped}]+){escaped}[^/]*$"
+        ways[before.format("last")] = rf"(?:^|/)([^/]+){escaped}[^/{escaped}]*$"
+    ways["the letters before the number"] = _LETTERS_THEN_DIGITS
+    alone = {name: name for name in names}
+    found = [(way, pattern, alone | _matching(names, re.compile(pattern))) for way, pattern in ways.items()]
+    return [Groups(of, f"{_count_groups(of)} groups by {way}", pattern) for way, pattern, of in found]
 
 
 def _is_grouping(of: Mapping[str, str]) -> bool:
@@ -386,17 +382,18 @@ def _groups_by_pattern(names: Sequence[str], pattern: str) -> dict[str, str]:
         compiled = re.compile(pattern)
     except re.error as error:
         raise InputError(f"--group {pattern!r} is no regular expression ({error}); correct it.") from error
-    return {name: _match_group(compiled, name) for name in names}
+    of = _matching(names, compiled)
+    odd = next((name for name in names if name not in of), None)
+    if odd is not None:
+        raise InputError(f"--group {pattern!r} finds nothing in {odd}; change it so that it matches every name.")
+    return of
 
 
-def _match_group(compiled: re.Pattern[str], name: str) -> str:
-    match = compiled.search(name)
-    group: str | None = match[min(compiled.groups, 1)] if match else None
-    if not group:
-        raise InputError(
-            f"--group {compiled.pattern!r} finds nothing in {name}; change it so that it matches every name."
-        )
-    return group
+def _matching(names: Sequence[str], pattern: re.Pattern[str]) -> dict[str, str]:
+    """The groups of those names that the pattern finds one in: its first group, or the whole match without one."""
+    matches = ((name, pattern.search(name)) for name in names)
+    found = {name: match[min(pattern.groups, 1)] for name, match in matches if match}
+    return {name: group for name, group in found.items() if group}
 
 
 def _count_groups(of: Mapping[str, str]) -> int:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -54,6 +55,7 @@ class ModelCard:
         metrics: Scores of these weights, as training measured them.
         trained_on: Fingerprints of the pictures that training saw, that of the models it started from included.
         chosen_on: Fingerprints of the pictures that the best weights were chosen on, likewise.
+        group: Regular expression that found in the pictures' names which of them belong together, where one did.
         parent: The model that training started from, or the file that was imported, where there was one.
         settings: The settings of the run; of an imported model, whose it was.
         versions: What made the file.
@@ -67,14 +69,16 @@ class ModelCard:
     metrics: dict[str, float] = field(default_factory=dict)
     trained_on: tuple[str, ...] = ()
     chosen_on: tuple[str, ...] = ()
+    group: str | None = None
     parent: Parent | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a threshold that no probability could be told apart by."""
+        """Refuse a threshold that no probability could be told apart by, and a pattern that is none."""
         if not 0 < self.threshold < 1:
             raise InputError(f"The threshold must lie between 0 and 1, not at {self.threshold}.")
+        re.compile(self.group or "")
 
     @property
     def is_imported(self) -> bool:
@@ -125,7 +129,7 @@ def load_model(path: Path) -> tuple[ModelCard, dict[str, NDArray[Any]]]:
         raise InputError(f"{path} holds weights but was not written by maskwright, so nothing says how to use them.")
     try:
         card = _read_card(json.loads(metadata["maskwright"]), path)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, re.error) as error:
         raise InputError(f"{path} has a damaged header; use the model file of another run.") from error
     return card, weights
 

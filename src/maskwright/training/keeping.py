@@ -50,6 +50,7 @@ def model_card(session: Session, metrics: dict[str, float]) -> ModelCard:
         input=session.material.formats.input,
         metrics=metrics,
         **with_those_of(session.start, session.material.fingerprints("train"), session.material.fingerprints("val")),
+        group=session.material.groups.pattern,
         parent=session.start.parent if session.start else None,
         settings={name: value for name, value in dataclasses.asdict(session.settings).items() if value is not None},
         versions=versions_here(),

@@ -192,21 +192,21 @@ def predict(
 def export(
     model: Positional[Path],
     *,
+    out: Path,
     to: Literal["hub", "pth"],
-    out: Path | None = None,
     scores: Path | None = None,
 ) -> int:
     """Write a model in another form, for use elsewhere.
 
     Args:
         model: The model file.
+        out: The new file or folder.
         to: hub, a folder with a model card that can be uploaded as it stands; pth, a plain state dict of PyTorch.
-        out: The folder or the file; by default beside the model.
         scores: For hub, the scores.json to quote; by default the one beside the model.
     """
     from maskwright.commands.export import export as command
 
-    command(model, to=to, out=out, scores=scores)
+    command(model, out=out, to=to, scores=scores)
     return DONE
 
 

@@ -20,8 +20,9 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_a_plain_state_dict_holds_the_same_weights(model: Path) -> None:
-    assert main(["export", str(model), "--to", "pth"]) == 0
-    state = torch.load(model.with_suffix(".pth"), weights_only=True)
+    out = model.with_name("unet_carvana.pth")
+    assert main(["export", str(model), "--to", "pth", "--out", str(out)]) == 0
+    state = torch.load(out, weights_only=True)
     assert all(torch.equal(state[name], tensor) for name, tensor in NETWORK.state_dict().items())
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from maskwright import terminal
 from maskwright.config import MaskSettings
 from maskwright.data.finding import find_dataset
+from maskwright.data.groups import find_groups
 from maskwright.data.label_survey import LabelOptions, labels_for_model, read_options
 from maskwright.data.pairs import Pair, Pairing
-from maskwright.data.splits import find_groups
 from maskwright.errors import InputError
 from maskwright.files import choose_new_folder, write_json
 

@@ -17,11 +17,12 @@ import numpy as np
 
 from maskwright.data.duplicates import find_near_duplicates
 from maskwright.data.examination import Picture
+from maskwright.data.groups import Groups, find_groups
 from maskwright.data.label_survey import Decision
 from maskwright.data.labels import describe_raw
 from maskwright.data.pairs import AlphaChannel, Pairing, Problem, ProblemKind
 from maskwright.data.reading import Formats, has_same_shape
-from maskwright.data.splits import Groups, find_groups, make_split
+from maskwright.data.splits import make_split
 from maskwright.errors import InputError
 from maskwright.terminal import printable
 

@@ -15,6 +15,7 @@ from maskwright.commands.export import Exported, export
 from maskwright.data.cache import Cache, build_cache
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats, read_pair
+from maskwright.data.resizing import Resize
 from maskwright.inference.predictor import load
 from maskwright.interop.openvino import write_openvino
 from tests.tiny_models import write_lively_model
@@ -69,7 +70,7 @@ def ellipse_cache(ellipses: tuple[Pair, ...], tmp_path: Path) -> Cache:
         read=partial(read_pair, formats=Formats()),
         num_classes=2,
         settings_key="",
-        longer_side=32,
+        resize=Resize(size=32),
         advance=lambda: None,
     )
     assert not problems

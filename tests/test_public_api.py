@@ -15,6 +15,7 @@ def test_public_names_are_these() -> None:
         "cross_validate",
         "evaluate",
         "export",
+        "import_weights",
         "load",
         "plan",
         "predict",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from maskwright.commands.cross_validate import cross_validate
     from maskwright.commands.evaluate import evaluate
     from maskwright.commands.export import export
+    from maskwright.commands.import_weights import import_weights
     from maskwright.commands.plan import plan
     from maskwright.commands.predict import predict
     from maskwright.commands.train import train
@@ -35,6 +36,7 @@ __all__ = [
     "cross_validate",
     "evaluate",
     "export",
+    "import_weights",
     "load",
     "plan",
     "predict",
@@ -52,6 +54,7 @@ _HOMES = {
     "cross_validate": "commands.cross_validate",
     "evaluate": "commands.evaluate",
     "export": "commands.export",
+    "import_weights": "commands.import_weights",
     "load": "inference.predictor",
     "plan": "commands.plan",
     "predict": "commands.predict",

@@ -193,26 +193,64 @@ def export(
     model: Positional[Path],
     *,
     out: Path,
-    to: Literal["onnx", "openvino", "torch"] = "onnx",
+    to: Literal["onnx", "openvino", "torch", "hub", "pth"] = "onnx",
     pictures: Path | None = None,
     int8: bool = False,
     int8_limit: float = 0.001,
+    scores: Path | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Write a model as one file that needs no torch, if it computes the same there.
+    """Write a model in another form, for use elsewhere.
 
     Args:
         model: The model file.
-        out: The new file: .onnx, .xml (OpenVINO) or .pt2 (torch.export).
-        to: The format.
+        out: The new file or folder: .onnx, .xml (openvino), .pt2 (torch), .pth, or a folder (hub).
+        to: onnx, openvino and torch (torch.export) are whole programs, written if they compute the same; hub is a
+            folder with a model card that can be uploaded as it stands; pth is a plain state dict of PyTorch.
         pictures: Folder of pictures to compare on; by default those that the run held out, else drawn cars.
-        int8: Compute in 8 bits, calibrated on --pictures.
+        int8: With onnx, compute in 8 bits, calibrated on --pictures.
         int8_limit: By how much the Dice may fall for it.
+        scores: For hub, the scores.json to quote; by default the one beside the model.
         overwrite: Replace a file that is there already.
     """
     from maskwright.commands.export import export as command
 
-    command(model, out=out, to=to, pictures=pictures, int8=int8, int8_limit=int8_limit, overwrite=overwrite)
+    command(
+        model,
+        out=out,
+        to=to,
+        pictures=pictures,
+        int8=int8,
+        int8_limit=int8_limit,
+        scores=scores,
+        overwrite=overwrite,
+    )
+    return DONE
+
+
+def import_weights(
+    weights: Positional[Path],
+    *,
+    size: int,
+    out: Path = Path("model.safetensors"),
+    classes: str | None = None,
+    threshold: float = 0.5,
+    normalisation: str | None = None,
+) -> int:
+    """Make a model file of what another project saved.
+
+    Args:
+        weights: A .pth of milesial/Pytorch-UNet or of trainuNet.py, or a folder that segmentation_models.pytorch saved.
+        size: Longer side that the pictures had in training, pixels.
+        out: The model file.
+        classes: Names of the classes in the order of the logits, with commas between them, or a file of them.
+        threshold: Probability from which a pixel is foreground, where there is one logit.
+        normalisation: Of a network of segmentation_models.pytorch, how its pictures in 0..1 were normalised: none,
+            imagenet, or means/deviations such as 0.5,0.5,0.5/0.25,0.25,0.25.
+    """
+    from maskwright.commands.import_weights import import_weights as command
+
+    command(weights, size=size, out=out, classes=classes, threshold=threshold, normalisation=normalisation)
     return DONE
 
 
@@ -224,6 +262,7 @@ WORDS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "predict": predict,
     "export": export,
+    "import": import_weights,
 }
 
 

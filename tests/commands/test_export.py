@@ -2,10 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from maskwright.cli import main
 from maskwright.commands.export import SUFFIXES, Exported, export
 from maskwright.errors import InputError
 from maskwright.inference.engines import ENGINES
+from maskwright.inference.model_file import load_model
 from maskwright.inference.predictor import load
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -44,3 +47,36 @@ def test_suffixes_are_those_that_files_are_loaded_by() -> None:
         "openvino": ".xml",
         "torch": ".pt2",
     }
+
+
+# --- Weights and folders
+
+
+def test_a_plain_state_dict_holds_the_same_weights(tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "unet_carvana.pth"
+    assert main(["export", str(tiny_model), "--to", "pth", "--out", str(out)]) == 0
+    state = torch.load(out, weights_only=True)
+    expected = load_model(tiny_model)[1]
+    assert state.keys() == expected.keys()
+    assert all(np.array_equal(state[name], array) for name, array in expected.items())
+
+
+def test_the_folder_for_a_hub_lies_where_it_is_asked_for(tiny_model: Path, tmp_path: Path) -> None:
+    assert main(["export", str(tiny_model), "--to", "hub", "--out", str(tmp_path / "hub")]) == 0
+    assert (tmp_path / "hub" / "README.md").is_file()
+
+
+@pytest.mark.parametrize("target", ["hub", "pth"])
+def test_nothing_is_overwritten(
+    target: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", str(tiny_model), "--to", target, "--out", str(tmp_path / "there")]
+    assert main(words) == 0
+    assert main(words) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_scores_that_cannot_be_read_leave_no_folder(tiny_model: Path, tmp_path: Path) -> None:
+    words = ["--to", "hub", "--out", str(tmp_path / "hub"), "--scores", str(tmp_path / "missing.json")]
+    assert main(["export", str(tiny_model), *words]) == 2
+    assert not (tmp_path / "hub").exists()

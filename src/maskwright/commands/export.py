@@ -1,4 +1,4 @@
-"""`maskwright export`: a model as one file that carries its pre- and post-processing, and needs no torch."""
+"""`maskwright export`: a model for use elsewhere."""
 
 import tempfile
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from maskwright.interop.parity import Agreement, Compute
     from maskwright.interop.quantise import Int8Report
 
-Format = Literal["onnx", "openvino", "torch"]
-# What the files are called; the suffix says how they are loaded.
+Format = Literal["onnx", "openvino", "torch", "hub", "pth"]
+# Whole programs and what their files are called; the suffix says how they are loaded.
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
 # Pictures that an exported file is compared with its model on.
 COMPARED = 8
@@ -29,13 +29,13 @@ class Exported:
     """What was written, and how it compares.
 
     Attributes:
-        path: The file; OpenVINO's has a ``.bin`` beside it.
-        agreements: Of the file in float with the model.
+        path: The file or folder; OpenVINO's file has a ``.bin`` beside it.
+        agreements: Of a whole program in float with the model.
         int8: What 8 bits cost and gained, where they were asked for.
     """
 
     path: Path
-    agreements: tuple["Agreement", ...]
+    agreements: tuple["Agreement", ...] = ()
     int8: "Int8Report | None" = None
 
 
@@ -47,26 +47,50 @@ def export(
     pictures: str | Path | None = None,
     int8: bool = False,
     int8_limit: float = 0.001,
+    scores: str | Path | None = None,
     overwrite: bool = False,
 ) -> Exported:
-    """Write a model in another format, if it computes the same there.
+    """Write a model in another form.
 
     Args:
         model: The model file.
-        out: The new file: .onnx, .xml (OpenVINO) or .pt2 (`torch.export`).
-        to: The format.
+        out: The new file or folder.
+        to: ``onnx``, ``openvino`` and ``torch`` (`torch.export`) are whole programs from stored pictures to masks, and
+            are written if they compute the same; ``hub``, a folder with a model card that can be uploaded as it stands;
+            ``pth``, a plain state dict of PyTorch, as the original commands read it.
         pictures: Folder of pictures to compare on, and to calibrate int8 with; by default those that the best weights
             were chosen on, where they are still there, else drawn cars.
-        int8: Compute the network in 8 bits.
+        int8: Compute the network in 8 bits, with ``onnx``.
         int8_limit: By how much the Dice may fall for it.
+        scores: For ``hub``: the scores.json to quote; by default the one beside the model.
         overwrite: Replace a file that is there already.
 
     Raises:
-        InputError: The file would compute something else than the model, or something given cannot be used.
+        InputError: The program would compute something else than the model, or something given cannot be used.
         MissingExtraError: What writes the format is not installed.
     """
     model, out = Path(model), Path(out)
     _refuse(out, to, pictures, int8=int8, overwrite=overwrite)
+    match to:
+        case "hub":
+            from maskwright.interop.hub import write_hub_folder
+
+            write_hub_folder(model, out, scores=Path(scores) if scores else None)
+            terminal.say(f"{out} can be uploaded as it stands, once {out / 'README.md'} names a licence.")
+            return Exported(out)
+        case "pth":
+            require_torch()
+            from maskwright.inference.model_file import load_model
+            from maskwright.interop.weights import write_state_dict
+
+            write_state_dict(out, load_model(model)[1])
+            terminal.say(f"Exported: {out}, a plain state dict")
+            return Exported(out)
+    folder = Path(pictures) if pictures else None
+    return _export_program(model, out, to, folder, int8_limit=int8_limit if int8 else None)
+
+
+def _export_program(model: Path, out: Path, to: Format, pictures: Path | None, *, int8_limit: float | None) -> Exported:
     require_torch()
     from maskwright.inference.engines import TorchEngine
     from maskwright.inference.model_file import load_model
@@ -78,7 +102,7 @@ def export(
 
     card, weights = load_model(model)
     in_torch = Predictor(card, TorchEngine(card.architecture, weights))
-    tried_on = choose_trial_pictures(model, card, Path(pictures) if pictures else None)
+    tried_on = choose_trial_pictures(model, card, pictures)
     compared = list(parity.with_cut_outs(list(tried_on.images(card.input, COMPARED))))
     terminal.say(f"Tracing the network for pictures of any size; then comparing on {tried_on.source}")
     program = trace(card, weights)
@@ -86,7 +110,7 @@ def export(
 
     def finish(file: Path) -> None:
         nonlocal report
-        if int8:
+        if int8_limit is not None:
             report = quantise_within(file, int8_limit, tried_on, say=terminal.say)
 
     with terminal.counting("Comparing", len(compared)) as advance:
@@ -98,12 +122,13 @@ def export(
 
 
 def _refuse(out: Path, to: Format, pictures: str | Path | None, *, int8: bool, overwrite: bool) -> None:
-    if out.suffix.lower() != SUFFIXES[to]:
+    if to in SUFFIXES and out.suffix.lower() != SUFFIXES[to]:
         raise InputError(
             f"--out {out} should end in {SUFFIXES[to]}: by that it is known as --to {to} when it is loaded."
         )
-    if out.exists() and not overwrite:
-        raise InputError(f"{out} is there already; choose another --out, or replace it with --overwrite.")
+    if out.exists() and not (overwrite and out.is_file()):
+        hint = ", or replace it with --overwrite" if out.is_file() else ""
+        raise InputError(f"{out} is there already; choose another --out{hint}.")
     if int8 and to != "onnx":
         raise InputError("--int8 is for --to onnx.")
     if int8 and pictures is None:

@@ -5,7 +5,7 @@ PyTorch, an exported file by ONNX Runtime or OpenVINO. They get the same numbers
 a picture before and after is the predictor's, whatever computes. All of them may be used by many threads at once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -104,16 +104,17 @@ class OnnxEngine:
     """An exported file in ONNX Runtime.
 
     The file holds more than the network: it takes pictures as they are stored, of any size, and resizes them. Those
-    that have the model's size it leaves as they are, and their logits too; so it does here.
+    that have the model's size it leaves as they are, and their logits too; so it does here. Of tiles it is told.
     """
 
     def __init__(self, session: Any, provider: str, version: str) -> None:  # noqa: ANN401 - onnxruntime has no types
         self._session = session
+        self._others = _other_inputs(put.name for put in session.get_overridable_initializers())
         self.name = f"ONNX Runtime {version} ({provider})"
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """``(N, C, H, W)`` in 0..1 to logits ``(N, num_classes, H, W)``."""
-        logits: NDArray[np.float32] = self._session.run(["logits"], {"image": _as_stored(batch)})[0]
+        logits: NDArray[np.float32] = self._session.run(["logits"], {"image": _as_stored(batch), **self._others})[0]
         return logits
 
 
@@ -122,18 +123,24 @@ class OpenVinoEngine:
 
     def __init__(self, compiled: Any, version: str) -> None:  # noqa: ANN401 - openvino has no types
         self._compiled = compiled
+        self._others = _other_inputs(put.any_name for put in compiled.inputs)
         self.name = f"OpenVINO {version} (CPU)"
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """``(N, C, H, W)`` in 0..1 to logits ``(N, num_classes, H, W)``."""
         # A request of its own for each call: the compiled model's would be shared between threads.
-        results = self._compiled.create_infer_request().infer({"image": _as_stored(batch)})
+        results = self._compiled.create_infer_request().infer({"image": _as_stored(batch), **self._others})
         return np.array(results["logits"])
 
 
 def _as_stored(batch: NDArray[np.float32]) -> NDArray[np.uint8]:
     """``(N, C, H, W)`` in 0..1 to the ``(N, H, W, C)`` in 0..255 that exported files take."""
     return np.rint(batch.transpose(0, 2, 3, 1) * 255).astype(np.uint8)
+
+
+def _other_inputs(names: Iterable[str]) -> dict[str, NDArray[np.bool_]]:
+    """What an exported file may ask for beside its pictures: whether these have been resized already."""
+    return {"resized": np.array(True)} if "resized" in names else {}
 
 
 def _open_torch(path: Path, device: str) -> tuple[ModelCard, Engine]:

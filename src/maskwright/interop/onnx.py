@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 from maskwright.errors import MissingExtraError
 from maskwright.inference.model_file import HEADER, ModelCard, card_to_json
 from maskwright.interop.parity import Compute
-from maskwright.interop.tracing import INPUTS, OUTPUTS
+from maskwright.interop.tracing import OUTPUTS, inputs, may_be_tiled
 
 if TYPE_CHECKING:
     from onnx import GraphProto
@@ -37,13 +37,16 @@ def write_onnx(path: Path, program: ExportedProgram, card: ModelCard) -> None:
             program,
             dynamo=True,
             opset_version=OPSET,
-            input_names=INPUTS,
+            input_names=inputs(card),
             output_names=OUTPUTS,
             verbose=False,
         )
     assert exported is not None  # noqa: S101 - it is where no file is named
     model = exported.model_proto
     _name_sides(model.graph)
+    if may_be_tiled(card):
+        # An input with a value of its own may be left out: who only has pictures need not know of it.
+        model.graph.initializer.append(onnx.helper.make_tensor("resized", onnx.TensorProto.BOOL, [], [False]))
     onnx.helper.set_model_props(model, metadata(card))
     onnx.save_model(model, path)
 

@@ -32,9 +32,10 @@ def run_whole(path: Path) -> Compute:
     import openvino
 
     compiled = openvino.Core().compile_model(path, "CPU")
+    others = {"resized": np.array(False)} if len(compiled.inputs) > 1 else {}
 
     def compute(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        results = compiled.create_infer_request().infer({"image": image[np.newaxis]})
+        results = compiled.create_infer_request().infer({"image": image[np.newaxis], **others})
         return results["mask"][0], results["logits"][0]
 
     return compute

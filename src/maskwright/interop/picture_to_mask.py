@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from maskwright.data.resizing import Resize
 from maskwright.inference.model_file import ModelCard
 
 
@@ -24,15 +25,16 @@ class PictureToMask(nn.Module):
         super().__init__()
         self.network = network
         self.coarsest = int(network.coarsest)  # type: ignore[arg-type]  # a number; nn.Module promises a tensor
-        self.longer_side = card.size
+        self.resize = card.resize
         self.threshold = math.log(card.threshold / (1 - card.threshold))
         self.binary = card.labels.logit_channels == 1
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor, resized: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """A batch of pictures of one size to masks, probabilities and logits, all at that size.
 
         Args:
             image: ``(N, H, W, C)``, uint8.
+            resized: Whether they, or the pictures that they are tiles of, have been resized already, ``()``, bool.
 
         Returns:
             Classes ``(N, H, W)``, uint8; probabilities and logits ``(N, K, H, W)``, of the foreground alone where ``K``
@@ -40,7 +42,9 @@ class PictureToMask(nn.Module):
         """
         height, width = image.shape[1:3]
         stored = torch.stack([torch.full((), height), torch.full((), width)])
-        size = fit_size(stored, self.longer_side)
+        size = shape_of(stored, self.resize)
+        if resized is not None:
+            size = torch.where(resized, stored, size)
         rows, columns = self._padded(size)
         is_fit = (stored == size).all()
         x = image.permute(0, 3, 1, 2)  # (N, C, H, W)
@@ -66,10 +70,13 @@ class PictureToMask(nn.Module):
         return rows * self.coarsest, columns * self.coarsest  # type: ignore[return-value]
 
 
-def fit_size(stored: Tensor, longer_side: int) -> Tensor:
-    """Height and width as `data.image_files.fit_size` chooses them."""
+def shape_of(stored: Tensor, resize: Resize) -> Tensor:
+    """Height and width as `Resize.shape_of` chooses them, all ``(2,)``."""
+    if resize.factor is not None:
+        return (stored.double() * resize.factor).round().long().clamp(min=1)
+    assert resize.size is not None  # noqa: S101 - one of both is there
     longest = stored.max()
-    return ((2 * stored * longer_side + longest) // (2 * longest)).clamp(min=1)
+    return ((2 * stored * resize.size + longest) // (2 * longest)).clamp(min=1)
 
 
 def resize_pixels(x: Tensor, stored: Tensor, wanted: Tensor, padded: Tensor) -> Tensor:

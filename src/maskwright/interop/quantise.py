@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.data.image_files import fit_size, resize_image
+from maskwright.data.resizing import resize_image
 from maskwright.errors import InputError
 from maskwright.evaluation.evaluate import score_mask
 from maskwright.inference.predictor import Predictor, load
+from maskwright.interop.tracing import may_be_tiled
 from maskwright.interop.trial_pictures import TrialPictures
 
 # Layers that pass 8 bits on to one another.
@@ -88,7 +89,7 @@ def quantise_within(file: Path, limit: float, pictures: TrialPictures, *, say: C
     in_float = load(file)
     card = in_float.card
     small = [
-        resize_image(image, *fit_size(image.shape[0], image.shape[1], card.size))
+        resize_image(image, *card.resize.shape_of(image.shape[0], image.shape[1]))
         for _, image in pictures.every_other(0).images(card.input, MOST_PICTURES)
     ]
     judged_on = pictures.every_other(1)
@@ -128,13 +129,15 @@ def quantise(source: Path, target: Path, pictures: Sequence[NDArray[np.uint8]], 
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+    others = {"resized": np.array(True)} if may_be_tiled(load(source).card) else {}
+
     class Pictures(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
         def __init__(self) -> None:
             self.rest = iter(pictures)
 
         def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
             picture = next(self.rest, None)
-            return None if picture is None else {"image": picture[np.newaxis]}
+            return None if picture is None else {"image": picture[np.newaxis], **others}
 
     with _quiet():
         quantize_static(

@@ -16,8 +16,9 @@ from maskwright.device import ComputePrecision
 from maskwright.models.build import build_network
 from maskwright.training.balance import choose_weights
 from maskwright.training.diagnosis import circumstances_of, tell
+from maskwright.training.figures import Figures
 from maskwright.training.freezing import pretrained_layers
-from maskwright.training.loop import Figures, Run, Status
+from maskwright.training.loop import Run, Status
 from maskwright.training.material import Material
 from maskwright.training.minutes import Closing, Minutes, drawn, pace
 from maskwright.training.run_folder import RunFolder, keep_metrics_until
@@ -39,7 +40,6 @@ class Session:
         settings: What the user asked for, with what was chosen for the rest.
         learner: The network and what teaches it.
         device: Where the network lies.
-        precision: What the forward pass computes in.
         minutes: What the command may still take; None in a run by epochs.
         start: The model whose weights it starts from, where there is one.
     """
@@ -49,7 +49,6 @@ class Session:
     settings: Settings
     learner: Learner
     device: str
-    precision: ComputePrecision
     minutes: Minutes | None
     start: StartingPoint | None = None
 
@@ -108,14 +107,19 @@ def choose_workers(settings: Settings, device: str) -> int:
 def build_training_loader(session: Session) -> tuple[DataLoader[Batch], EpochBatches]:
     """Training batches and their order."""
     settings, material = session.settings, session.material
-    order = EpochBatches(material.indices("train"), settings)
+    order = EpochBatches(material.indices("train"), settings, material.cache.shapes)
     train = build_loader(
-        Samples(material.cache, settings, augment=settings.augment),
+        Samples(material.cache, settings, augment=settings.augment, crop=settings.crop),
         order,
         workers=choose_workers(settings, session.device),
         pin=session.device.startswith("cuda"),
     )
     return train, order
+
+
+def whole_pictures_at_once(settings: Settings) -> int:
+    """How many pictures a validation looks at together; one by one where only cut-outs of them fit into memory."""
+    return settings.chosen("batch_size") if settings.crop is None else 1
 
 
 def build_validation_loader(session: Session) -> DataLoader[Batch]:
@@ -124,7 +128,7 @@ def build_validation_loader(session: Session) -> DataLoader[Batch]:
     held_out = material.indices("val")
     validated = session.learner.position.validated
     chosen = sorted(drawn(held_out, len(held_out) if validated is None else validated, settings.seed))
-    in_order = InOrder(chosen, settings.chosen("batch_size"))
+    in_order = InOrder(chosen, whole_pictures_at_once(settings))
     plain = Samples(material.cache, settings, augment=False)
     return build_loader(plain, in_order, workers=0, pin=session.device.startswith("cuda"))
 
@@ -144,7 +148,6 @@ def build_run(
     run = Run(
         settings=settings,
         device=session.device,
-        precision=session.precision,
         length=length,
         scored_classes=session.material.formats.labels.scored_classes,
         state_path=session.folder.state,

@@ -174,7 +174,7 @@ def _build_learner(
 def _train(session: "Session", *, resuming: bool) -> TrainedRun:
     """Run the loop, then score what it kept."""
     from maskwright.training.closing import choose_closing
-    from maskwright.training.diagnosis import check_overfit, search_rate
+    from maskwright.training.diagnosis import check_overfit, check_precision, search_rate
     from maskwright.training.keeping import keep_best
     from maskwright.training.loop import fit, is_finished
     from maskwright.training.session import build_run, build_training_loader, build_validation_loader, resume_learner
@@ -185,7 +185,8 @@ def _train(session: "Session", *, resuming: bool) -> TrainedRun:
     if resuming:
         session = resume_learner(session)
         terminal.say(f"Resuming {folder.path} after {learner.position.epoch} epochs")
-    else:
+    check_precision(session, train)
+    if not resuming:
         if session.settings.overfit_check:
             check_overfit(session)
         if session.settings.find_rate:

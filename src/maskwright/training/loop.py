@@ -211,7 +211,7 @@ def train_epoch(
         What ended it: the epoch, the minutes, or a signal.
     """
     settings, position, tally = run.settings, learner.position, learner.tally
-    learner.network.train()
+    learner.begin_to_learn()
     started = ready = clock.seconds()
     for number, batch in enumerate(loader):
         waiting = clock.seconds() - ready

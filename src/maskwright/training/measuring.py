@@ -29,6 +29,7 @@ from maskwright.inference.engines import TorchEngine
 from maskwright.inference.predictor import Predictor
 from maskwright.models.build import build_network
 from maskwright.training.curves import draw_curves
+from maskwright.training.freezing import pretrained_layers
 from maskwright.training.keeping import model_card, weights_of
 from maskwright.training.minutes import BYTES_PER_SECOND, Costs, drawn
 from maskwright.training.recipe import LADDER, Speed
@@ -113,7 +114,8 @@ def measure_speed(
     cards = [torch.device(device)] if device.startswith("cuda") else []
     with torch.random.fork_rng(cards):
         network = build_network(architecture).to(device)
-        learner = build_learner(network, settings, precision=precision)
+        # What will be held is held here too: it takes no backward pass.
+        learner = build_learner(network, settings, precision=precision, pretrained=pretrained_layers(network))
         small, large = (_random_batch(architecture, *probe).to(device) for probe in (SMALL_PROBE, LARGE_PROBE))
         small_seconds = _seconds_of_steps(learner, small, settings, spent)
         pixels = [batch.images.shape[0] * batch.images.shape[-1] ** 2 / 1e6 for batch in (small, large)]
@@ -175,7 +177,7 @@ def _random_batch(architecture: Architecture, count: int, side: int) -> Batch:
 
 def _seconds_of_steps(learner: Learner, batch: Batch, settings: Settings, spent: Callable[[], float]) -> float:
     """The fastest of a few steps after a first one."""
-    learner.network.train()
+    learner.begin_to_learn()
     seconds = []
     for number in range(1 + PROBE_STEPS):
         if number > 1 and spent() >= 1:

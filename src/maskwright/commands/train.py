@@ -224,12 +224,16 @@ def _close(session: "Session", closing: "Closing") -> "Scores":
     from maskwright.training.closing import score
     from maskwright.training.curves import draw_curves
     from maskwright.training.keeping import keep_last, keep_scores
+    from maskwright.training.out_of_memory import let_go, on_device_or_cpu
 
     folder = session.folder
     keep_last(session)
+    let_go(session.learner)
     draw_curves(folder.metrics, folder.curves)
     with terminal.counting("Scoring", closing.scored) as advance:
-        scores = score(load(folder.model, device=session.device), session, closing, advance=advance)
+        scores = on_device_or_cpu(
+            lambda device: score(load(folder.model, device=device), session, closing, advance=advance), session.device
+        )
     keep_scores(session, scores, closing)
     known = session.start is not None and session.start.has_learnt_from(session.material.fingerprints(closing.part))
     sample = f" (a sample of {closing.available}, for time)" if len(scores.pictures) < closing.available else ""

@@ -13,7 +13,7 @@ from maskwright.errors import DoesNotFitError, is_out_of_memory
 from maskwright.training.balance import choose_weights
 from maskwright.training.baseline import chance_dice
 from maskwright.training.curves import draw_rates
-from maskwright.training.health import Circumstances, Finding, mistrusted
+from maskwright.training.health import Circumstances, Finding, mistrusted, shrunk
 from maskwright.training.material import Material
 from maskwright.training.overfit import (
     LEAST_STEPS,
@@ -69,11 +69,15 @@ def check_precision(session: "Session", train: DataLoader[Batch]) -> None:
         return
     batch = next(iter(train)).to(session.device)
     class_weights = choose_weights(session.material, session.settings)
+    findings, most = [], learner.position.micro_batch
     fault = find_fault(learner, batch, session.settings, class_weights=class_weights)
     if fault is not None:
-        finding = mistrusted(learner.precision, fault)
+        findings.append(mistrusted(learner.precision, fault))
         fall_back_to_fp32(learner)
-        learner.health.note_finding(finding, epoch=0, step=learner.position.step)
+    if learner.position.micro_batch != most:
+        findings.append(shrunk(len(batch.images), learner.position.micro_batch, session.device))
+    for finding in findings:
+        learner.health.note_finding(finding, epoch=learner.position.epoch, step=learner.position.step)
         tell(finding)
 
 

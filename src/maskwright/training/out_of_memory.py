@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import torch
 
+from maskwright import terminal
 from maskwright.errors import DoesNotFitError, is_out_of_memory
 from maskwright.training.state import Beginning, Learner, random_states, restore_random_states
 
@@ -107,8 +108,36 @@ def looking_at_fewer(
         most = half(most, pictures)
 
 
+def on_device_or_cpu(work: Callable[[str], Result], device: str) -> Result:
+    """What a work on whole pictures gives, on the CPU where the memory of the device is too small for one of them.
+
+    Raises:
+        DoesNotFitError: Main memory is too small as well.
+    """
+    try:
+        return work(device)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if device == "cpu":
+            raise DoesNotFitError(
+                "A picture at its own size needs more memory than there is; a model file that is written already can "
+                "be used where there is more."
+            ) from error
+    release_memory()
+    terminal.warn(f"The memory of {device} is too small for a picture at its own size: the CPU takes over here.")
+    return work("cpu")
+
+
+def let_go(learner: Learner) -> None:
+    """Free what learning took, when all is learnt."""
+    learner.optimizer.zero_grad(set_to_none=True)
+    learner.optimizer.state.clear()
+    learner.good = None
+    release_memory()
+
+
 def release_memory() -> None:
     """Give back what is kept for later, to whoever asks for it in other sizes."""
     gc.collect()
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()

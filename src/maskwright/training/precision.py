@@ -1,7 +1,7 @@
 """Whether 16 bit is sound here, tried on the first batch of a run before anything is learnt from it.
 
-Some devices compute what is no number, many of them only for larger batches; those that are known stand in `device`, and
-this finds the others.
+Some devices compute what is no number, many of them only for larger batches; those that are known stand in `device`,
+and this finds the others.
 """
 
 import math

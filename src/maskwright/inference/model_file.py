@@ -20,6 +20,7 @@ from maskwright.config import Architecture
 from maskwright.data.input_format import PHOTOGRAPH, InputFormat
 from maskwright.data.labels import BLACK_AND_WHITE, LabelMap
 from maskwright.data.reading import Formats
+from maskwright.data.resizing import Resize
 from maskwright.errors import InputError
 from maskwright.files import replacing
 
@@ -45,7 +46,7 @@ class ModelCard:
 
     Attributes:
         architecture: The network that the weights belong to.
-        size: Pictures are resized so that their longer side has so many pixels.
+        size: Pictures are resized so that their longer side has so many pixels; None where ``factor`` says their size.
         labels: The classes, and which raw values of a mask mean them.
         input: How stored pixels become the network's input.
         threshold: Probability from which a pixel is foreground.
@@ -54,11 +55,13 @@ class ModelCard:
         chosen_on: Fingerprints of the pictures that the best weights were chosen on, likewise.
         parent: The model that training started from, where there was one.
         settings: The settings of the run.
+        factor: Pictures are resized by it, at most 1.
+        tile: Training saw cut-outs of so many pixels a side; None where it saw whole pictures.
         versions: What made the file.
     """
 
     architecture: Architecture
-    size: int
+    size: int | None
     labels: LabelMap = BLACK_AND_WHITE
     input: InputFormat = PHOTOGRAPH
     threshold: float = 0.5
@@ -67,10 +70,13 @@ class ModelCard:
     chosen_on: tuple[str, ...] = ()
     parent: Parent | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    factor: float | None = None
+    tile: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a threshold that no probability could be told apart by."""
+        """Refuse a threshold that no probability could be told apart by, and pictures of two sizes or none."""
+        _ = self.resize
         if not 0 < self.threshold < 1:
             raise InputError(f"The threshold must lie between 0 and 1, not at {self.threshold}.")
 
@@ -78,6 +84,11 @@ class ModelCard:
     def class_names(self) -> tuple[str, ...]:
         """One for each class."""
         return self.labels.class_names
+
+    @property
+    def resize(self) -> Resize:
+        """How pictures come to the size that the network sees."""
+        return Resize(self.size, self.factor)
 
     @property
     def formats(self) -> Formats:

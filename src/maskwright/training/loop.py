@@ -37,7 +37,8 @@ from maskwright.training.out_of_memory import begin, begin_again, looking_at_few
 from maskwright.training.recovery import can_go_back, go_back, has_sound_weights, remember_good
 from maskwright.training.schedules import Length, learning_rate_at
 from maskwright.training.state import Learner, Position, Tally, fall_back_to_fp32, save_state, set_rate
-from maskwright.training.step import add_gradients, compute_logits, loss_of, move_weights, parts_of
+from maskwright.training.step import add_gradients, loss_of, move_weights, parts_of
+from maskwright.training.whole_pictures import whole_logits, whole_pictures_at_once
 
 # In a run by the clock, validating and saving may take this share of the time.
 VALIDATION_SHARE = 0.1
@@ -346,7 +347,7 @@ def validate(
     with torch.inference_mode():
         for cpu_batch in loader:
             for part, _ in parts_of(cpu_batch.to(run.device), most):
-                logits = compute_logits(network, part.images, precision)
+                logits = whole_logits(network, part.images, run.settings, precision)
                 loss = loss_of(logits, part, run.settings, run.class_weights)
                 count(tally, float(loss), dice_per_picture(logits, part.targets, part.weights, run.scored_classes))
                 count_classes(tally, logits, part)
@@ -388,7 +389,7 @@ def _validate_in_memory(learner: Learner, val: DataLoader[Batch], run: Run) -> T
     position = learner.position
     look = functools.partial(validate, learner.kept(), val, run, precision=learner.precision)
     before = position.val_micro_batch or position.micro_batch
-    pictures = run.settings.chosen("batch_size")
+    pictures = whole_pictures_at_once(run.settings)
     tally, most = looking_at_fewer(lambda most: look(most=most), before, pictures)
     if most != before:
         position.val_micro_batch = most

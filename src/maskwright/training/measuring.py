@@ -36,7 +36,8 @@ from maskwright.training.out_of_memory import looking_at_fewer, on_device_or_cpu
 from maskwright.training.recipe import LADDER, Speed
 from maskwright.training.session import Session
 from maskwright.training.state import Learner, build_learner
-from maskwright.training.step import compute_logits, loss_of, make_step, parts_of
+from maskwright.training.step import loss_of, make_step, parts_of
+from maskwright.training.whole_pictures import whole_logits, whole_pictures_at_once
 
 # A usual size is known after so many headers, and what a size does to the masks after so many masks ...
 DESCRIBED, OUTLINED = 50, 16
@@ -132,14 +133,14 @@ def measure_speed(
 def measure_costs(session: Session, part: str) -> Costs:
     """Measure what one picture takes to be validated and scored; the second time counts, when everything is warm."""
     material, settings, learner = session.material, session.settings, session.learner
-    batch = material.indices("val")[: settings.chosen("batch_size")]
+    batch = material.indices("val")[: whole_pictures_at_once(settings)]
     samples = Samples(material.cache, settings, augment=False)
 
     def validate(most: int | None) -> None:
         for cpu_batch in build_loader(samples, InOrder(batch, len(batch)), workers=0, pin=False):
             with torch.inference_mode():
                 for compared, _ in parts_of(cpu_batch.to(session.device), most):
-                    logits = compute_logits(network, compared.images, learner.precision)
+                    logits = whole_logits(network, compared.images, settings, learner.precision)
                     float(loss_of(logits, compared, settings))
 
     def score(device: str) -> float:

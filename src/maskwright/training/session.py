@@ -26,6 +26,7 @@ from maskwright.training.schedules import Length
 from maskwright.training.starting_point import StartingPoint
 from maskwright.training.state import Learner, build_learner, load_state
 from maskwright.training.tensorboard import PICTURES, draw_validation, open_events
+from maskwright.training.whole_pictures import whole_pictures_at_once
 
 MOST_WORKERS = 4
 
@@ -107,9 +108,9 @@ def choose_workers(settings: Settings, device: str) -> int:
 def build_training_loader(session: Session) -> tuple[DataLoader[Batch], EpochBatches]:
     """Training batches and their order."""
     settings, material = session.settings, session.material
-    order = EpochBatches(material.indices("train"), settings)
+    order = EpochBatches(material.indices("train"), settings, material.cache.shapes)
     train = build_loader(
-        Samples(material.cache, settings, augment=settings.augment),
+        Samples(material.cache, settings, augment=settings.augment, crop=settings.crop),
         order,
         workers=choose_workers(settings, session.device),
         pin=session.device.startswith("cuda"),
@@ -123,7 +124,7 @@ def build_validation_loader(session: Session) -> DataLoader[Batch]:
     held_out = material.indices("val")
     validated = session.learner.position.validated
     chosen = sorted(drawn(held_out, len(held_out) if validated is None else validated, settings.seed))
-    in_order = InOrder(chosen, settings.chosen("batch_size"))
+    in_order = InOrder(chosen, whole_pictures_at_once(settings))
     plain = Samples(material.cache, settings, augment=False)
     return build_loader(plain, in_order, workers=0, pin=session.device.startswith("cuda"))
 

@@ -2,9 +2,12 @@
 
 import re
 
-# What the system, torch and its libraries say where memory is used up.
+# What torch, the system and their libraries say where memory is used up. A primitive is what oneDNN calls an operation;
+# it does not say why it could not be had.
 _USED_UP = re.compile(
-    r"out of memory|(can't|cannot) allocate memory|not enough memory|bad_alloc|ALLOC_FAILED", re.IGNORECASE
+    r"out of memory|(can't|cannot) allocate memory|not enough memory|bad_alloc|ALLOC_FAILED"
+    r"|could not (create|execute) a primitive\b(?! desc)",
+    re.IGNORECASE,
 )
 
 

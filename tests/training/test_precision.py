@@ -43,7 +43,7 @@ def spoil(learner: Learner, change: Callable[[Tensor], Tensor], *, above: int = 
 
 
 def no_numbers_backward(logits: Tensor) -> Tensor:
-    logits.register_hook(lambda gradient: gradient * math.nan)
+    logits.register_hook(lambda gradient: gradient * math.nan)  # type: ignore[no-untyped-call]
     return logits
 
 

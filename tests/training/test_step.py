@@ -1,6 +1,7 @@
 import dataclasses
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -54,14 +55,21 @@ def run_out(learner: Learner, *, above: int, when: str, error: Callable[[], Exce
         if when == "forward" and len(inputs[0]) > above:
             raise error()
         if when == "backward":
-            logits.register_hook(fail)
+            logits.register_hook(fail)  # type: ignore[no-untyped-call]
 
     def watch_stem(_stem: nn.Module, _inputs: object, maps: Tensor) -> None:
         if when == "late in the backward pass" and maps.requires_grad:
-            maps.register_hook(fail)
+            maps.register_hook(fail)  # type: ignore[no-untyped-call]
 
     learner.network.register_forward_hook(watch)
     learner.network.get_submodule("stem").register_forward_hook(watch_stem)
+
+
+def spoil_gradients(weight: nn.Parameter, when: Iterator[bool]) -> None:
+    """Let the gradients of a weight become no numbers in some steps."""
+    weight.register_hook(  # type: ignore[no-untyped-call]
+        lambda gradient: gradient * math.inf if next(when) else gradient
+    )
 
 
 # --- A batch in parts
@@ -182,7 +190,7 @@ def test_a_loss_that_is_no_number_moves_nothing(micro_batch: int | None) -> None
 def test_a_loss_scaling_that_finds_no_scale_is_broken() -> None:
     learner = a_learner(scaler=torch.amp.GradScaler("cpu", init_scale=2.0**40))
     weight = learner.network.get_parameter("head.weight")
-    weight.register_hook(lambda gradient: gradient * math.inf)
+    spoil_gradients(weight, itertools.repeat(True))
     before = weight.clone()
     for _ in range(MOST_SKIPPED - 1):
         make_step(learner, a_batch(2), SETTINGS)
@@ -193,7 +201,7 @@ def test_a_loss_scaling_that_finds_no_scale_is_broken() -> None:
 
 def test_a_loss_scale_below_one_is_broken() -> None:
     learner = a_learner(scaler=torch.amp.GradScaler("cpu", init_scale=2.0))
-    learner.network.get_parameter("head.weight").register_hook(lambda gradient: gradient * math.inf)
+    spoil_gradients(learner.network.get_parameter("head.weight"), itertools.repeat(True))
     make_step(learner, a_batch(2), SETTINGS)
     with pytest.raises(FloatingPointError):
         make_step(learner, a_batch(2), SETTINGS)
@@ -201,10 +209,7 @@ def test_a_loss_scale_below_one_is_broken() -> None:
 
 def test_steps_that_the_loss_scaling_leaves_out_now_and_then_are_its_way() -> None:
     learner = a_learner(scaler=torch.amp.GradScaler("cpu", init_scale=2.0**60))
-    spoilt = iter([True, True, False] * 10)
-    learner.network.get_parameter("head.weight").register_hook(
-        lambda gradient: gradient * math.inf if next(spoilt) else gradient
-    )
+    spoil_gradients(learner.network.get_parameter("head.weight"), itertools.cycle([True, True, False]))
     for _ in range(30):
         make_step(learner, a_batch(2), SETTINGS)
     assert learner.position.skipped == 0

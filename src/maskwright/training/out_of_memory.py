@@ -60,7 +60,7 @@ def half(most: int | None, pictures: int) -> int:
     now = min(most or pictures, pictures)
     if now <= 1:
         raise DoesNotFitError(
-            "A single picture at a time needs more memory than there is; a smaller --size needs less."
+            "A single picture at a time needs more memory than there is; a smaller --size, or a --crop, needs less."
         )
     return math.ceil(now / 2)
 

@@ -6,7 +6,7 @@ Imports neither torch nor numpy: the command line builds its words from here and
 import dataclasses
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,7 +17,7 @@ from maskwright.errors import InputError
 from maskwright.files import write_text
 
 Norm = Literal["batch", "group", "none"]
-Upsampling = Literal["transposed", "bilinear"]
+Upsampling = Literal["transposed", "bilinear", "bilinear_aligned"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Optimizer = Literal["adamw", "adam", "muon", "sgd", "rmsprop"]
 Schedule = Literal["cosine", "poly", "step", "constant"]
@@ -35,6 +35,8 @@ MANY_MINUTES, LARGE_GPU_GIGABYTES = 60.0, 10.0
 # Encoders of our own; `torchvision:` and `timm:` come before the names of theirs.
 ENCODERS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 ENCODER_SOURCES = ("torchvision", "timm")
+# Before the names of whole networks of segmentation_models.pytorch, which can be imported but not trained here.
+SMP = "smp"
 # The table in a run's settings that names the model it started from.
 STARTED_FROM = "started_from"
 LOSSES = ("ce", "bce", "focal", "dice", "iou", "tversky", "lovasz")
@@ -56,7 +58,8 @@ class Architecture:
     """What is needed to build a network before its weights are loaded. Stands in every model file."""
 
     encoder: str = "none"
-    """`none` is the classic U-Net; any other word of `ENCODERS`, or timm:resnet18, is an encoder under one."""
+    """`none` is the classic U-Net; any other word of `ENCODERS`, or timm:resnet18, is an encoder under one.
+    smp:Unet:resnet34 is a whole network of segmentation_models.pytorch, on an encoder under the name it has there."""
 
     in_channels: int = 3
     """Channels of the input, scaled to 0..1."""
@@ -74,7 +77,8 @@ class Architecture:
     """Normalisation after each convolution of the classic blocks."""
 
     upsampling: Upsampling = "transposed"
-    """How the decoder doubles the resolution."""
+    """How the decoder doubles the resolution: by a transposed convolution, or bilinearly, after a 1x1 convolution or
+    with none, between aligned corners."""
 
     unshuffle: int = 1
     """Pixels a side, 1, 2 or 4, that share one place at the finest level; the head gives each its own logits."""
@@ -82,10 +86,15 @@ class Architecture:
     widest: int | None = None
     """Most channels of a level of the decoder on an encoder; None for no such bound."""
 
+    options: dict[str, Any] = field(default_factory=dict)
+    """What else a network of segmentation_models.pytorch is built with, in its own words; of the fields before this
+    one, only the first three say something of it."""
+
     def __post_init__(self) -> None:
         """Refuse what no network could be built from."""
         _require_choices(self)
         _require_encoder(self.encoder)
+        _require(not self.options or self.encoder.startswith(f"{SMP}:"), f"options belong to an encoder of {SMP}:")
         _require(self.unshuffle in (1, 2, 4), "--unshuffle is one of 1, 2, 4")
         for name in ("in_channels", "num_classes", "base_channels", "depth"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1")
@@ -141,7 +150,8 @@ class Settings(MaskSettings):
     """Normalisation in the U-Net's own blocks."""
 
     upsampling: Upsampling = "transposed"
-    """How the decoder doubles the resolution."""
+    """How the decoder doubles the resolution: by a transposed convolution; bilinearly after a 1x1 convolution; or, with
+    bilinear_aligned, without one, as in other U-Nets that are around."""
 
     unshuffle: int = 1
     """The finest level takes squares of 1, 2 or 4 pixels a side for one: less time and memory, coarser outlines."""
@@ -332,6 +342,11 @@ class Settings(MaskSettings):
         _require(self.split is None or self.folds is None, "--split and --folds exclude each other")
         for term in self.loss_terms():
             _require(term in LOSSES, f"--loss knows {', '.join(LOSSES)}, not {term!r}")
+        _require(
+            not self.encoder.startswith(f"{SMP}:"),
+            f"{self.encoder} is a network of segmentation_models.pytorch, which can be used here but not trained; "
+            "train one of our own",
+        )
         # The rest of the checks are made where the network is built.
         self.architecture()
         _require(
@@ -467,7 +482,7 @@ def _require_encoder(word: str) -> None:
     """Refuse an encoder that nobody has; whether torchvision or timm has one of a name is found out by building it."""
     source, _, name = word.partition(":")
     listed = ", ".join(("none", *ENCODERS, *(f"{source}:NAME" for source in ENCODER_SOURCES)))
-    known = word in ("none", *ENCODERS) or (source in ENCODER_SOURCES and name != "")
+    known = word in ("none", *ENCODERS) or (source in (*ENCODER_SOURCES, SMP) and name != "")
     _require(known, f"--encoder is one of {listed}, not {word!r}")
 
 

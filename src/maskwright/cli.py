@@ -21,7 +21,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, Suppress
 from maskwright import terminal
 from maskwright.config import MaskSettings, Settings, choose_preset, read_preset
 from maskwright.device import gpu_gigabytes
-from maskwright.errors import InputError
+from maskwright.errors import InputError, is_out_of_memory
 
 DONE, WITH_FAILURES, NOT_STARTED, INTERRUPTED, STOPPED_AND_SAVED = 0, 1, 2, 130, 75
 # A process that seems to have taken longer to get here has another clock than we think.
@@ -360,7 +360,7 @@ def _exit_code(call: Callable[[], int]) -> int:
         terminal.warn(f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}.")
         return NOT_STARTED
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        if not is_out_of_memory(error):
             raise
         terminal.warn("There is not enough memory; a smaller --batch-size or --size needs less.")
         return NOT_STARTED

@@ -26,6 +26,8 @@ ClassWeights = Literal["auto", "none"]
 
 # Eight halvings leave one pixel of a picture 256 wide, and double the channels as often.
 DEEPEST = 7
+# Fewer pixels a side are no picture to learn from.
+SMALLEST_SIDE = 32
 # Where nothing is said of the length of a run.
 DEFAULT_MINUTES = 10.0
 # From so many minutes, or so much memory of a GPU, the preset is `best` where none is named.
@@ -158,6 +160,13 @@ class Settings(MaskSettings):
     size: int | None = None
     """Longer side of the pictures during training and inside the model, pixels. By default chosen for the masks and
     the minutes."""
+
+    factor: float | None = None
+    """Pictures are used at this factor (at most 1) of their own size, instead of at one --size for all; it takes a
+    --crop, by default one of 512 pixels."""
+
+    crop: int | None = None
+    """Training sees cut-outs of so many pixels a side, and the model predicts large pictures in tiles."""
 
     small_first: float = 0.0
     """Share of the run (0..1) trained at half size first."""
@@ -297,7 +306,14 @@ class Settings(MaskSettings):
         for name in ("size", "batch_size", "accumulate", "step_epochs"):
             value = getattr(self, name)
             _require(value is None or value >= 1, f"--{_word(name)} must be at least 1")
-        _require(self.size is None or self.size >= 32, "--size must be at least 32 pixels")
+        for name in ("size", "crop"):
+            value = getattr(self, name)
+            _require(value is None or value >= SMALLEST_SIDE, f"--{name} must be at least {SMALLEST_SIDE} pixels")
+        _require(self.factor is None or 0 < self.factor <= 1, "--factor must be above 0 and at most 1")
+        _require(
+            self.size is None or self.factor is None,
+            "--size and --factor exclude each other; --size None drops the size of a preset",
+        )
         for name in ("small_first", "flip", "shift", "warmup", "freeze"):
             _require(0 <= getattr(self, name) <= 1, f"--{_word(name)} must lie between 0 and 1")
         _require(self.tint is None or 0 <= self.tint <= 1, "--tint must lie between 0 and 1")

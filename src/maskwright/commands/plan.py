@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from maskwright import terminal
 from maskwright.config import Settings
+from maskwright.data.resizing import Resize
 from maskwright.device import choose_device
 from maskwright.training.starting_point import default_settings
 
@@ -31,7 +32,9 @@ class Plan:
         left_out: Pictures that there is no time to read.
         network: In words.
         parameters: Numbers that are learnt.
-        size: Longer side, in pixels.
+        size: Longer side, in pixels; None where there is a factor.
+        factor: Of the pictures' own size.
+        crop: Side of cut-outs, in pixels; None where pictures are seen whole.
         batch_size: Pictures in a forward pass.
         base_channels: At full resolution.
         device: Where it computes.
@@ -56,7 +59,9 @@ class Plan:
     left_out: int
     network: str
     parameters: int
-    size: int
+    size: int | None
+    factor: float | None
+    crop: int | None
     batch_size: int
     base_channels: int
     device: str
@@ -155,7 +160,9 @@ def _plan(prepared: "Preparation", device: str, minutes: "Minutes", models: int)
         left_out=len(material.unread),
         network="classic U-Net" if settings.encoder == "none" else f"U-Net on {settings.encoder}",
         parameters=count_parameters(learner.network),
-        size=settings.chosen("size"),
+        size=settings.size,
+        factor=settings.factor,
+        crop=settings.crop,
         batch_size=settings.chosen("batch_size"),
         base_channels=architecture.base_channels,
         device=device,
@@ -186,14 +193,18 @@ class _Course:
 
 def _reckon(prepared: "Preparation", minutes: "Minutes", closing: "Closing") -> _Course:
     """How many steps there will be, from what a few took; whichever of epochs and minutes ends first."""
+    from maskwright.data.dataset import cuts_of
     from maskwright.training.loop import VALIDATION_SHARE
 
     settings, material, speed = prepared.settings, prepared.material, prepared.speed
     assert speed is not None  # noqa: S101 - it was to be measured in any case
     shapes = [material.cache.shapes[index] for index in material.indices("train")]
-    batch = min(settings.chosen("batch_size"), len(shapes))
-    batches = len(shapes) // batch
-    pixels = batch * fmean(height * width for height, width in shapes) / 1e6
+    cuts = [cuts_of(shape, settings.crop) for shape in shapes]
+    batch = min(settings.chosen("batch_size"), sum(cuts))
+    batches = sum(cuts) // batch
+    most = settings.crop or max(map(max, shapes))
+    areas = [min(height, most) * min(width, most) for height, width in shapes]
+    pixels = batch * fmean(areas, cuts) / 1e6
     whole, half, small = speed.of(pixels), speed.of(pixels / 4), settings.small_first
     courses: list[tuple[float, float, float]] = []
     if settings.epochs is not None:
@@ -214,8 +225,8 @@ def _show(found: Plan) -> None:
         ("pictures", " + ".join(f"{found.pictures[part]} {part}" for part in parts)),
         ("groups", " + ".join(f"{found.groups[part]} {part}" for part in parts)),
         ("network", f"{found.network}, {found.parameters / 1e6:.1f} M parameters, {found.base_channels} channels"),
-        ("longer side", f"{found.size} pixels"),
-        ("batch", f"{found.batch_size} pictures"),
+        ("their size", Resize(found.size, found.factor).in_words()),
+        ("batch", f"{found.batch_size} {'pictures' if found.crop is None else f'cut-outs of {found.crop} pixels'}"),
         ("computes", f"{found.device} in {found.precision}"),
         ("a step", f"{found.step_seconds:.2f} s"),
         ("training", f"{found.epochs:.1f} epochs, {found.steps} steps, {found.training_seconds:.0f} s"),

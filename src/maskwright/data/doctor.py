@@ -275,7 +275,7 @@ def _tell_sizes(case: Diagnosis) -> list[Finding]:
             "note",
             [some for some in case.pictures if max(some.size) > HUGE_SIDE],
             f"{{}} [is|are] larger than {HUGE_SIDE:,} pixels on the longer side.",
-            f"They are shrunk to {case.size}; a larger --size, or pictures cut into parts, keep more of them.",
+            f"They are shrunk to {case.size}; a larger --size, or --factor with cut-outs of them, keeps more.",
             lambda some: _in_words(some.size),
         ),
     ]

@@ -23,6 +23,7 @@ from maskwright.config import Architecture
 from maskwright.data.input_format import PHOTOGRAPH, InputFormat
 from maskwright.data.labels import BLACK_AND_WHITE, LabelMap
 from maskwright.data.reading import Formats
+from maskwright.data.resizing import Resize
 from maskwright.errors import InputError
 from maskwright.files import replacing
 
@@ -48,7 +49,7 @@ class ModelCard:
 
     Attributes:
         architecture: The network that the weights belong to.
-        size: Pictures are resized so that their longer side has so many pixels.
+        size: Pictures are resized so that their longer side has so many pixels; None where ``factor`` says their size.
         labels: The classes, and which raw values of a mask mean them.
         input: How stored pixels become the network's input.
         threshold: Probability from which a pixel is foreground.
@@ -58,11 +59,13 @@ class ModelCard:
         group: Regular expression that found in the pictures' names which of them belong together, where one did.
         parent: The model that training started from, or the file that was imported, where there was one.
         settings: The settings of the run; of an imported model, whose it was.
+        factor: Pictures are resized by it, at most 1.
+        tile: Training saw cut-outs of so many pixels a side; None where it saw whole pictures.
         versions: What made the file.
     """
 
     architecture: Architecture
-    size: int
+    size: int | None
     labels: LabelMap = BLACK_AND_WHITE
     input: InputFormat = PHOTOGRAPH
     threshold: float = 0.5
@@ -72,10 +75,13 @@ class ModelCard:
     group: str | None = None
     parent: Parent | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    factor: float | None = None
+    tile: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a threshold that no probability could be told apart by, and a pattern that is none."""
+        """Refuse a threshold that tells no probabilities apart, pictures of two sizes or none, and a broken pattern."""
+        _ = self.resize
         if not 0 < self.threshold < 1:
             raise InputError(f"The threshold must lie between 0 and 1, not at {self.threshold}.")
         re.compile(self.group or "")
@@ -89,6 +95,11 @@ class ModelCard:
     def class_names(self) -> tuple[str, ...]:
         """One for each class."""
         return self.labels.class_names
+
+    @property
+    def resize(self) -> Resize:
+        """How pictures come to the size that the network sees."""
+        return Resize(self.size, self.factor)
 
     @property
     def formats(self) -> Formats:

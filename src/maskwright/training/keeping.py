@@ -45,7 +45,9 @@ def model_card(session: Session, metrics: dict[str, float]) -> ModelCard:
     """What the model file says of itself."""
     return ModelCard(
         architecture=architecture_for(session.settings, session.material.formats),
-        size=session.settings.chosen("size"),
+        size=session.settings.size,
+        factor=session.settings.factor,
+        tile=session.settings.crop,
         labels=session.material.formats.labels,
         input=session.material.formats.input,
         metrics=metrics,

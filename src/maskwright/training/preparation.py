@@ -38,8 +38,8 @@ PROBING_SECONDS = 10.0
 # With fewer pictures than this held out, the score says little.
 FEW_HELD_OUT = 5
 
-# What is chosen before the pictures are read, and what after that.
-_OPEN, _OPEN_LATER = ("size", "batch_size", "base_channels"), ("tint",)
+# What depends on the pictures and on the machine; what is chosen for other reasons.
+_OPEN, _OPEN_LATER = ("size", "batch_size", "base_channels"), ("crop", "tint")
 
 
 @dataclass(frozen=True)

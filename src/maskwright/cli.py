@@ -213,7 +213,8 @@ def export(
 def import_weights(
     weights: Positional[Path],
     *,
-    size: int,
+    size: int | None = None,
+    factor: float | None = None,
     out: Path = Path("model.safetensors"),
     classes: str | None = None,
     threshold: float = 0.5,
@@ -224,6 +225,7 @@ def import_weights(
     Args:
         weights: A .pth of milesial/Pytorch-UNet or of trainuNet.py, or a folder that segmentation_models.pytorch saved.
         size: Longer side that the pictures had in training, pixels.
+        factor: Where each was shrunk to a share of its own size instead, that share.
         out: The model file.
         classes: Names of the classes in the order of the logits, with commas between them, or a file of them.
         threshold: Probability from which a pixel is foreground, where there is one logit.
@@ -232,7 +234,15 @@ def import_weights(
     """
     from maskwright.commands.import_weights import import_weights as command
 
-    command(weights, size=size, out=out, classes=classes, threshold=threshold, normalisation=normalisation)
+    command(
+        weights,
+        size=size,
+        factor=factor,
+        out=out,
+        classes=classes,
+        threshold=threshold,
+        normalisation=normalisation,
+    )
     return DONE
 
 

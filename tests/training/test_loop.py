@@ -649,7 +649,7 @@ def test_a_run_whose_pictures_do_not_fit_one_by_one_is_saved_and_goes_on_elsewhe
 ) -> None:
     first, second = (Bench(ellipse_cache, tmp_path / "run", SETTINGS) for _ in range(2))
     run_out_of_memory(first, from_step=4, above=0)
-    with pytest.raises(DoesNotFitError, match=r"--size .*--resume"):
+    with pytest.raises(DoesNotFitError, match=r"--size, .*--resume"):
         first.fit()
     load_state(second.run.state_path, second.learner)
     assert (second.learner.position.step, second.learner.position.epoch, second.learner.position.batch) == (4, 1, 1)

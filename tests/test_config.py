@@ -22,6 +22,7 @@ UNUSUAL = Settings(
     encoder_weights="weights/resnet18.safetensors",
     unshuffle=2,
     base_channels=24,
+    widest=48,
     depth=3,
     norm="group",
     upsampling="bilinear",
@@ -67,6 +68,7 @@ UNUSUAL = Settings(
     cache_gb=1.5,
     class_weights="none",
     freeze=0.2,
+    held_levels=1,
     tensorboard=True,
 )
 # Settings that only go with one another.
@@ -219,7 +221,7 @@ def test_losses_are_added_by_name() -> None:
 
 def test_the_architecture_takes_every_setting_of_the_network() -> None:
     architecture = UNUSUAL.architecture(in_channels=4, num_classes=5)
-    assert architecture == Architecture("timm:resnet18", 4, 5, 24, 3, "group", "bilinear", 2)
+    assert architecture == Architecture("timm:resnet18", 4, 5, 24, 3, "group", "bilinear", 2, 48)
 
 
 def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from maskwright.files import write_text
 Norm = Literal["batch", "group", "none"]
 Upsampling = Literal["transposed", "bilinear"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
-Optimizer = Literal["adamw", "adam", "sgd", "rmsprop"]
+Optimizer = Literal["adamw", "adam", "muon", "sgd", "rmsprop"]
 Schedule = Literal["cosine", "poly", "step", "constant"]
 Foreground = Literal["light", "dark"]
 ClassWeights = Literal["auto", "none"]
@@ -81,6 +81,9 @@ class Architecture:
     unshuffle: int = 1
     """Pixels a side, 1, 2 or 4, that share one place at the finest level; the head gives each its own logits."""
 
+    widest: int | None = None
+    """Most channels of a level of the decoder on an encoder; None for no such bound."""
+
     def __post_init__(self) -> None:
         """Refuse what no network could be built from."""
         _require_choices(self)
@@ -88,6 +91,7 @@ class Architecture:
         _require(self.unshuffle in (1, 2, 4), "--unshuffle is one of 1, 2, 4")
         for name in ("in_channels", "num_classes", "base_channels", "depth"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1")
+        _require(self.widest is None or self.widest >= 8, "--widest must be at least 8 channels")
         _require(self.depth <= DEEPEST, f"depth must be at most {DEEPEST}")
         if self.norm == "group":
             _require(
@@ -128,6 +132,9 @@ class Settings(MaskSettings):
 
     base_channels: int | None = None
     """Channels at full resolution; each level below has twice as many. By default chosen for the minutes."""
+
+    widest: int | None = None
+    """Most channels of a level of the decoder on an encoder."""
 
     depth: int = 4
     """Halvings of the classic U-Net."""
@@ -204,7 +211,7 @@ class Settings(MaskSettings):
     """auto: in ce and focal, pixels of rare classes count more, where there are several classes; none: all alike."""
 
     optimizer: Optimizer = "adamw"
-    """The optimizer; sgd has Nesterov's momentum of 0.99, as in nnU-Net."""
+    """The optimizer; sgd has Nesterov's momentum of 0.99, as in nnU-Net; muon turns to adamw for pretrained layers."""
 
     learning_rate: float = 1e-3
     """Peak learning rate."""
@@ -232,6 +239,9 @@ class Settings(MaskSettings):
 
     freeze: float = 0.0
     """Share of the run (0..1) in which an encoder's pretrained weights stay as they are."""
+
+    held_levels: int = 0
+    """So many of a pretrained encoder's finest levels (of EfficientNet-Lite) stay as they are throughout the run."""
 
     accumulate: int | None = None
     """Forward passes whose gradients are added up before a step. By default one, or as many as make up for a batch that
@@ -300,6 +310,7 @@ class Settings(MaskSettings):
             "cache_gb",
             "boundary_weight",
             "encoder_rate",
+            "held_levels",
         ):
             _require(getattr(self, name) >= 0, f"--{_word(name)} must be at least 0")
         _require(
@@ -354,6 +365,7 @@ class Settings(MaskSettings):
             in_channels=in_channels,
             num_classes=num_classes,
             base_channels=Architecture.base_channels if self.base_channels is None else self.base_channels,
+            widest=self.widest,
             depth=self.depth,
             norm=self.norm,
             upsampling=self.upsampling,

@@ -84,7 +84,7 @@ class Whole:
         self.shown: list[Status] = []
         self.stopping: Callable[[], bool] = lambda: False
         minutes = Minutes(SECONDS, started, machine)
-        self.session = Session(material, RunFolder(folder), SETTINGS, learner, "cpu", "fp32", minutes)
+        self.session = Session(material, RunFolder(folder), SETTINGS, learner, "cpu", minutes)
         if resume:
             self.session = resume_learner(self.session)
         # Files are read as fast as they are: what scoring costs is said.

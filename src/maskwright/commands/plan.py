@@ -140,7 +140,7 @@ def _plan(prepared: "Preparation", device: str, minutes: "Minutes", models: int)
     architecture = architecture_for(settings, material.formats)
     learner = build_learner_for(settings, architecture, device, prepared.precision, None)
     # Nothing is written: the folder is never asked for.
-    session = Session(material, RunFolder(Path()), settings, learner, device, prepared.precision, None)
+    session = Session(material, RunFolder(Path()), settings, learner, device, None)
     part = scored_part(material, folds=settings.folds is not None)
     costs = measure_costs(session, part)
     available, held_out = len(material.indices(part)), len(material.indices("val"))

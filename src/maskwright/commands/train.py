@@ -117,7 +117,7 @@ def train(
             terminal.say(f"There is nothing to resume; this is a new run in {folder.path}")
         precision = prepared.precision
         learner = _build_learner(settings, material.formats, device, precision, encoder_weights, taken)
-        session = Session(material, folder, settings, learner, device, precision, budget, start)
+        session = Session(material, folder, settings, learner, device, budget, start)
         return _train(session, resuming=resuming)
     finally:
         with contextlib.suppress(OSError):

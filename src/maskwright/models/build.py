@@ -27,6 +27,7 @@ def build_network(architecture: Architecture, *, encoder_weights: Mapping[str, T
         architecture.num_classes,
         encoder=architecture.encoder,
         base_channels=architecture.base_channels,
+        widest=architecture.widest,
         norm=architecture.norm,
         upsampling=architecture.upsampling,
         unshuffle=architecture.unshuffle,

@@ -85,7 +85,7 @@ def _learn_cut_outs(session: "Session") -> Overfit:
                 session.learner.network,
                 batch,
                 settings,
-                precision=session.precision,
+                precision=session.learner.precision,
                 scored_classes=session.material.formats.labels.scored_classes,
                 afford=seconds_for(settings, batch, pixels=pixels),
                 show=lambda step: update(step / STEPS, f"step {step}"),
@@ -112,7 +112,7 @@ def search_rate(session: "Session", train: DataLoader[Batch], order: EpochBatche
             settings,
             class_weights=choose_weights(session.material, settings),
             device=session.device,
-            precision=session.precision,
+            precision=session.learner.precision,
             show=lambda share: update(share, ""),
         )
     if not search.rates:

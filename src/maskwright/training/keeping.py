@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from maskwright.evaluation.evaluate import Scores
 from maskwright.files import write_json
 from maskwright.inference.model_file import ModelCard, load_model, save_model
-from maskwright.training.loop import Figures
+from maskwright.training.figures import Figures
 from maskwright.training.minutes import Closing
 from maskwright.training.session import Session, architecture_for
 from maskwright.training.starting_point import with_those_of

@@ -29,12 +29,13 @@ from maskwright.inference.engines import TorchEngine
 from maskwright.inference.predictor import Predictor
 from maskwright.models.build import build_network
 from maskwright.training.curves import draw_curves
+from maskwright.training.freezing import pretrained_layers
 from maskwright.training.keeping import model_card, weights_of
-from maskwright.training.loop import autocast, loss_of
 from maskwright.training.minutes import BYTES_PER_SECOND, Costs, drawn
 from maskwright.training.recipe import LADDER, Speed
 from maskwright.training.session import Session
-from maskwright.training.state import Learner, build_learner, clip_gradients
+from maskwright.training.state import Learner, build_learner
+from maskwright.training.step import compute_logits, loss_of, make_step
 
 # A usual size is known after so many headers, and what a size does to the masks after so many masks ...
 DESCRIBED, OUTLINED = 50, 16
@@ -113,13 +114,14 @@ def measure_speed(
     cards = [torch.device(device)] if device.startswith("cuda") else []
     with torch.random.fork_rng(cards):
         network = build_network(architecture).to(device)
-        learner = build_learner(network, settings, precision=precision)
+        # What will be held is held here too: it takes no backward pass.
+        learner = build_learner(network, settings, precision=precision, pretrained=pretrained_layers(network))
         small, large = (_random_batch(architecture, *probe).to(device) for probe in (SMALL_PROBE, LARGE_PROBE))
-        small_seconds = _seconds_of_steps(learner, small, settings, precision, spent)
+        small_seconds = _seconds_of_steps(learner, small, settings, spent)
         pixels = [batch.images.shape[0] * batch.images.shape[-1] ** 2 / 1e6 for batch in (small, large)]
         if spent() >= 0.5:
             return Speed(0.0, small_seconds / pixels[0])
-        large_seconds = _seconds_of_steps(learner, large, settings, precision, spent)
+        large_seconds = _seconds_of_steps(learner, large, settings, spent)
     slope = max(0.0, large_seconds - small_seconds) / (pixels[1] - pixels[0])
     # Where small steps were disturbed, all is laid on the pixels.
     slope = min(slope, large_seconds / pixels[1]) or large_seconds / pixels[1]
@@ -136,8 +138,7 @@ def measure_costs(session: Session, part: str) -> Costs:
         for cpu_batch in build_loader(samples, InOrder(batch, len(batch)), workers=0, pin=False):
             with torch.inference_mode():
                 compared = cpu_batch.to(session.device)
-                with autocast(session.device, session.precision):
-                    logits = network(compared.images)
+                logits = compute_logits(network, compared.images, learner.precision)
                 float(loss_of(logits, compared, settings))
 
     network = learner.kept()
@@ -174,38 +175,18 @@ def _random_batch(architecture: Architecture, count: int, side: int) -> Batch:
     return Batch(images, targets, torch.ones(count, 1, side, side))
 
 
-def _seconds_of_steps(
-    learner: Learner,
-    batch: Batch,
-    settings: Settings,
-    precision: ComputePrecision,
-    spent: Callable[[], float],
-) -> float:
+def _seconds_of_steps(learner: Learner, batch: Batch, settings: Settings, spent: Callable[[], float]) -> float:
     """The fastest of a few steps after a first one."""
-    learner.network.train()
+    learner.begin_to_learn()
     seconds = []
     for number in range(1 + PROBE_STEPS):
         if number > 1 and spent() >= 1:
             break
         started = time.monotonic()
-        _step(learner, batch, settings, precision)
+        make_step(learner, batch, settings)
+        next(learner.kept().parameters()).detach().flatten()[0].item()  # a GPU answers when it is done
         seconds.append(time.monotonic() - started)
     return min(seconds[1:])
-
-
-def _step(learner: Learner, batch: Batch, settings: Settings, precision: ComputePrecision) -> None:
-    device = batch.images.device.type
-    learner.optimizer.zero_grad(set_to_none=True)
-    with autocast(device, precision):
-        logits = learner.network(batch.images)
-    loss = loss_of(logits, batch, settings)
-    learner.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-    clip_gradients(learner.network, learner.optimizer, learner.scaler, settings.clip_norm)
-    learner.scaler.step(learner.optimizer)
-    learner.scaler.update()
-    if learner.average is not None:
-        learner.average.update_parameters(learner.network)
-    next(learner.kept().parameters()).detach().flatten()[0].item()  # a GPU answers when it is done
 
 
 def _second_time(work: Callable[[], object], now: Callable[[], float]) -> float:

@@ -27,13 +27,13 @@ from maskwright.data.dataset import SIDE_MULTIPLE
 from maskwright.device import ComputePrecision
 from maskwright.errors import InputError
 from maskwright.models.build import build_network
-from maskwright.training.loop import autocast
 from maskwright.training.losses import compute_loss
+from maskwright.training.step import compute_logits
 
 # A batch to trace. Its sides are not small: rows that some convolutions add at the edges are no share of the pixels.
 TRACED_BATCH, TRACED_SIDE = 2, 1024
-# Numbers that an optimizer keeps for each weight.
-KEPT_BY_OPTIMIZER = {"adamw": 2, "adam": 2, "rmsprop": 2, "sgd": 1}
+# Numbers that an optimizer keeps for each weight, at most.
+KEPT_BY_OPTIMIZER = {"adamw": 2, "adam": 2, "muon": 2, "rmsprop": 2, "sgd": 1}
 # The loss `lovasz` sorts the pixels that count, and no trace knows how many those are. Of each pixel and channel it holds
 # errors, truth, their order in 8 bytes, and sums along it, most of them until the backward pass.
 LOVASZ_BYTES = 48.0
@@ -237,16 +237,15 @@ def _watch_step(
             torch.empty(TRACED_BATCH, channels, *sides)
             for channels in (architecture.in_channels, architecture.num_classes, 1)
         )
-        with autocast("cpu", precision):
-            logits = network(images)
+        logits = compute_logits(network, images, precision)
         loss = loss_of(logits, targets, weights)
         torch.autograd.backward(loss)
         # Optimizers go through the weights one by one; on a GPU all at once, with one number in between for each.
         between = [torch.empty_like(parameter) for parameter in network.parameters()]
         del between, logits, loss
         network.eval()
-        with torch.no_grad(), autocast("cpu", precision):
-            logits = network(images)
+        with torch.no_grad():
+            logits = compute_logits(network, images, precision)
         loss_of(logits, targets, weights)
     return watch
 

@@ -16,8 +16,9 @@ from maskwright.device import ComputePrecision
 from maskwright.models.build import build_network
 from maskwright.training.balance import choose_weights
 from maskwright.training.diagnosis import circumstances_of, tell
+from maskwright.training.figures import Figures
 from maskwright.training.freezing import pretrained_layers
-from maskwright.training.loop import Figures, Run, Status
+from maskwright.training.loop import Run, Status
 from maskwright.training.material import Material
 from maskwright.training.minutes import Closing, Minutes, drawn, pace
 from maskwright.training.run_folder import RunFolder, keep_metrics_until
@@ -39,7 +40,6 @@ class Session:
         settings: What the user asked for, with what was chosen for the rest.
         learner: The network and what teaches it.
         device: Where the network lies.
-        precision: What the forward pass computes in.
         minutes: What the command may still take; None in a run by epochs.
         start: The model whose weights it starts from, where there is one.
     """
@@ -49,7 +49,6 @@ class Session:
     settings: Settings
     learner: Learner
     device: str
-    precision: ComputePrecision
     minutes: Minutes | None
     start: StartingPoint | None = None
 
@@ -144,7 +143,6 @@ def build_run(
     run = Run(
         settings=settings,
         device=session.device,
-        precision=session.precision,
         length=length,
         scored_classes=session.material.formats.labels.scored_classes,
         state_path=session.folder.state,

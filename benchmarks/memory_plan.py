@@ -28,7 +28,8 @@ from maskwright.data.dataset import Batch
 from maskwright.files import write_json
 from maskwright.models.build import build_network
 from maskwright.training.machine_memory import forget_peak, held_memory, peak_memory, return_freed_memory
-from maskwright.training.memory_plan import Step, predict_peak, store
+from maskwright.models.storage import store
+from maskwright.training.memory_plan import Step, predict_peak
 from maskwright.training.recovery import remember_good
 from maskwright.training.state import build_learner
 from maskwright.training.step import add_gradients, move_weights

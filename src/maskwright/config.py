@@ -24,7 +24,6 @@ Optimizer = Literal["adamw", "adam", "muon", "sgd", "rmsprop"]
 Schedule = Literal["cosine", "poly", "step", "constant"]
 Foreground = Literal["light", "dark"]
 ClassWeights = Literal["auto", "none"]
-Storage = Literal["plain", "lean", "checkpointed", "lean+checkpointed"]
 
 # Eight halvings leave one pixel of a picture 256 wide, and double the channels as often.
 DEEPEST = 7

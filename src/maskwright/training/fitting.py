@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from maskwright.config import Storage
+from maskwright.config import Settings, Storage
 
 # How much longer a step takes than one that keeps everything; see `benchmarks/README.md`.
 TIME_OF_STORAGE: dict[Storage, float] = {"plain": 1.0, "lean": 1.05, "checkpointed": 1.33, "lean+checkpointed": 1.4}
@@ -46,6 +46,16 @@ class Way:
     def together(self) -> int:
         """Pictures that a step learns from."""
         return self.batch_size * self.accumulate
+
+    def applied_to(self, settings: Settings) -> Settings:
+        """The settings for training this way."""
+        return dataclasses.replace(
+            settings,
+            size=self.size,
+            batch_size=self.batch_size,
+            accumulate=self.accumulate,
+            storage=self.storage,
+        )
 
     def in_words(self) -> str:
         """What is special about it.

@@ -68,15 +68,24 @@ def forget_peak(device: str) -> None:
 
 
 def return_freed_memory() -> bool:
-    """Let the C library return large blocks as soon as they are freed; whether it can.
+    """Let the C library return large blocks as soon as they are freed, from now on; whether it can.
 
-    By default glibc keeps blocks of up to 32 MiB for later, between which holes remain: a third more than is in use.
+    By default glibc keeps blocks of up to 32 MiB for later, between which holes remain. docs/decisions/0018 says what
+    that takes, and what this costs.
     """
-    names = getattr(os, "confstr_names", {})
-    if "CS_GNU_LIBC_VERSION" not in names:
-        return False
-    library = ctypes.CDLL(None)
-    return all(library.mallopt(name, RETURNED_FROM) == 1 for name in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD))
+    return _has_glibc() and all(
+        ctypes.CDLL(None).mallopt(name, RETURNED_FROM) == 1 for name in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD)
+    )
+
+
+def trim_memory() -> None:
+    """Return what the C library keeps for later, once."""
+    if _has_glibc():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _has_glibc() -> bool:
+    return "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", {})
 
 
 def _kibibytes(path: Path, name: str) -> float | None:

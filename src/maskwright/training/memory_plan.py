@@ -1,8 +1,8 @@
 """The most memory that a training will hold at one moment, known before it runs and without touching that memory.
 
-A step is traced on tensors that have a shape and no content. After each operation it holds a fixed part and a part for
-every pixel of its batch; so two traces of different pixels tell every moment of a step of any batch and size, and the
-largest moment is the peak. What no trace sees, such as scratch memory of a GPU's convolutions, is an allowance.
+A step is traced on tensors that have a shape and no content. Between two of its convolutions it holds a fixed part and a
+part for every pixel of the batch; so two traces of different pixels tell the course of a step of any batch and size, and
+its largest moment is the peak. What no trace sees, such as scratch memory of a GPU's convolutions, is an allowance.
 """
 
 import dataclasses
@@ -27,11 +27,12 @@ from maskwright.data.dataset import SIDE_MULTIPLE
 from maskwright.device import ComputePrecision
 from maskwright.errors import InputError
 from maskwright.models.build import build_network
+from maskwright.models.storage import store
 from maskwright.training.losses import compute_loss
 from maskwright.training.step import compute_logits
 
 # A batch to trace. Its sides are not small: rows that some convolutions add at the edges are no share of the pixels.
-TRACED_BATCH, TRACED_SIDE = 2, 1024
+TRACED_BATCH, TRACED_SIDE = 2, 512
 # Numbers that an optimizer keeps for each weight, at most.
 KEPT_BY_OPTIMIZER = {"adamw": 2, "adam": 2, "muon": 2, "rmsprop": 2, "sgd": 1}
 # The loss `lovasz` sorts the pixels that count, and no trace knows how many those are. Of each pixel and channel it holds
@@ -104,7 +105,7 @@ class Peak:
 
 @dataclass(frozen=True)
 class Course:
-    """Bytes that a step, and a validation after it, hold after each operation, besides the weights.
+    """The most bytes that a step, and a validation after it, hold between two convolutions, besides the weights.
 
     Attributes:
         fixed: Whatever the batch.
@@ -184,8 +185,8 @@ def trace(architecture: Architecture, settings: Settings, step: Step) -> Course:
         return _trace(architecture, terms, settings.boundary_weight, weighted, step.precision, step.storage)
     except RuntimeError as error:
         raise CannotPlanError(
-            f"What {architecture.encoder} holds in memory cannot be predicted ({str(error).splitlines()[0]}); "
-            "leave --memory out, and find --size and --batch-size by trying."
+            f"What {architecture.encoder} holds in memory cannot be predicted ({str(error).splitlines()[0]}): "
+            "--size and --batch-size, without --memory, have to be found by trying."
         ) from error
 
 
@@ -253,15 +254,17 @@ def _watch_step(
 class _Watch(TorchDispatchMode):
     """Counts the bytes of all tensors that are made while it looks on, for as long as they are there.
 
+    Convolutions part the step, since there are as many of them whatever the size; what is between may be done in pieces.
+
     Attributes:
-        held: Bytes after each operation, without gradients of weights.
-        gradients: Bytes of these after each operation.
+        held: The most bytes from each convolution to the next, without gradients of weights.
+        gradients: Bytes of these at the end of each part.
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.held: list[int] = []
-        self.gradients: list[int] = []
+        self.held = [0]
+        self.gradients = [0]
         self._now = self._of_gradients = 0
         known = (*network.parameters(), *network.buffers())
         self._alive: dict[int, object] = {id(tensor.untyped_storage()): tensor for tensor in known}
@@ -276,8 +279,11 @@ class _Watch(TorchDispatchMode):
         for tensor in tree_leaves(made):
             if isinstance(tensor, Tensor):
                 self._note(tensor.untyped_storage())
-        self.held.append(self._now - self._of_gradients)
-        self.gradients.append(self._of_gradients)
+        if function in (torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default):
+            self.held.append(0)
+            self.gradients.append(0)
+        self.held[-1] = max(self.held[-1], self._now - self._of_gradients)
+        self.gradients[-1] = self._of_gradients
         return made
 
     def _note(self, storage: torch.UntypedStorage) -> None:
@@ -309,12 +315,6 @@ def _without_content() -> Iterator[None]:
     with warnings.catch_warnings(), FakeTensorMode():
         warnings.simplefilter("ignore")
         yield
-
-
-def store(network: nn.Module, storage: Storage) -> nn.Module:
-    if storage != "plain":
-        raise NotImplementedError(storage)
-    return network
 
 
 def _padded(side: int, multiple: int) -> int:

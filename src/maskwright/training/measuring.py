@@ -28,6 +28,7 @@ from maskwright.evaluation.evaluate import score_pair
 from maskwright.inference.engines import TorchEngine
 from maskwright.inference.predictor import Predictor
 from maskwright.models.build import build_network
+from maskwright.models.storage import store
 from maskwright.training.curves import draw_curves
 from maskwright.training.keeping import model_card, weights_of
 from maskwright.training.loop import autocast, loss_of
@@ -112,7 +113,7 @@ def measure_speed(
     """
     cards = [torch.device(device)] if device.startswith("cuda") else []
     with torch.random.fork_rng(cards):
-        network = build_network(architecture).to(device)
+        network = store(build_network(architecture), settings.storage).to(device)
         learner = build_learner(network, settings, precision=precision)
         small, large = (_random_batch(architecture, *probe).to(device) for probe in (SMALL_PROBE, LARGE_PROBE))
         small_seconds = _seconds_of_steps(learner, small, settings, precision, spent)

@@ -24,6 +24,7 @@ Optimizer = Literal["adamw", "adam", "muon", "sgd", "rmsprop"]
 Schedule = Literal["cosine", "poly", "step", "constant"]
 Foreground = Literal["light", "dark"]
 ClassWeights = Literal["auto", "none"]
+Storage = Literal["plain", "lean", "checkpointed", "lean+checkpointed"]
 
 # Eight halvings leave one pixel of a picture 256 wide, and double the channels as often.
 DEEPEST = 7
@@ -49,6 +50,7 @@ _CHOICES = {
     "precision": Precision,
     "class_weights": ClassWeights,
     "foreground": Literal["light", "dark", None],
+    "storage": Literal[Storage, None],
 }
 
 
@@ -278,6 +280,10 @@ class Settings(MaskSettings):
 
     precision: Precision = "auto"
     """16 bit where the device is sound at it, else fp32."""
+
+    storage: Storage | None = None
+    """What is kept for the backward pass: plain keeps all, lean the outputs of convolutions, checkpointed the outputs of
+    stages; the gradients are the same. By default chosen for the memory; plain where nothing is said."""
 
     cache_gb: float = 20.0
     """Decoded pictures are kept for later runs up to this many gigabytes; 0 keeps none."""

@@ -28,6 +28,7 @@ from maskwright.evaluation.evaluate import score_pair
 from maskwright.inference.engines import TorchEngine
 from maskwright.inference.predictor import Predictor
 from maskwright.models.build import build_network
+from maskwright.models.storage import store
 from maskwright.training.curves import draw_curves
 from maskwright.training.freezing import pretrained_layers
 from maskwright.training.keeping import model_card, weights_of
@@ -117,7 +118,7 @@ def measure_speed(
     """
     cards = [torch.device(device)] if device.startswith("cuda") else []
     with torch.random.fork_rng(cards):
-        network = build_network(architecture).to(device)
+        network = store(build_network(architecture), settings.storage).to(device)
         # What will be held is held here too: it takes no backward pass.
         learner = build_learner(network, settings, precision=precision, pretrained=pretrained_layers(network))
         small, large = (_random_batch(architecture, *probe).to(device) for probe in (SMALL_PROBE, LARGE_PROBE))

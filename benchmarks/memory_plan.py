@@ -1,11 +1,11 @@
-"""The memory that a training was predicted to need, and what it took: from the operating system, each in its own process.
+"""The memory that a training was predicted to need, and what the operating system says it took.
 
     python benchmarks/memory_plan.py                                           -> results/memory_plan.json
 
-Twelve ways to train, in fp32 on the CPU: both networks, several sizes, batches and storages. Each process predicts,
-lets the C library return what is freed, makes a learner with averaged weights as `train` does, and takes three steps on
-noise. The peak is the kernel's high-water mark of the process (VmHWM), reset just before. `--allocator` measures what
-returning freed memory costs, in turns with leaving the C library as it is.
+Twelve ways to train, in fp32 on the CPU: both networks, several sizes, batches and storages. Each has a process of its
+own, which predicts, lets the C library return what is freed, makes a learner with averaged weights as `train` does, and
+takes three steps on noise. The peak is the kernel's high-water mark of the process (VmHWM), reset just before.
+`--allocator` measures what returning freed memory costs, in turns with leaving the C library as it is.
 """
 
 import argparse
@@ -14,21 +14,17 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
-from machine import describe_machine
 
-from maskwright.config import Settings, Storage, read_preset
+from maskwright.config import Storage, read_preset
 from maskwright.data.dataset import Batch
-from maskwright.files import write_json
 from maskwright.models.build import build_network
-from maskwright.training.machine_memory import forget_peak, held_memory, peak_memory, return_freed_memory
 from maskwright.models.storage import store
+from maskwright.training.machine_memory import forget_peak, held_memory, peak_memory, return_freed_memory
 from maskwright.training.memory_plan import Step, predict_peak
 from maskwright.training.recovery import remember_good
 from maskwright.training.state import build_learner

@@ -4,6 +4,7 @@ Imports neither torch nor numpy: the command line builds its words from here and
 """
 
 import dataclasses
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -387,7 +388,7 @@ def parse_memory(text: str) -> float:
     found = _MEMORY.fullmatch(text.strip())
     if found is None:
         return 0.0
-    return float(found[1]) * (1024 if found[3] else 1000) ** (1 + "KMGT".index(found[2].upper()))
+    return float(found[1]) * math.pow(1024 if found[3] else 1000, 1 + "KMGT".index(found[2].upper()))
 
 
 def choose_preset(minutes: float | None, gpu_gigabytes: float) -> str:

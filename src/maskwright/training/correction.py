@@ -1,4 +1,4 @@
-"""What steps really take, beside what was predicted for them: measured on the first ones of a run, kept for later plans."""
+"""What steps really take beside what was predicted: measured on the first ones of a run, kept for later plans."""
 
 import contextlib
 import json

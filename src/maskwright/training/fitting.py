@@ -6,7 +6,6 @@ A pure function of predictions, which are handed in: any machine can choose for 
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 from maskwright.config import Settings, Storage
 
@@ -152,10 +151,9 @@ def alternatives(
         seconds_of: A step that keeps everything, as long as it takes or in any other unit.
         sizes: Sizes that the pictures may have.
     """
-    storages: tuple[Storage, ...] = get_args(Storage)
-    found = {chosen, *(dataclasses.replace(wish, storage=storage) for storage in storages)}
     single = dataclasses.replace(wish, batch_size=1, accumulate=wish.together)
-    found |= {dataclasses.replace(single, storage=storage) for storage in CHOSEN_STORAGES}
+    found = {chosen, single, dataclasses.replace(single, storage=CHOSEN_STORAGES[-1])}
+    found |= {dataclasses.replace(wish, storage=storage) for storage in TIME_OF_STORAGE}
     smaller = max((size for size in sizes if size < wish.size), default=None)
     if smaller is not None and wish.crop is None:
         found.add(dataclasses.replace(wish, size=smaller))

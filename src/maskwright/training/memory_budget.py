@@ -1,8 +1,10 @@
 """What a training may use of a device's memory, and the way to train that keeps to it."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from maskwright.config import ENCODERS, Architecture, Settings, parse_memory
 from maskwright.data.image_files import fit_size
@@ -13,9 +15,9 @@ from maskwright.training.machine_memory import CUDA_CONTEXT, held_memory, trim_m
 from maskwright.training.memory_plan import Peak, Step, predict_peak, trace
 from maskwright.training.recipe import Speed, candidate_sizes
 
-# Bytes that a step keeps of each megapixel, for each channel at full resolution and inside an encoder, and copies of the
-# weights that training needs: weights, gradients, two of the optimizer, the average, those to go back to. Rough; what
-# takes this many times less than there is needs no closer look. Encoders of others may be of any size.
+# Bytes that a step keeps of each megapixel, for each channel at full resolution and inside an encoder; and copies of
+# the weights that training needs: themselves, gradients, two of the optimizer, the average, those to go back to. All
+# rough: what takes this many times less than there is needs no closer look.
 BYTES_PER_CHANNEL, BYTES_IN_ENCODER, COPIES = 94e6, 1.5e9, 6
 MARGIN = 2.0
 # Weights of a classic U-Net with 64 channels and four halvings, and of the largest network on an encoder of ours.
@@ -55,14 +57,30 @@ class MemoryUse:
     correction: float
     alternatives: tuple[Alternative, ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        """All of it, bytes and shares of time."""
+        return {
+            "limit_bytes": round(self.limit),
+            "peak_bytes": round(self.peak.total),
+            "fits": self.fit.fits,
+            "correction": self.correction,
+            "parts": {name: round(size) for name, size in self.peak.parts().items()},
+            "alternatives": [
+                {**dataclasses.asdict(other.way), "peak_bytes": round(other.peak), "time": other.time}
+                for other in self.alternatives
+            ],
+        }
+
     @property
-    def sentence(self) -> str:
-        """What there is to say of it; empty where everything is as it would be anyway."""
+    def reasons(self) -> tuple[str, ...]:
+        """What there is to say of it; nothing where everything is as it would be anyway."""
+        chosen = (self.fit.reason,) if self.fit.reason else ()
         if self.fit.fits:
-            return self.fit.reason
+            return chosen
         return (
-            f"{self.fit.reason} ".lstrip() + f"This is predicted NOT to fit: {self.peak.total / 1e9:.1f} GB of "
-            f"{self.limit / 1e9:.1f} GB. A smaller --size or --base-channels needs less."
+            *chosen,
+            f"This is predicted NOT to fit: {self.peak.total / 1e9:.1f} GB, and {self.limit / 1e9:.1f} GB may be used; "
+            "a smaller --size, --batch-size or --base-channels needs less.",
         )
 
 
@@ -106,9 +124,7 @@ def fit_into_memory(
 
     def peak_of(way: Way) -> Peak:
         step = _step_of(way, shapes, device)
-        return predict_peak(
-            architecture, settings, step, device=device.name, process=process, correction=correction
-        )
+        return predict_peak(architecture, settings, step, device=device.name, process=process, correction=correction)
 
     def bytes_of(way: Way) -> float:
         return peak_of(way).total

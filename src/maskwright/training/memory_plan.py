@@ -1,8 +1,8 @@
 """The most memory that a training will hold at one moment, known before it runs and without touching that memory.
 
-A step is traced on tensors that have a shape and no content. Between two of its convolutions it holds a fixed part and a
-part for every pixel of the batch; so two traces of different pixels tell the course of a step of any batch and size, and
-its largest moment is the peak. What no trace sees, such as scratch memory of a GPU's convolutions, is an allowance.
+A step is traced on tensors that have a shape and no content. Between two of its convolutions it holds a fixed part and
+a part for every pixel of the batch; so two traces of different pixels tell the course of a step of any batch and size,
+and its largest moment is the peak. What no trace sees, such as scratch memory of a GPU, is an allowance.
 """
 
 import dataclasses
@@ -13,7 +13,6 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,11 +31,11 @@ from maskwright.training.losses import compute_loss
 from maskwright.training.step import compute_logits
 
 # A batch to trace. Its sides are not small: rows that some convolutions add at the edges are no share of the pixels.
-TRACED_BATCH, TRACED_SIDE = 2, 512
+TRACED_BATCH, TRACED_SIDE = 2, 256
 # Numbers that an optimizer keeps for each weight, at most.
 KEPT_BY_OPTIMIZER = {"adamw": 2, "adam": 2, "muon": 2, "rmsprop": 2, "sgd": 1}
-# The loss `lovasz` sorts the pixels that count, and no trace knows how many those are. Of each pixel and channel it holds
-# errors, truth, their order in 8 bytes, and sums along it, most of them until the backward pass.
+# The loss `lovasz` sorts the pixels that count, and no trace knows how many those are. Of each pixel and channel it
+# holds errors, truth, their order in 8 bytes, and sums along it, most of them until the backward pass.
 LOVASZ_BYTES = 48.0
 # Allowances on a GPU, until two steps have been measured on it: for scratch memory of convolutions and matrix products
 # (cuBLAS takes 8.5 MB, on Hopper 33: pytorch/pytorch pull request 120925; cuDNN more, as it likes), and for the holes
@@ -231,7 +230,7 @@ def _watch_step(
     loss_of: Callable[..., Tensor],
     precision: ComputePrecision,
 ) -> "_Watch":
-    """What is held while a batch is learnt from, while the optimizer steps, and while as many pictures are validated."""
+    """What is held while a batch is learnt from, while weights move, and while as many pictures are validated."""
     watch = _Watch(network)
     with watch:
         images, targets, weights = (
@@ -254,7 +253,7 @@ def _watch_step(
 class _Watch(TorchDispatchMode):
     """Counts the bytes of all tensors that are made while it looks on, for as long as they are there.
 
-    Convolutions part the step, since there are as many of them whatever the size; what is between may be done in pieces.
+    Convolutions part the step: there are as many of them whatever the size, and what is between may be done in pieces.
 
     Attributes:
         held: The most bytes from each convolution to the next, without gradients of weights.
@@ -271,9 +270,13 @@ class _Watch(TorchDispatchMode):
         for parameter in network.parameters():
             parameter.register_post_accumulate_grad_hook(self._note_gradient)
 
-    def __torch_dispatch__(  # type: ignore[explicit-any]
-        self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+    def __torch_dispatch__(
+        self,
+        function: Callable[..., object],
+        types: Sequence[type],
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         """Do what was to be done, and count what it made."""
         made = function(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
@@ -307,8 +310,8 @@ class _Watch(TorchDispatchMode):
 def _without_content() -> Iterator[None]:
     """Let tensors have a shape and no content.
 
-    `FakeTensorMode` is no public part of torch, and nothing else of ours touches it. It imitates a CPU on every machine:
-    an imitated GPU fails in the backward pass where there is none.
+    `FakeTensorMode` is no public part of torch, and nothing else of ours touches it. It imitates a CPU on every
+    machine: an imitated GPU fails in the backward pass where there is none.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 

@@ -22,8 +22,8 @@ from maskwright.data.splits import PARTS, apply_split, read_split
 from maskwright.device import ComputePrecision, assumed_facts, choose_precision, read_facts
 from maskwright.errors import InputError
 from maskwright.training.appearance import choose_tint
-from maskwright.training.material import Material, deal_out, read_pictures
 from maskwright.training.fitting import Way
+from maskwright.training.material import Material, deal_out, read_pictures
 from maskwright.training.measuring import look_at_pictures, measure_speed, shapes_of
 from maskwright.training.memory_budget import Device, MemoryUse, fit_into_memory
 from maskwright.training.memory_plan import CannotPlanError
@@ -52,7 +52,8 @@ class Preparation:
     Attributes:
         material: The pictures, read and split.
         settings: Nothing in them is open any more.
-        recipe: What was chosen of them, and why.
+        recipe: What was chosen of them before anything was read.
+        reasons: A sentence for each choice.
         precision: What the forward pass computes in.
         speed: As measured; None where nothing depended on it.
         memory: What is held at most, and what was chosen for it; None where there was no doubt that all fits.
@@ -61,6 +62,7 @@ class Preparation:
     material: Material
     settings: Settings
     recipe: Recipe
+    reasons: tuple[str, ...]
     precision: ComputePrecision
     speed: Speed | None
     memory: MemoryUse | None
@@ -100,14 +102,13 @@ def prepare(
     precision = choose_precision(read_facts(device) if is_here else assumed_facts(device), settings.precision)
     place = Device(device, precision, is_here)
     recipe, speed = _choose_recipe(pairs, formats, settings, place, minutes, always_measure=always_measure)
-    for reason in recipe.reasons:
-        say(reason)
     wish = Way(recipe.size, recipe.batch_size, settings.accumulate or 1, settings.storage or "plain")
     memory = None
     if resumed is None:
         memory = _fit_into_memory(pairs, formats, settings, recipe, wish, place, speed, look_closely=always_measure)
-    if memory is not None and memory.sentence:
-        (say if memory.fit.fits else terminal.warn)(memory.sentence)
+    reasons = (*recipe.reasons, *([] if memory is None else memory.reasons), *_assumptions(place, settings))
+    for reason in reasons:
+        say(reason)
     settings = (wish if memory is None else memory.fit.way).applied_to(recipe.applied_to(settings))
     spent = _no_limit if minutes is None else minutes.part(READING_SHARE)
     with terminal.counting("Reading", len(pairs)) as advance:
@@ -128,7 +129,7 @@ def prepare(
         settings = dataclasses.replace(settings, tint=tint)
         if why:
             say(why)
-    return Preparation(material, settings, recipe, precision, speed)
+    return Preparation(material, settings, recipe, reasons, precision, speed, memory)
 
 
 def _no_limit() -> float:
@@ -244,6 +245,18 @@ def _fit_into_memory(
             raise
         terminal.warn(str(error))
         return None
+
+
+def _assumptions(place: Device, settings: Settings) -> list[str]:
+    """What is taken for granted of a device that is not here."""
+    if place.is_here:
+        return []
+    sentences = [f"How fast {place.name} is, nobody knows here: what is chosen is that of a run by epochs."]
+    if settings.precision == "auto" and place.name.startswith("cuda"):
+        sentences.append(
+            f"{place.precision} is assumed, as on any sound card from 2017 on; for a GTX 16xx say --precision fp32."
+        )
+    return sentences
 
 
 def _expected_to_learn_from(pairs: Sequence[Pair], settings: Settings) -> int:

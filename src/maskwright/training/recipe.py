@@ -102,8 +102,8 @@ def choose_recipe(facts: Facts, settings: Settings) -> Recipe:
     The longer side is the smallest whose resolution bound is high enough. With minutes it is raised while they still
     buy enough passes over the pictures, and lowered where they buy too few steps of a small batch; it never exceeds the
     pictures' own.
-    The batch follows the number of pictures, and is smaller where steps are short. The network is the narrow one, unless
-    there is time for more than the largest size can use. What memory allows is another question; see `fitting`.
+    The batch follows the number of pictures, and is smaller where steps are short. The network is the narrow one,
+    unless there is time for more than the largest size can use. What memory allows is for `fitting` to say.
     """
     width = settings.base_channels or NARROW[settings.encoder != "none"]
     batch_size, why_batch = _choose_batch_size(facts)

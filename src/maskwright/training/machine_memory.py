@@ -102,7 +102,7 @@ def _left_in_groups(groups: Path = _PROC / "cgroup", root: Path = _CGROUPS) -> f
     The pages of files that nobody uses are given up before anything fails, and so count as free.
     """
     left: list[float] = []
-    with contextlib.suppress(OSError, UnicodeDecodeError):
+    with contextlib.suppress(OSError, ValueError):
         for line in groups.read_text(encoding="utf-8").splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers == "":

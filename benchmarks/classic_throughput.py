@@ -43,6 +43,7 @@ from maskwright.data.cache import Cache, build_cache
 from maskwright.data.dataset import EpochBatches, InOrder, Samples, build_loader
 from maskwright.data.finding import find_dataset
 from maskwright.data.reading import Formats, read_pair
+from maskwright.data.resizing import Resize
 from maskwright.device import ComputePrecision, choose_precision, read_facts
 from maskwright.files import write_json
 from maskwright.models.build import build_network
@@ -192,7 +193,7 @@ def main() -> None:
             read=partial(read_pair, formats=Formats()),
             num_classes=2,
             settings_key="benchmark",
-            longer_side=options.size,
+            resize=Resize(size=options.size),
             advance=lambda: None,
         )
         assert not problems

@@ -27,6 +27,7 @@ UNUSUAL = Settings(
     norm="group",
     upsampling="bilinear",
     size=200,
+    crop=160,
     small_first=0.25,
     augment=False,
     flip=0.1,
@@ -76,6 +77,7 @@ UNUSUAL = Settings(
 PARTNERS: dict[str, dict[str, Any]] = {
     "folds": {"folds": 3},
     "fold": {"folds": 3, "fold": 1},
+    "factor": {"factor": 0.5, "crop": 160},
     "encoder_weights": {"encoder": "timm:resnet18", "encoder_weights": "weights/resnet18.safetensors"},
 }
 NAMES = [field.name for field in dataclasses.fields(Settings)]

@@ -8,7 +8,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,7 +19,7 @@ from maskwright.errors import InputError
 from maskwright.files import write_text
 
 Norm = Literal["batch", "group", "none"]
-Upsampling = Literal["transposed", "bilinear"]
+Upsampling = Literal["transposed", "bilinear", "bilinear_aligned"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Optimizer = Literal["adamw", "adam", "muon", "sgd", "rmsprop"]
 Schedule = Literal["cosine", "poly", "step", "constant"]
@@ -29,6 +29,8 @@ Storage = Literal["plain", "lean", "checkpointed", "lean+checkpointed"]
 
 # Eight halvings leave one pixel of a picture 256 wide, and double the channels as often.
 DEEPEST = 7
+# Fewer pixels a side are no picture to learn from.
+SMALLEST_SIDE = 32
 # Where nothing is said of the length of a run.
 DEFAULT_MINUTES = 10.0
 # From so many minutes, or so much memory of a GPU, the preset is `best` where none is named.
@@ -36,6 +38,8 @@ MANY_MINUTES, LARGE_GPU_GIGABYTES = 60.0, 10.0
 # Encoders of our own; `torchvision:` and `timm:` come before the names of theirs.
 ENCODERS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 ENCODER_SOURCES = ("torchvision", "timm")
+# Before the names of whole networks of segmentation_models.pytorch, which can be imported but not trained here.
+SMP = "smp"
 # The table in a run's settings that names the model it started from.
 STARTED_FROM = "started_from"
 LOSSES = ("ce", "bce", "focal", "dice", "iou", "tversky", "lovasz")
@@ -60,7 +64,8 @@ class Architecture:
     """What is needed to build a network before its weights are loaded. Stands in every model file."""
 
     encoder: str = "none"
-    """`none` is the classic U-Net; any other word of `ENCODERS`, or timm:resnet18, is an encoder under one."""
+    """`none` is the classic U-Net; any other word of `ENCODERS`, or timm:resnet18, is an encoder under one.
+    smp:Unet:resnet34 is a whole network of segmentation_models.pytorch, on an encoder under the name it has there."""
 
     in_channels: int = 3
     """Channels of the input, scaled to 0..1."""
@@ -78,7 +83,8 @@ class Architecture:
     """Normalisation after each convolution of the classic blocks."""
 
     upsampling: Upsampling = "transposed"
-    """How the decoder doubles the resolution."""
+    """How the decoder doubles the resolution: by a transposed convolution, or bilinearly, after a 1x1 convolution or
+    with none, between aligned corners."""
 
     unshuffle: int = 1
     """Pixels a side, 1, 2 or 4, that share one place at the finest level; the head gives each its own logits."""
@@ -86,10 +92,15 @@ class Architecture:
     widest: int | None = None
     """Most channels of a level of the decoder on an encoder; None for no such bound."""
 
+    options: dict[str, Any] = field(default_factory=dict)
+    """What else a network of segmentation_models.pytorch is built with, in its own words; of the fields before this
+    one, only the first three say something of it."""
+
     def __post_init__(self) -> None:
         """Refuse what no network could be built from."""
         _require_choices(self)
         _require_encoder(self.encoder)
+        _require(not self.options or self.encoder.startswith(f"{SMP}:"), f"options belong to an encoder of {SMP}:")
         _require(self.unshuffle in (1, 2, 4), "--unshuffle is one of 1, 2, 4")
         for name in ("in_channels", "num_classes", "base_channels", "depth"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1")
@@ -145,7 +156,8 @@ class Settings(MaskSettings):
     """Normalisation in the U-Net's own blocks."""
 
     upsampling: Upsampling = "transposed"
-    """How the decoder doubles the resolution."""
+    """How the decoder doubles the resolution: by a transposed convolution; bilinearly after a 1x1 convolution; or, with
+    bilinear_aligned, without one, as in other U-Nets that are around."""
 
     unshuffle: int = 1
     """The finest level takes squares of 1, 2 or 4 pixels a side for one: less time and memory, coarser outlines."""
@@ -154,6 +166,13 @@ class Settings(MaskSettings):
     size: int | None = None
     """Longer side of the pictures during training and inside the model, pixels. By default chosen for the masks and
     the minutes."""
+
+    factor: float | None = None
+    """Pictures are used at this factor (at most 1) of their own size, instead of at one --size for all; it takes a
+    --crop, by default one of 512 pixels."""
+
+    crop: int | None = None
+    """Training sees cut-outs of so many pixels a side, and the model predicts large pictures in tiles."""
 
     small_first: float = 0.0
     """Share of the run (0..1) trained at half size first."""
@@ -301,7 +320,14 @@ class Settings(MaskSettings):
         for name in ("size", "batch_size", "accumulate", "step_epochs"):
             value = getattr(self, name)
             _require(value is None or value >= 1, f"--{_word(name)} must be at least 1")
-        _require(self.size is None or self.size >= 32, "--size must be at least 32 pixels")
+        for name in ("size", "crop"):
+            value = getattr(self, name)
+            _require(value is None or value >= SMALLEST_SIDE, f"--{name} must be at least {SMALLEST_SIDE} pixels")
+        _require(self.factor is None or 0 < self.factor <= 1, "--factor must be above 0 and at most 1")
+        _require(
+            self.size is None or self.factor is None,
+            "--size and --factor exclude each other; --size None drops the size of a preset",
+        )
         for name in ("small_first", "flip", "shift", "warmup", "freeze"):
             _require(0 <= getattr(self, name) <= 1, f"--{_word(name)} must lie between 0 and 1")
         _require(self.tint is None or 0 <= self.tint <= 1, "--tint must lie between 0 and 1")
@@ -334,6 +360,11 @@ class Settings(MaskSettings):
         _require(self.split is None or self.folds is None, "--split and --folds exclude each other")
         for term in self.loss_terms():
             _require(term in LOSSES, f"--loss knows {', '.join(LOSSES)}, not {term!r}")
+        _require(
+            not self.encoder.startswith(f"{SMP}:"),
+            f"{self.encoder} is a network of segmentation_models.pytorch, which can be used here but not trained; "
+            "train one of our own",
+        )
         # The rest of the checks are made where the network is built.
         self.architecture()
         _require(
@@ -481,7 +512,7 @@ def _require_encoder(word: str) -> None:
     """Refuse an encoder that nobody has; whether torchvision or timm has one of a name is found out by building it."""
     source, _, name = word.partition(":")
     listed = ", ".join(("none", *ENCODERS, *(f"{source}:NAME" for source in ENCODER_SOURCES)))
-    known = word in ("none", *ENCODERS) or (source in ENCODER_SOURCES and name != "")
+    known = word in ("none", *ENCODERS) or (source in (*ENCODER_SOURCES, SMP) and name != "")
     _require(known, f"--encoder is one of {listed}, not {word!r}")
 
 

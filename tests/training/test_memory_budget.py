@@ -81,8 +81,10 @@ def test_time_goes_by_the_speed_where_it_was_measured() -> None:
 
 
 def test_a_batch_is_as_high_as_its_highest_picture_and_as_wide_as_its_widest() -> None:
-    assert megapixels_of(Way(96, 2), [(64, 96), (96, 64)]) == 2 * 96 * 96 / 1e6
-    assert megapixels_of(Way(96, 2, crop=32), [(64, 96)]) == 2 * 32 * 32 / 1e6
+    assert megapixels_of(Way(96, 2), OPEN, [(64, 96), (96, 64)]) == 2 * 96 * 96 / 1e6
+    assert megapixels_of(Way(96, 2, crop=32), OPEN, [(64, 96)]) == 2 * 32 * 32 / 1e6
+    halved = dataclasses.replace(OPEN, factor=0.5)
+    assert megapixels_of(Way(None, 2, crop=512), halved, [(64, 96), (96, 64)]) == 2 * 48 * 48 / 1e6
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from torch import nn
 
 from maskwright.config import Settings
 from maskwright.data.cache import Cache
+from maskwright.data.groups import Groups
 from maskwright.data.reading import Formats
-from maskwright.data.splits import Groups
 from maskwright.inference.predictor import load
 from maskwright.training.closing import choose_closing, score
 from maskwright.training.keeping import keep_best, keep_last, keep_scores

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from maskwright import terminal
 from maskwright.config import Settings
+from maskwright.data.resizing import Resize
 from maskwright.device import choose_device, require_torch, why_unusable
 from maskwright.errors import InputError
 from maskwright.training.starting_point import default_settings
@@ -33,7 +34,9 @@ class Plan:
         left_out: Pictures that there is no time to read.
         network: In words.
         parameters: Numbers that are learnt.
-        size: Longer side, in pixels.
+        size: Longer side, in pixels; None where there is a factor.
+        factor: Of the pictures' own size.
+        crop: Side of cut-outs, in pixels; None where pictures are seen whole.
         batch_size: Pictures in a forward pass.
         accumulate: Forward passes before a step.
         storage: What is kept for the backward pass.
@@ -61,7 +64,9 @@ class Plan:
     left_out: int
     network: str
     parameters: int
-    size: int
+    size: int | None
+    factor: float | None
+    crop: int | None
     batch_size: int
     accumulate: int
     storage: str
@@ -180,7 +185,9 @@ def _plan(prepared: "Preparation", device: str, minutes: "Minutes", models: int,
         left_out=len(material.unread),
         network="classic U-Net" if settings.encoder == "none" else f"U-Net on {settings.encoder}",
         parameters=count_parameters(learner.network),
-        size=settings.chosen("size"),
+        size=settings.size,
+        factor=settings.factor,
+        crop=settings.crop,
         batch_size=settings.chosen("batch_size"),
         accumulate=settings.accumulate or 1,
         storage=settings.storage or "plain",
@@ -214,17 +221,21 @@ class _Course:
 
 def _reckon(prepared: "Preparation", minutes: "Minutes", closing: "Closing") -> _Course:
     """How many steps there will be, from what a few took; whichever of epochs and minutes ends first."""
+    from maskwright.data.dataset import cuts_of
     from maskwright.training.loop import VALIDATION_SHARE
 
     settings, material, speed = prepared.settings, prepared.material, prepared.speed
     accumulate = settings.accumulate or 1
     shapes = [material.cache.shapes[index] for index in material.indices("train")]
-    batch = min(settings.chosen("batch_size"), len(shapes))
-    batches = len(shapes) // batch
+    cuts = [cuts_of(shape, settings.crop) for shape in shapes]
+    batch = min(settings.chosen("batch_size"), sum(cuts))
+    batches = sum(cuts) // batch
     if speed is None:  # the device is not here
         steps = None if settings.epochs is None else math.ceil(settings.epochs * batches / accumulate)
         return _Course(math.nan, settings.epochs or math.nan, steps, math.nan)
-    pixels = batch * fmean(height * width for height, width in shapes) / 1e6
+    most = settings.crop or max(map(max, shapes))
+    areas = [min(height, most) * min(width, most) for height, width in shapes]
+    pixels = batch * fmean(areas, cuts) / 1e6
     whole, half, small = speed.of(pixels), speed.of(pixels / 4), settings.small_first
     courses: list[tuple[float, float, float]] = []
     if settings.epochs is not None:
@@ -245,7 +256,7 @@ def _show(found: Plan) -> None:
         ("pictures", " + ".join(f"{found.pictures[part]} {part}" for part in parts)),
         ("groups", " + ".join(f"{found.groups[part]} {part}" for part in parts)),
         ("network", f"{found.network}, {found.parameters / 1e6:.1f} M parameters, {found.base_channels} channels"),
-        ("longer side", f"{found.size} pixels"),
+        ("their size", Resize(found.size, found.factor).in_words()),
         ("batch", _batch_in_words(found)),
         ("computes", f"{found.device} in {found.precision}"),
     ]
@@ -271,10 +282,9 @@ def _show(found: Plan) -> None:
 
 
 def _batch_in_words(found: Plan) -> str:
+    pictures = f"{found.batch_size} {'pictures' if found.crop is None else f'cut-outs of {found.crop} pixels'}"
     stored = "" if found.storage == "plain" else f", stored {found.storage}"
-    if found.accumulate == 1:
-        return f"{found.batch_size} pictures{stored}"
-    return f"{found.accumulate} times {found.batch_size} pictures before a step{stored}"
+    return f"{pictures}{stored}" if found.accumulate == 1 else f"{found.accumulate} times {pictures} a step{stored}"
 
 
 def _show_memory(memory: "MemoryUse") -> None:

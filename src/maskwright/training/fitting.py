@@ -17,9 +17,9 @@ CHOSEN_STORAGES: tuple[Storage, ...] = ("plain", "lean", "lean+checkpointed")
 CROPS = (1024, 768, 512)
 _IN_WORDS: dict[Storage, str] = {
     "plain": "",
-    "lean": ", stored lean",
-    "checkpointed": ", checkpointed",
-    "lean+checkpointed": ", stored lean and checkpointed",
+    "lean": "stored lean",
+    "checkpointed": "checkpointed",
+    "lean+checkpointed": "stored lean and checkpointed",
 }
 
 
@@ -28,14 +28,14 @@ class Way:
     """One way to train the same network on the same pictures.
 
     Attributes:
-        size: Longer side of the pictures, pixels.
+        size: Longer side of the pictures, pixels; None where each has a factor of its own size.
         batch_size: Pictures in a forward pass.
         accumulate: Forward passes before a step.
         storage: How activations are kept for the backward pass.
         crop: Side of the cut-outs that are learnt from; None for whole pictures.
     """
 
-    size: int
+    size: int | None
     batch_size: int
     accumulate: int = 1
     storage: Storage = "plain"
@@ -51,6 +51,7 @@ class Way:
         return dataclasses.replace(
             settings,
             size=self.size,
+            crop=self.crop,
             batch_size=self.batch_size,
             accumulate=self.accumulate,
             storage=self.storage,
@@ -62,9 +63,12 @@ class Way:
         >>> Way(1918, 1, 4, "lean").in_words()
         'longer side 1918, 4 times batch 1, stored lean'
         """
-        times = f"{self.accumulate} times " if self.accumulate > 1 else ""
-        crop = "" if self.crop is None else f", cut-outs of {self.crop} pixels"
-        return f"longer side {self.size}{crop}, {times}batch {self.batch_size}{_IN_WORDS[self.storage]}"
+        size = None if self.size is None else f"longer side {self.size}"
+        crop = None if self.crop is None else f"cut-outs of {self.crop} pixels"
+        batch = (
+            f"{self.accumulate} times batch {self.batch_size}" if self.accumulate > 1 else f"batch {self.batch_size}"
+        )
+        return ", ".join(words for words in (size, crop, batch, _IN_WORDS[self.storage]) if words)
 
 
 @dataclass(frozen=True)
@@ -127,10 +131,11 @@ def ways(wish: Way, *, open_words: Collection[str], sizes: Sequence[int]) -> Ite
     pictures at once, as many before a step; then cut-outs; last smaller pictures.
     """
     places = [wish]
+    longest = wish.size or 0  # where each picture has another size, cut-outs have one already
     if "crop" in open_words:
-        places += [dataclasses.replace(wish, crop=side) for side in CROPS if side < wish.size]
+        places += [dataclasses.replace(wish, crop=side) for side in CROPS if side < longest]
     if "size" in open_words:
-        places += [dataclasses.replace(wish, size=size) for size in sorted(sizes, reverse=True) if size < wish.size]
+        places += [dataclasses.replace(wish, size=size) for size in sorted(sizes, reverse=True) if size < longest]
     storages = CHOSEN_STORAGES if "storage" in open_words else (wish.storage,)
     for place in places:
         for batch_size in _halvings(wish.batch_size) if "batch_size" in open_words else (wish.batch_size,):
@@ -154,8 +159,8 @@ def alternatives(
     single = dataclasses.replace(wish, batch_size=1, accumulate=wish.together)
     found = {chosen, single, dataclasses.replace(single, storage=CHOSEN_STORAGES[-1])}
     found |= {dataclasses.replace(wish, storage=storage) for storage in TIME_OF_STORAGE}
-    smaller = max((size for size in sizes if size < wish.size), default=None)
-    if smaller is not None and wish.crop is None:
+    smaller = max((size for size in sizes if size < (wish.size or 0)), default=None)
+    if smaller is not None:
         found.add(dataclasses.replace(wish, size=smaller))
 
     def time_of(way: Way) -> float:

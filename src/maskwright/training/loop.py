@@ -26,7 +26,8 @@ from maskwright.training.health import Circumstances, Finding, find_new, given_u
 from maskwright.training.recovery import can_go_back, go_back, remember_good
 from maskwright.training.schedules import Length, learning_rate_at
 from maskwright.training.state import Learner, Position, Tally, save_state, set_rate
-from maskwright.training.step import add_gradients, compute_logits, loss_of, move_weights
+from maskwright.training.step import add_gradients, loss_of, move_weights
+from maskwright.training.whole_pictures import whole_logits
 
 # In a run by the clock, validating and saving may take this share of the time.
 VALIDATION_SHARE = 0.1
@@ -266,7 +267,7 @@ def validate(network: nn.Module, loader: DataLoader[Batch], run: Run, *, precisi
     with torch.inference_mode():
         for cpu_batch in loader:
             batch = cpu_batch.to(run.device)
-            logits = compute_logits(network, batch.images, precision)
+            logits = whole_logits(network, batch.images, run.settings, precision)
             loss = loss_of(logits, batch, run.settings, run.class_weights)
             count(tally, float(loss), dice_per_picture(logits, batch.targets, batch.weights, run.scored_classes))
             count_classes(tally, logits, batch)

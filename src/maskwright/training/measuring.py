@@ -34,9 +34,10 @@ from maskwright.training.freezing import pretrained_layers
 from maskwright.training.keeping import model_card, weights_of
 from maskwright.training.minutes import BYTES_PER_SECOND, Costs, drawn
 from maskwright.training.recipe import LADDER, Speed
-from maskwright.training.session import Session
+from maskwright.training.session import Session, whole_pictures_at_once
 from maskwright.training.state import Learner, build_learner
-from maskwright.training.step import compute_logits, loss_of, make_step
+from maskwright.training.step import loss_of, make_step
+from maskwright.training.whole_pictures import whole_logits
 
 # A usual size is known after so many headers, and what a size does to the masks after so many masks ...
 DESCRIBED, OUTLINED = 50, 16
@@ -136,14 +137,14 @@ def measure_speed(
 def measure_costs(session: Session, part: str) -> Costs:
     """Measure what one picture takes to be validated and scored; the second time counts, when everything is warm."""
     material, settings, learner = session.material, session.settings, session.learner
-    batch = material.indices("val")[: settings.chosen("batch_size")]
+    batch = material.indices("val")[: whole_pictures_at_once(settings)]
     samples = Samples(material.cache, settings, augment=False)
 
     def validate() -> None:
         for cpu_batch in build_loader(samples, InOrder(batch, len(batch)), workers=0, pin=False):
             with torch.inference_mode():
                 compared = cpu_batch.to(session.device)
-                logits = compute_logits(network, compared.images, learner.precision)
+                logits = whole_logits(network, compared.images, settings, learner.precision)
                 float(loss_of(logits, compared, settings))
 
     network = learner.kept()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maskwright.config import ENCODERS, Architecture, Settings, parse_memory
-from maskwright.data.image_files import fit_size
+from maskwright.data.resizing import Resize
 from maskwright.device import ComputePrecision
 from maskwright.training.correction import read_correction
 from maskwright.training.fitting import Alternative, Fit, Way, alternatives, choose_way
@@ -112,49 +112,50 @@ def fit_into_memory(
     limit = given if given is not None or not device.is_here else usable_memory(device.name)
     if limit is None:
         return None
-    rough = rough_bytes(architecture, megapixels_of(wish, shapes))
+    rough = rough_bytes(architecture, megapixels_of(wish, settings, shapes))
     if not look_closely and MARGIN * rough + held_memory(device.name) <= limit:
         return None
     correction = read_correction(device.name, device.precision) if device.is_here else 1.0
-    trace(architecture, settings, _step_of(wish, shapes, device))  # what tracing itself loads stays in memory
+    trace(architecture, settings, _step_of(wish, settings, shapes, device))  # what tracing itself loads stays in memory
     trim_memory()
     process = held_memory(device.name) if device.is_here else CUDA_CONTEXT
     limit = given if given is not None else usable_memory(device.name)
     assert limit is not None  # noqa: S101 - it was known a moment ago
 
     def peak_of(way: Way) -> Peak:
-        step = _step_of(way, shapes, device)
+        step = _step_of(way, settings, shapes, device)
         return predict_peak(architecture, settings, step, device=device.name, process=process, correction=correction)
 
     def bytes_of(way: Way) -> float:
         return peak_of(way).total
 
     def seconds_of(way: Way) -> float:
-        pixels = megapixels_of(way, shapes)
+        pixels = megapixels_of(way, settings, shapes)
         return way.accumulate * (pixels if speed is None else speed.of(pixels))
 
     sizes = candidate_sizes(*max(shapes, key=max))
-    names = ("size", "batch_size", "accumulate", "storage")
+    names = ("size", "crop", "batch_size", "accumulate", "storage")
     open_words = [name for name in names if getattr(settings, name) is None]
     fit = choose_way(wish, limit, bytes_of, open_words=open_words, sizes=sizes)
     others = alternatives(wish, fit.way, bytes_of, seconds_of, sizes=sizes) if look_closely else ()
     return MemoryUse(limit, fit, peak_of(fit.way), correction, others)
 
 
-def megapixels_of(way: Way, shapes: Sequence[tuple[int, int]]) -> float:
+def megapixels_of(way: Way, settings: Settings, shapes: Sequence[tuple[int, int]]) -> float:
     """Millions of pixels of a batch of a forward pass."""
-    return way.batch_size * math.prod(_sides(way, shapes)) / 1e6
+    return way.batch_size * math.prod(_sides(way, settings, shapes)) / 1e6
 
 
-def _step_of(way: Way, shapes: Sequence[tuple[int, int]], device: Device) -> Step:
-    height, width = _sides(way, shapes)
+def _step_of(way: Way, settings: Settings, shapes: Sequence[tuple[int, int]], device: Device) -> Step:
+    height, width = _sides(way, settings, shapes)
     return Step(height, width, way.batch_size, way.accumulate, way.storage, device.precision)
 
 
-def _sides(way: Way, shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def _sides(way: Way, settings: Settings, shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """The sides of a batch that holds the highest picture beside the widest one."""
-    fitted = [fit_size(height, width, way.size) for height, width in shapes]
-    height, width = (max(sides) for sides in zip(*fitted, strict=True))
+    resize = Resize(way.size, settings.factor)
+    resized = [resize.shape_of(height, width) for height, width in shapes]
+    height, width = (max(sides) for sides in zip(*resized, strict=True))
     return (height, width) if way.crop is None else (min(height, way.crop), min(width, way.crop))
 
 

@@ -41,8 +41,8 @@ PROBING_SECONDS = 10.0
 # With fewer pictures than this held out, the score says little.
 FEW_HELD_OUT = 5
 
-# What is chosen before the pictures are read, and what after that.
-_OPEN, _OPEN_LATER = ("size", "batch_size", "base_channels"), ("accumulate", "storage", "tint")
+# What depends on the pictures and on the machine's speed; what is chosen for other reasons.
+_OPEN, _OPEN_LATER = ("size", "batch_size", "base_channels"), ("crop", "accumulate", "storage", "tint")
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def prepare(
     precision = choose_precision(read_facts(device) if is_here else assumed_facts(device), settings.precision)
     place = Device(device, precision, is_here)
     recipe, speed = _choose_recipe(pairs, formats, settings, place, minutes, always_measure=always_measure)
-    wish = Way(recipe.size, recipe.batch_size, settings.accumulate or 1, settings.storage or "plain")
+    wish = Way(recipe.size, recipe.batch_size, settings.accumulate or 1, settings.storage or "plain", recipe.crop)
     memory = None
     if resumed is None:
         memory = _fit_into_memory(pairs, formats, settings, recipe, wish, place, speed, look_closely=always_measure)

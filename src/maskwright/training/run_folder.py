@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from maskwright.config import Settings, read_settings, read_started_from, write_settings
-from maskwright.data.splits import Groups
+from maskwright.data.groups import Groups
 from maskwright.errors import InputError
 from maskwright.files import RUNS, dated_folder, write_json, write_text
 

@@ -108,14 +108,19 @@ def choose_workers(settings: Settings, device: str) -> int:
 def build_training_loader(session: Session) -> tuple[DataLoader[Batch], EpochBatches]:
     """Training batches and their order."""
     settings, material = session.settings, session.material
-    order = EpochBatches(material.indices("train"), settings)
+    order = EpochBatches(material.indices("train"), settings, material.cache.shapes)
     train = build_loader(
-        Samples(material.cache, settings, augment=settings.augment),
+        Samples(material.cache, settings, augment=settings.augment, crop=settings.crop),
         order,
         workers=choose_workers(settings, session.device),
         pin=session.device.startswith("cuda"),
     )
     return train, order
+
+
+def whole_pictures_at_once(settings: Settings) -> int:
+    """How many pictures a validation looks at together; one by one where only cut-outs of them fit into memory."""
+    return settings.chosen("batch_size") if settings.crop is None else 1
 
 
 def build_validation_loader(session: Session) -> DataLoader[Batch]:
@@ -124,7 +129,7 @@ def build_validation_loader(session: Session) -> DataLoader[Batch]:
     held_out = material.indices("val")
     validated = session.learner.position.validated
     chosen = sorted(drawn(held_out, len(held_out) if validated is None else validated, settings.seed))
-    in_order = InOrder(chosen, settings.chosen("batch_size"))
+    in_order = InOrder(chosen, whole_pictures_at_once(settings))
     plain = Samples(material.cache, settings, augment=False)
     return build_loader(plain, in_order, workers=0, pin=session.device.startswith("cuda"))
 

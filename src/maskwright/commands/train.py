@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from maskwright.evaluation.evaluate import Scores
     from maskwright.training.loop import Status
     from maskwright.training.material import Material
+    from maskwright.training.memory_budget import MemoryUse
     from maskwright.training.minutes import Closing
     from maskwright.training.session import Session
     from maskwright.training.starting_point import StartingPoint
@@ -89,6 +90,7 @@ def train(
             "This trains one model: name a --fold, or let cross_validate train one for each of the --folds."
         )
     device = choose_device(settings.device)
+    from maskwright.training.machine_memory import return_freed_memory
     from maskwright.training.minutes import Minutes  # only now is it known that there is a torch to import
     from maskwright.training.preparation import prepare
     from maskwright.training.session import Session
@@ -117,9 +119,11 @@ def train(
         if resume and not resuming:
             terminal.say(f"There is nothing to resume; this is a new run in {folder.path}")
         precision = prepared.precision
+        if device == "cpu" and (settings.memory is not None or prepared.memory is not None):
+            return_freed_memory()
         learner = _build_learner(settings, material.formats, device, precision, encoder_weights, taken)
         session = Session(material, folder, settings, learner, device, budget, start)
-        return _train(session, resuming=resuming)
+        return _train(session, prepared.memory, resuming=resuming)
     finally:
         with contextlib.suppress(OSError):
             folder.path.rmdir()  # a run that could not start leaves nothing; any other folder is not empty
@@ -173,7 +177,7 @@ def _build_learner(
     return learner
 
 
-def _train(session: "Session", *, resuming: bool) -> TrainedRun:
+def _train(session: "Session", memory: "MemoryUse | None", *, resuming: bool) -> TrainedRun:
     """Run the loop, then score what it kept."""
     from maskwright.training.closing import choose_closing
     from maskwright.training.diagnosis import check_overfit, check_precision, search_rate
@@ -194,13 +198,15 @@ def _train(session: "Session", *, resuming: bool) -> TrainedRun:
         if session.settings.find_rate:
             session = search_rate(session, train, order)
     closing = choose_closing(session)
+    watch = _watch(session, memory)
     with catching_signals() as stop_asked, terminal.progressing("Training") as update:
+
+        def show(status: "Status") -> None:
+            update(status.progress, _words(status))
+            watch(status.progress)
+
         run = build_run(
-            session,
-            closing,
-            keep_best=lambda figures: keep_best(session, figures),
-            show=lambda status: update(status.progress, _words(status)),
-            stop_asked=stop_asked,
+            session, closing, keep_best=lambda figures: keep_best(session, figures), show=show, stop_asked=stop_asked
         )
         if is_finished(learner, run):
             terminal.say("This run is finished already; another --out trains again.")
@@ -208,6 +214,33 @@ def _train(session: "Session", *, resuming: bool) -> TrainedRun:
             terminal.warn(f"Stopped and saved; the same command with --out {folder.path} --resume goes on from here.")
             return TrainedRun(folder.path, folder.model, finished=False, scores=None)
     return TrainedRun(folder.path, folder.model, finished=True, scores=_close(session, closing))
+
+
+def _watch(session: "Session", memory: "MemoryUse | None") -> Callable[[float], None]:
+    """What measures the first whole steps, where their memory was predicted; it is told the progress of each batch."""
+    from maskwright.training.correction import PeakWatch
+
+    if memory is None:
+        return lambda _: None
+    settings = session.settings
+    watch = PeakWatch(
+        memory.peak,
+        memory.correction,
+        device=session.device,
+        precision=session.learner.precision,
+        batches=settings.accumulate or 1,
+        small_until=settings.small_first,
+    )
+
+    def note(progress: float) -> None:
+        real = watch.note_batch(progress)
+        if real is not None and real > memory.limit:
+            terminal.warn(
+                f"The first whole steps took {real / 1e9:.1f} GB of memory; {memory.peak.total / 1e9:.1f} GB were "
+                f"predicted, and {memory.limit / 1e9:.1f} GB may be used. Later plans know it."
+            )
+
+    return note
 
 
 def _words(status: "Status") -> str:

@@ -232,7 +232,7 @@ def train_epoch(
         run.show(Status(progress, position.epoch + 1, figures_of(tally), position.best_dice))
         _look_for_findings(learner, run)
         ready = clock.seconds()
-        if position.batch % settings.accumulate or position.batch == batches:
+        if position.batch % (settings.accumulate or 1) or position.batch == batches:
             continue  # gradients of a step half done are in no state; after a whole epoch `fit` decides
         if run.stop_asked():
             return "signal"
@@ -250,8 +250,9 @@ def _learn(learner: Learner, batch: Batch, rate: float, run: Run, batches: int, 
         FloatingPointError: The loss or its gradients are no numbers, or far above what they were; no step was made.
     """
     settings, position = run.settings, learner.position
-    first = position.batch - position.batch % settings.accumulate
-    together = min(settings.accumulate, batches - first)
+    passes = settings.accumulate or 1
+    first = position.batch - position.batch % passes
+    together = min(passes, batches - first)
     if position.batch == first:
         begin(learner)
     position.batch += 1

@@ -14,6 +14,7 @@ from maskwright.data.dataset import Batch, EpochBatches, InOrder, Samples, build
 from maskwright.data.reading import Formats
 from maskwright.device import ComputePrecision
 from maskwright.models.build import build_network
+from maskwright.models.storage import store
 from maskwright.training.balance import choose_weights
 from maskwright.training.diagnosis import circumstances_of, tell
 from maskwright.training.figures import Figures
@@ -73,7 +74,7 @@ def build_learner_for(
 ) -> Learner:
     """A learner on a device; its first weights are decided by the seed, but for those of its encoder or of a model."""
     torch.manual_seed(settings.seed)
-    network = build_network(architecture, encoder_weights=encoder_weights)
+    network = store(build_network(architecture, encoder_weights=encoder_weights), settings.storage)
     if taken is not None:
         network.load_state_dict(taken, strict=False)
     pretrained: tuple[nn.Module, ...] = ()

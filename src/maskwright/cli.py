@@ -193,20 +193,38 @@ def export(
     model: Positional[Path],
     *,
     out: Path,
-    to: Literal["hub", "pth"],
+    to: Literal["onnx", "openvino", "torch", "hub", "pth"] = "onnx",
+    pictures: Path | None = None,
+    int8: bool = False,
+    int8_limit: float = 0.001,
     scores: Path | None = None,
+    overwrite: bool = False,
 ) -> int:
     """Write a model in another form, for use elsewhere.
 
     Args:
         model: The model file.
-        out: The new file or folder.
-        to: hub, a folder with a model card that can be uploaded as it stands; pth, a plain state dict of PyTorch.
+        out: The new file or folder: .onnx, .xml (openvino), .pt2 (torch), .pth, or a folder (hub).
+        to: onnx, openvino and torch (torch.export) are whole programs, written if they compute the same; hub is a
+            folder with a model card that can be uploaded as it stands; pth is a plain state dict of PyTorch.
+        pictures: Folder of pictures to compare on; by default those that the run held out, else drawn cars.
+        int8: With onnx, compute in 8 bits, calibrated on --pictures.
+        int8_limit: By how much the Dice may fall for it.
         scores: For hub, the scores.json to quote; by default the one beside the model.
+        overwrite: Replace a file that is there already.
     """
     from maskwright.commands.export import export as command
 
-    command(model, out=out, to=to, scores=scores)
+    command(
+        model,
+        out=out,
+        to=to,
+        pictures=pictures,
+        int8=int8,
+        int8_limit=int8_limit,
+        scores=scores,
+        overwrite=overwrite,
+    )
     return DONE
 
 

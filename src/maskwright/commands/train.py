@@ -114,7 +114,13 @@ def train(
     try:
         started_from = dataclasses.asdict(start.parent) if start else None
         resuming = open_run(
-            folder, settings, material.split, material.groups, material.unread, started_from=started_from
+            folder,
+            settings,
+            material.split,
+            material.groups,
+            material.unread,
+            photos=Path(photos),
+            started_from=started_from,
         )
         if resume and not resuming:
             terminal.say(f"There is nothing to resume; this is a new run in {folder.path}")

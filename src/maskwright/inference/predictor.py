@@ -6,6 +6,7 @@ fall between the model's pixels.
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ class Predictor:
         self.card = card
         self._engine = engine
 
+    def with_threshold(self, threshold: float) -> "Predictor":
+        """The same model with another probability from which a pixel is foreground."""
+        return Predictor(replace(self.card, threshold=threshold), self._engine)
+
     def __call__(self, image: NDArray[Any]) -> NDArray[np.uint8]:
         """Class of each pixel.
 
@@ -41,7 +46,10 @@ class Predictor:
         Returns:
             Class indices ``(H, W)``, uint8; 0 is the background.
         """
-        logits = self.logits(image)
+        return self.classes(self.logits(image))
+
+    def classes(self, logits: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Class indices ``(H, W)`` of logits ``(C, H, W)``."""
         if len(logits) == 1:
             # The threshold is moved to the logits: the same answer without an exponential for each pixel.
             inside = logits[0] >= math.log(self.card.threshold / (1 - self.card.threshold))
@@ -50,11 +58,7 @@ class Predictor:
 
     def probabilities(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Probability of each class at each pixel, ``(C, H, W)``; of the foreground alone where ``C`` is 1."""
-        logits = self.logits(image)
-        if len(logits) == 1:
-            return _sigmoid(logits)
-        powers = np.exp(logits - logits.max(axis=0))
-        return np.asarray(powers / powers.sum(axis=0), np.float32)
+        return as_probabilities(self.logits(image))
 
     def logits(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Logits ``(C, H, W)`` at the picture's own size."""
@@ -80,6 +84,14 @@ def load(path: str | Path, *, device: str = "cpu") -> Predictor:
     except ValueError as error:
         raise InputError(f"{path} holds weights of another network than it says; use another model file.") from error
     return Predictor(card, engine)
+
+
+def as_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities ``(C, H, W)`` of logits, as `Predictor.probabilities` gives them."""
+    if len(logits) == 1:
+        return _sigmoid(logits)
+    powers = np.exp(logits - logits.max(axis=0))
+    return np.asarray(powers / powers.sum(axis=0), np.float32)
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from PIL import Image
 from maskwright.data.cache import Cache, build_cache
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats, read_pair
+from maskwright.data.resizing import Resize
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +66,7 @@ def ellipse_cache(ellipses: tuple[Pair, ...], tmp_path: Path) -> Cache:
         read=partial(read_pair, formats=Formats()),
         num_classes=2,
         settings_key="",
-        longer_side=32,
+        resize=Resize(size=32),
         advance=lambda: None,
     )
     assert not problems

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, Suppress
@@ -21,7 +21,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, Suppress
 from maskwright import terminal
 from maskwright.config import MaskSettings, PredictSettings, Settings, choose_preset, read_preset
 from maskwright.device import gpu_gigabytes
-from maskwright.errors import InputError
+from maskwright.errors import InputError, is_out_of_memory
 
 DONE, WITH_FAILURES, NOT_STARTED, INTERRUPTED, STOPPED_AND_SAVED = 0, 1, 2, 130, 75
 # A process that seems to have taken longer to get here has another clock than we think.
@@ -195,6 +195,63 @@ def predict(
     return WITH_FAILURES if prediction.problems else DONE
 
 
+def export(
+    model: Positional[Path],
+    *,
+    out: Path,
+    to: Literal["hub", "pth"],
+    scores: Path | None = None,
+) -> int:
+    """Write a model in another form, for use elsewhere.
+
+    Args:
+        model: The model file.
+        out: The new file or folder.
+        to: hub, a folder with a model card that can be uploaded as it stands; pth, a plain state dict of PyTorch.
+        scores: For hub, the scores.json to quote; by default the one beside the model.
+    """
+    from maskwright.commands.export import export as command
+
+    command(model, out=out, to=to, scores=scores)
+    return DONE
+
+
+def import_weights(
+    weights: Positional[Path],
+    *,
+    size: int | None = None,
+    factor: float | None = None,
+    out: Path = Path("model.safetensors"),
+    classes: str | None = None,
+    threshold: float = 0.5,
+    normalisation: str | None = None,
+) -> int:
+    """Make a model file of what another project saved.
+
+    Args:
+        weights: A .pth of milesial/Pytorch-UNet or of trainuNet.py, or a folder that segmentation_models.pytorch saved.
+        size: Longer side that the pictures had in training, pixels.
+        factor: Where each was shrunk to a share of its own size instead, that share.
+        out: The model file.
+        classes: Names of the classes in the order of the logits, with commas between them, or a file of them.
+        threshold: Probability from which a pixel is foreground, where there is one logit.
+        normalisation: Of a network of segmentation_models.pytorch, how its pictures in 0..1 were normalised: none,
+            imagenet, or means/deviations such as 0.5,0.5,0.5/0.25,0.25,0.25.
+    """
+    from maskwright.commands.import_weights import import_weights as command
+
+    command(
+        weights,
+        size=size,
+        factor=factor,
+        out=out,
+        classes=classes,
+        threshold=threshold,
+        normalisation=normalisation,
+    )
+    return DONE
+
+
 WORDS: dict[str, Callable[..., int]] = {
     "demo": demo,
     "check": check,
@@ -202,6 +259,8 @@ WORDS: dict[str, Callable[..., int]] = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "export": export,
+    "import": import_weights,
 }
 
 
@@ -317,7 +376,7 @@ def _exit_code(call: Callable[[], int]) -> int:
         terminal.warn(f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}.")
         return NOT_STARTED
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        if not is_out_of_memory(error):
             raise
         terminal.warn("There is not enough memory; a smaller --batch-size or --size needs less.")
         return NOT_STARTED

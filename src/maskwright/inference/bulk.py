@@ -21,6 +21,7 @@ from maskwright.data.reading import read_mask
 from maskwright.data.threads import in_threads, limit_pixels
 from maskwright.data.video_files import open_video, writing_video
 from maskwright.errors import InputError
+from maskwright.inference.cleanup import clean
 from maskwright.inference.jobs import Job
 from maskwright.inference.predictor import Predictor
 from maskwright.inference.results import DRAWN, Seen, Wish, draw_result, missing_kinds, write_result
@@ -111,7 +112,8 @@ def film_of(kind: str, job: Job) -> Path:
 def look(predictor: Predictor, image: NDArray[np.uint8], truth: NDArray[np.uint8] | None = None) -> Seen:
     """A picture ``(H, W, C)`` as a model sees it; the network is asked once, whatever is made of it."""
     logits = predictor.logits(image)
-    return Seen(image, predictor.classes(logits), logits, predictor, truth)
+    mask = clean(predictor.classes(logits), predictor.cleanup)
+    return Seen(image, mask, logits, predictor, truth)
 
 
 def _predict_one(

@@ -14,10 +14,12 @@ from maskwright.data.dataset import Batch, EpochBatches, InOrder, Samples, build
 from maskwright.data.reading import Formats
 from maskwright.device import ComputePrecision
 from maskwright.models.build import build_network
+from maskwright.models.storage import store
 from maskwright.training.balance import choose_weights
 from maskwright.training.diagnosis import circumstances_of, tell
+from maskwright.training.figures import Figures
 from maskwright.training.freezing import pretrained_layers
-from maskwright.training.loop import Figures, Run, Status
+from maskwright.training.loop import Run, Status
 from maskwright.training.material import Material
 from maskwright.training.minutes import Closing, Minutes, drawn, pace
 from maskwright.training.run_folder import RunFolder, keep_metrics_until
@@ -25,6 +27,7 @@ from maskwright.training.schedules import Length
 from maskwright.training.starting_point import StartingPoint
 from maskwright.training.state import Learner, build_learner, load_state
 from maskwright.training.tensorboard import PICTURES, draw_validation, open_events
+from maskwright.training.whole_pictures import whole_pictures_at_once
 
 MOST_WORKERS = 4
 
@@ -39,7 +42,6 @@ class Session:
         settings: What the user asked for, with what was chosen for the rest.
         learner: The network and what teaches it.
         device: Where the network lies.
-        precision: What the forward pass computes in.
         minutes: What the command may still take; None in a run by epochs.
         start: The model whose weights it starts from, where there is one.
     """
@@ -49,7 +51,6 @@ class Session:
     settings: Settings
     learner: Learner
     device: str
-    precision: ComputePrecision
     minutes: Minutes | None
     start: StartingPoint | None = None
 
@@ -73,7 +74,7 @@ def build_learner_for(
 ) -> Learner:
     """A learner on a device; its first weights are decided by the seed, but for those of its encoder or of a model."""
     torch.manual_seed(settings.seed)
-    network = build_network(architecture, encoder_weights=encoder_weights)
+    network = store(build_network(architecture, encoder_weights=encoder_weights), settings.storage)
     if taken is not None:
         network.load_state_dict(taken, strict=False)
     pretrained: tuple[nn.Module, ...] = ()
@@ -108,9 +109,9 @@ def choose_workers(settings: Settings, device: str) -> int:
 def build_training_loader(session: Session) -> tuple[DataLoader[Batch], EpochBatches]:
     """Training batches and their order."""
     settings, material = session.settings, session.material
-    order = EpochBatches(material.indices("train"), settings)
+    order = EpochBatches(material.indices("train"), settings, material.cache.shapes)
     train = build_loader(
-        Samples(material.cache, settings, augment=settings.augment),
+        Samples(material.cache, settings, augment=settings.augment, crop=settings.crop),
         order,
         workers=choose_workers(settings, session.device),
         pin=session.device.startswith("cuda"),
@@ -124,7 +125,7 @@ def build_validation_loader(session: Session) -> DataLoader[Batch]:
     held_out = material.indices("val")
     validated = session.learner.position.validated
     chosen = sorted(drawn(held_out, len(held_out) if validated is None else validated, settings.seed))
-    in_order = InOrder(chosen, settings.chosen("batch_size"))
+    in_order = InOrder(chosen, whole_pictures_at_once(settings))
     plain = Samples(material.cache, settings, augment=False)
     return build_loader(plain, in_order, workers=0, pin=session.device.startswith("cuda"))
 
@@ -144,7 +145,6 @@ def build_run(
     run = Run(
         settings=settings,
         device=session.device,
-        precision=session.precision,
         length=length,
         scored_classes=session.material.formats.labels.scored_classes,
         state_path=session.folder.state,

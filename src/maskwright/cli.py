@@ -19,7 +19,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, Suppress
 
 from maskwright import terminal
-from maskwright.config import MaskSettings, Settings, choose_preset, read_preset
+from maskwright.config import MaskSettings, PredictSettings, Settings, choose_preset, read_preset
 from maskwright.device import gpu_gigabytes
 from maskwright.errors import InputError, is_out_of_memory
 
@@ -165,6 +165,7 @@ def evaluate(
 def predict(
     model: Positional[Path],
     inputs: Positional[tuple[str, ...]],
+    settings: OmitArgPrefixes[PredictSettings],
     *,
     out: Path = Path("predictions"),
     save: str = "mask",
@@ -172,20 +173,25 @@ def predict(
     overwrite: bool = False,
     device: str = "auto",
 ) -> int:
-    """Write the masks of pictures, at their own size.
+    """Write what a model sees in pictures and videos: masks, cutouts, overlays, lists.
 
     Args:
         model: The model file.
-        inputs: Pictures, folders and patterns such as 'photos/*.jpg'.
-        out: Where the results go; folders of the inputs are mirrored there.
-        save: What to write, a comma list of mask, overlay and panel.
+        inputs: Pictures, videos, folders and patterns such as 'photos/*.jpg'; - reads a picture from standard input and
+            writes its result to standard output.
+        settings: How results are made.
+        out: Where the results go; folders of the inputs are mirrored there. What is there already is left as it is.
+        save: What to write, a comma list of mask, soft, cutout, background, overlay, contour, panel, polygons, coco,
+            kaggle and sheet.
         masks: Folder of true masks for the panel; by default they are looked for beside the pictures.
-        overwrite: Replace results that are there already.
+        overwrite: Make results anew that are there already.
         device: auto, cpu, cuda, cuda:1 or mps.
     """
     from maskwright.commands.predict import predict as command
 
-    prediction = command(model, inputs, out=out, save=save, masks=masks, overwrite=overwrite, device=device)
+    prediction = command(
+        model, inputs, out=out, save=save, masks=masks, overwrite=overwrite, device=device, settings=settings
+    )
     return WITH_FAILURES if prediction.problems else DONE
 
 

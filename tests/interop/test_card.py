@@ -122,6 +122,13 @@ def test_an_imported_model_says_what_is_not_known() -> None:
     assert "None are known" in text
 
 
+def test_the_size_is_named_either_way() -> None:
+    assert "inside, they have a longer side of 384 pixels" in render_card(CARD, name=NAME)
+    assert "inside, they have 0.5 of their own size" in render_card(
+        dataclasses.replace(CARD, size=None, factor=0.5), name=NAME
+    )
+
+
 def test_onnx_is_named_where_it_lies_beside() -> None:
     assert "model.onnx" in render_card(CARD, name=NAME, has_onnx=True)
     assert "model.onnx" not in render_card(CARD, name=NAME)

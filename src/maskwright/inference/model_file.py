@@ -83,7 +83,7 @@ class ModelCard:
     versions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a threshold that tells no probabilities apart, two sizes or none, and a pattern that is none."""
+        """Refuse a threshold that tells no probabilities apart, pictures of two sizes or none, and a broken pattern."""
         _ = self.resize
         if not 0 < self.threshold < 1:
             raise InputError(f"The threshold must lie between 0 and 1, not at {self.threshold}.")

@@ -7,6 +7,7 @@ and thresholded last, so that outlines fall between the model's pixels.
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,10 @@ class Predictor:
         """What computes, with its version and where."""
         return self._engine.name
 
+    def with_threshold(self, threshold: float) -> "Predictor":
+        """The same model with another probability from which a pixel is foreground."""
+        return Predictor(replace(self.card, threshold=threshold), self._engine, cleanup=self.cleanup)
+
     def __call__(self, image: NDArray[Any]) -> NDArray[np.uint8]:
         """Class of each pixel.
 
@@ -69,11 +74,7 @@ class Predictor:
 
     def probabilities(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Probability of each class at each pixel, ``(C, H, W)``; of the foreground alone where ``C`` is 1."""
-        logits = self.logits(image)
-        if len(logits) == 1:
-            return _sigmoid(logits)
-        powers = np.exp(logits - logits.max(axis=0))
-        return np.asarray(powers / powers.sum(axis=0), np.float32)
+        return as_probabilities(self.logits(image))
 
     def logits(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Logits ``(C, H, W)`` at the picture's own size."""
@@ -124,6 +125,14 @@ def load(
 def learnt_mirrored(card: ModelCard) -> bool:
     """Whether training mirrored its pictures; a model of other programs, which says nothing of it, may have."""
     return bool(card.settings.get("augment", True)) and card.settings.get("flip", 1.0) > 0
+
+
+def as_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities ``(C, H, W)`` of logits, as `Predictor.probabilities` gives them."""
+    if len(logits) == 1:
+        return _sigmoid(logits)
+    powers = np.exp(logits - logits.max(axis=0))
+    return np.asarray(powers / powers.sum(axis=0), np.float32)
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from maskwright.errors import InputError
 from maskwright.files import RUNS, dated_folder, write_json, write_text
 
 # A run may go on on another machine.
-MACHINE_SETTINGS = ("device", "precision", "workers", "cache_gb", "tensorboard")
+MACHINE_SETTINGS = ("device", "memory", "precision", "storage", "workers", "cache_gb", "tensorboard")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from maskwright.data.dataset import Batch, EpochBatches, InOrder, Samples, build
 from maskwright.data.reading import Formats
 from maskwright.device import ComputePrecision
 from maskwright.models.build import build_network
+from maskwright.models.storage import store
 from maskwright.training.balance import choose_weights
 from maskwright.training.diagnosis import circumstances_of, tell
 from maskwright.training.figures import Figures
@@ -26,6 +27,7 @@ from maskwright.training.schedules import Length
 from maskwright.training.starting_point import StartingPoint
 from maskwright.training.state import Learner, build_learner, load_state
 from maskwright.training.tensorboard import PICTURES, draw_validation, open_events
+from maskwright.training.whole_pictures import whole_pictures_at_once
 
 MOST_WORKERS = 4
 
@@ -72,7 +74,7 @@ def build_learner_for(
 ) -> Learner:
     """A learner on a device; its first weights are decided by the seed, but for those of its encoder or of a model."""
     torch.manual_seed(settings.seed)
-    network = build_network(architecture, encoder_weights=encoder_weights)
+    network = store(build_network(architecture, encoder_weights=encoder_weights), settings.storage)
     if taken is not None:
         network.load_state_dict(taken, strict=False)
     pretrained: tuple[nn.Module, ...] = ()
@@ -115,11 +117,6 @@ def build_training_loader(session: Session) -> tuple[DataLoader[Batch], EpochBat
         pin=session.device.startswith("cuda"),
     )
     return train, order
-
-
-def whole_pictures_at_once(settings: Settings) -> int:
-    """How many pictures a validation looks at together; one by one where only cut-outs of them fit into memory."""
-    return settings.chosen("batch_size") if settings.crop is None else 1
 
 
 def build_validation_loader(session: Session) -> DataLoader[Batch]:

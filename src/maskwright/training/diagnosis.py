@@ -75,7 +75,9 @@ def check_precision(session: "Session", train: DataLoader[Batch]) -> None:
         findings.append(mistrusted(learner.precision, fault))
         fall_back_to_fp32(learner)
     if learner.position.micro_batch != most:
-        findings.append(shrunk(len(batch.images), learner.position.micro_batch, session.device))
+        findings.append(
+            shrunk(len(batch.images), learner.position.micro_batch, f"The memory of {session.device} ran out")
+        )
     for finding in findings:
         learner.health.note_finding(finding, epoch=learner.position.epoch, step=learner.position.step)
         tell(finding)

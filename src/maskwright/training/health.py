@@ -389,12 +389,11 @@ def recovered(health: Health, *, epoch: int, step: int, peak: float) -> Finding:
     )
 
 
-def shrunk(pictures: int, most: int | None, device: str, *, where: str = "a step") -> Finding:
-    """What is said when memory ran out and a batch of so many ``pictures`` goes through the network in parts now."""
+def shrunk(pictures: int, most: int | None, seen: str) -> Finding:
+    """What is said when memory was short, and a batch of so many ``pictures`` goes through the network in parts now."""
     return Finding(
         "out-of-memory",
-        f"The memory of {device} ran out in {where}: nothing is lost, and it is done again with {most} of {pictures} "
-        "pictures at a time.",
+        f"{seen}: nothing is lost, and it is done again with {most} of {pictures} pictures at a time.",
     )
 
 

@@ -33,7 +33,7 @@ from maskwright.training.health import (
     shrunk,
     unsound,
 )
-from maskwright.training.out_of_memory import begin, begin_again, looking_at_fewer, shrink
+from maskwright.training.out_of_memory import MemoryPressesError, begin, begin_again, looking_at_fewer, shrink
 from maskwright.training.recovery import can_go_back, go_back, has_sound_weights, remember_good
 from maskwright.training.schedules import Length, learning_rate_at
 from maskwright.training.state import Learner, Position, Tally, fall_back_to_fp32, save_state, set_rate
@@ -186,10 +186,13 @@ def _train_or_shrink(
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
+        seen = "is nearly used up" if isinstance(error, MemoryPressesError) else "ran out"
     begin_again(learner)
     with _saving_before_giving_up(learner, run, clock):
         shrink(learner, order.size)
-    _tell(learner, run, shrunk(order.size, learner.position.micro_batch, run.device))
+    _tell(
+        learner, run, shrunk(order.size, learner.position.micro_batch, f"The memory of {run.device} {seen} in a step")
+    )
     return "memory"
 
 
@@ -394,7 +397,7 @@ def _validate_in_memory(learner: Learner, val: DataLoader[Batch], run: Run) -> T
     tally, most = looking_at_fewer(lambda most: look(most=most), before, pictures)
     if most != before:
         position.val_micro_batch = most
-        _tell(learner, run, shrunk(pictures, most, run.device, where="a validation"))
+        _tell(learner, run, shrunk(pictures, most, f"The memory of {run.device} ran out in a validation"))
     return tally
 
 

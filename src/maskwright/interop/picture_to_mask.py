@@ -141,15 +141,16 @@ def shares(weights: Tensor) -> Tensor:
 def fixed_point(weights: Tensor) -> tuple[Tensor, Tensor]:
     """Weights as shares of their row in steps of 2**-22, as Pillow has them: the upper and the lower 11 bits, float32.
 
-    Sums of 8-bit values with either are whole numbers that float32 and 32-bit integers hold exactly, in any order.
+    Sums of 8-bit values with either are whole numbers that float32 holds exactly, in any order.
     """
     total = weights.sum(dim=1, keepdim=True)
+    # A runtime that divides whole numbers as floats may be off by one here; the rest makes up for it.
     upper = 2**11 * weights // total
     rest = 2**11 * weights - upper * total
-    lower = (2**12 * rest + total) // (2 * total)
-    return upper.float(), lower.float()
+    return upper.float(), (2**11 * rest.float() / total.float() + 0.5).floor()
 
 
 def rounded(upper: Tensor, lower: Tensor) -> Tensor:
     """Sums with the upper and the lower bits of weights to the nearest whole numbers, halves up."""
-    return ((2**11 * upper.int() + lower.int() + 2**21) // 2**22).float()
+    carried = ((lower + 2**21) / 2**11).floor()
+    return ((upper + carried) / 2**11).floor()

@@ -6,6 +6,8 @@ The format is safetensors; nothing is ever unpickled. The header holds a `ModelC
 import dataclasses
 import json
 import math
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,12 +88,22 @@ class ModelCard:
 
 
 def save_model(path: Path, card: ModelCard, weights: Mapping[str, NDArray[Any]]) -> None:
-    """Write a model file, whole or not at all."""
+    """Write a model file, whole or not at all.
+
+    Raises:
+        OSError: The disk is full, say.
+    """
     header = {"format": FORMAT, **dataclasses.asdict(card)}
     header["metrics"] = {name: value for name, value in card.metrics.items() if not math.isnan(value)}  # not JSON
     arrays = {name: np.asarray(array, order="C") for name, array in weights.items()}
     with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata={"maskwright": json.dumps(header)})
+        try:
+            save_file(arrays, temporary, metadata={"maskwright": json.dumps(header)})
+        except SafetensorError as error:  # it says of an error of the system nothing but its number, in its words
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def load_model(path: Path) -> tuple[ModelCard, dict[str, NDArray[Any]]]:

@@ -6,10 +6,9 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from maskwright.data.dataset import Batch, EpochBatches
 from maskwright.device import ComputePrecision
 from maskwright.errors import InputError
 from maskwright.files import write_json
+from maskwright.signals import Stopped
 from maskwright.training.freezing import hold
 from maskwright.training.health import (
     MEASURED_EVERY,
@@ -30,20 +30,22 @@ from maskwright.training.health import (
     find_new,
     given_up,
     is_diverging,
+    not_saved,
     recovered,
 )
 from maskwright.training.losses import compute_loss
 from maskwright.training.movement import movement, sample_weights
 from maskwright.training.recovery import can_go_back, go_back, remember_good
+from maskwright.training.run_folder import write_metrics
 from maskwright.training.schedules import Length, learning_rate_at
-from maskwright.training.state import Learner, Position, Tally, clip_gradients, save_state, set_rate
+from maskwright.training.state import Learner, Position, Tally, clip_gradients, copied, save_state, set_rate
 
 # In a run by the clock, validating and saving may take this share of the time.
 VALIDATION_SHARE = 0.1
 # Patience goes by the median of so many scores: one lucky validation on a few pictures is no progress.
 SMOOTHED = 3
-# A long epoch is saved in between at least this often.
-SAVE_SECONDS = 120.0
+# Without --save-every, a long epoch is saved in between this often, but for more than this share of the time.
+SAVE_SECONDS, SAVING_SHARE = 120.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Run:
         health_path: Where the findings are written.
         circumstances: What the figures are judged by.
         tell: Called with each finding.
-        keep_best: Called with the validation figures whenever the score is the best so far.
+        keep_best: Called with validation figures and weights whenever the score is the best so far, once that is saved.
         show: Called after each batch.
         stop_asked: Whether a signal asked the run to stop after this step.
         correct: Called after each validation; what the run's length is, now that the clock says more.
@@ -99,7 +101,7 @@ class Run:
     health_path: Path
     circumstances: Circumstances
     tell: Callable[[Finding], None]
-    keep_best: Callable[[Figures], None]
+    keep_best: Callable[[Figures, Mapping[str, Tensor]], None]
     show: Callable[[Status], None]
     stop_asked: Callable[[], bool]
     correct: Callable[[Length], Length] = lambda length: length
@@ -120,6 +122,55 @@ class Clock:
         return self._now() - self._zero
 
 
+class Saver:
+    """What is written to the disk while a run goes on, such that it can be killed at any moment.
+
+    First the state, then the best weights: the model file is never of a later time than the state that says so.
+    """
+
+    def __init__(self, learner: Learner, run: Run, clock: Clock) -> None:
+        self.learner, self.run, self.clock = learner, run, clock
+        self.step, self.at = learner.position.step, clock.seconds()
+        self.took = 0.0
+        # The best weights so far, in main memory, while there was no room for them on the disk.
+        self.waiting: tuple[Figures, Mapping[str, Tensor]] | None = None
+
+    def is_due(self) -> bool:
+        """Whether a kill would lose as much as it may."""
+        if self.run.settings.save_every:
+            return self.learner.position.step - self.step >= self.run.settings.save_every
+        return self.clock.seconds() - self.at > max(SAVE_SECONDS, self.took / SAVING_SHARE)
+
+    def save(self, best: Figures | None = None) -> None:
+        """Write all there is; ``best`` are the figures of the weights as they are, where they are the best so far.
+
+        Raises:
+            OSError: The disk is full, say; what lay there before is whole.
+        """
+        learner, kept = self.learner, self.learner.kept()
+        self.step, self.at = learner.position.step, self.clock.seconds()
+        learner.position.seconds = self.at
+        try:
+            if self.waiting is not None and best is None:
+                self.run.keep_best(*self.waiting)
+            save_state(self.run.state_path, learner)
+            if best is not None:
+                self.run.keep_best(best, kept.state_dict())
+        except OSError:
+            if best is not None:
+                self.waiting = best, copied(kept)
+            raise
+        self.waiting = None
+        self.took = self.clock.seconds() - self.at
+
+    def try_to_save(self, best: Figures | None = None) -> None:
+        """Write all there is; where that is impossible, say so and go on: it is tried again when it is due again."""
+        try:
+            self.save(best)
+        except OSError as error:
+            self.run.tell(not_saved(error))
+
+
 def fit(
     learner: Learner,
     train: DataLoader[Batch],
@@ -130,39 +181,67 @@ def fit(
     """Train until the run's length is reached or patience ends, or until a signal asks to stop.
 
     Returns:
-        Whether the run came to its end; False after a signal, with the state saved.
+        Whether the run came to its end; False after a signal. Either way the state is saved.
+
+    Raises:
+        OSError: That state could not be written.
     """
     position = learner.position
     clock = Clock(position.seconds, run.now)
+    saver = Saver(learner, run, clock)
     if learner.good is None:
         remember_good(learner)
     finished = is_finished(learner, run)
-    while not finished:
-        order.epoch, order.skip = position.epoch, position.batch
-        order.is_half = functools.partial(_is_half, run, position, len(order), clock)
-        ending = train_epoch(learner, train, len(order), run, clock)
-        if ending == "signal":
-            _save(learner, run, clock)
-            return False
-        figures = figures_of(learner.tally)
-        if ending == "whole":
-            position.epoch, position.batch, learner.tally = position.epoch + 1, 0, Tally()
-        position.seconds = clock.seconds()
-        finished = is_finished(learner, run)
-        val_figures = None
-        if finished or _validation_is_due(learner, run):
-            val_figures = _validate_and_remember(learner, val, run, clock)
-            finished = finished or is_finished(learner, run)
-        _write_metrics(learner, run, figures, val_figures)
-        _look_for_findings(learner, run)
-        write_json(run.health_path, learner.health.to_json())
-        stopped = run.stop_asked() and not finished
-        if val_figures is not None or stopped:
-            _save(learner, run, clock)
-            run = dataclasses.replace(run, length=run.correct(run.length))
-        if stopped:
-            return False
+    try:
+        while not finished:
+            order.epoch, order.skip = position.epoch, position.batch
+            order.is_half = functools.partial(_is_half, run, position, len(order), clock)
+            is_whole = train_epoch(learner, train, len(order), run, clock, saver)
+            run, finished = _end_epoch(learner, val, run, clock, saver, is_whole=is_whole)
+            if run.stop_asked() and not finished:
+                raise Stopped
+    except Stopped:
+        saver.save()
+        return False
     return True
+
+
+def _end_epoch(
+    learner: Learner, val: DataLoader[Batch], run: Run, clock: Clock, saver: Saver, *, is_whole: bool
+) -> tuple[Run, bool]:
+    """Validate where that is due, write down how the epoch went, and save.
+
+    Returns:
+        The run, its length corrected; and whether it is finished.
+
+    Raises:
+        Stopped: A signal asked to in the validation; the position is that before it.
+    """
+    position, figures = learner.position, figures_of(learner.tally)
+    before = dataclasses.replace(position), learner.tally
+    if is_whole:
+        position.epoch, position.batch, learner.tally = position.epoch + 1, 0, Tally()
+    position.seconds = clock.seconds()
+    finished = is_finished(learner, run)
+    val_figures = None
+    if finished or _validation_is_due(learner, run):
+        try:
+            val_figures = _validate_and_remember(learner, val, run, clock)
+        except Stopped:  # resumed, the epoch has no batches left, so that this comes next
+            learner.position, learner.tally = before
+            raise
+        finished = finished or is_finished(learner, run)
+    _write_metrics(learner, run, figures, val_figures)
+    _look_for_findings(learner, run)
+    _write_health(learner, run)
+    best = val_figures if position.best_step == position.step else None
+    if finished:
+        saver.save(best)
+    elif val_figures is not None:
+        saver.try_to_save(best)
+    if val_figures is not None:
+        run = dataclasses.replace(run, length=run.correct(run.length))
+    return run, finished
 
 
 def _is_half(run: Run, position: Position, batches: int, clock: Clock, batch: int) -> bool:
@@ -179,12 +258,15 @@ def is_finished(learner: Learner, run: Run) -> bool:
 
 
 def train_epoch(
-    learner: Learner, loader: DataLoader[Batch], batches: int, run: Run, clock: Clock
-) -> Literal["whole", "time", "signal"]:
+    learner: Learner, loader: DataLoader[Batch], batches: int, run: Run, clock: Clock, saver: Saver
+) -> bool:
     """Learn from every batch once, or from those that are left after a resume.
 
     Returns:
-        What ended it: the epoch, the minutes, or a signal.
+        Whether that were all of them; else the minutes ended before.
+
+    Raises:
+        Stopped: A signal asked to.
     """
     settings, position, tally = run.settings, learner.position, learner.tally
     learner.network.train()
@@ -207,15 +289,15 @@ def train_epoch(
         run.show(Status(progress, position.epoch + 1, figures_of(tally), position.best_dice))
         _look_for_findings(learner, run)
         ready = clock.seconds()
-        if position.batch % settings.accumulate or position.batch == batches:
-            continue  # gradients of a step half done are in no state; after a whole epoch `fit` decides
+        if position.batch % settings.accumulate and position.batch < batches:
+            continue  # gradients of a step half done are in no state
         if run.stop_asked():
-            return "signal"
-        if run.length.progress(0, now) >= 1:
-            return "time"
-        if now - learner.saved_at > SAVE_SECONDS:
-            _save(learner, run, clock)
-    return "whole"
+            raise Stopped
+        if position.batch < batches and run.length.progress(0, now) >= 1:
+            return False
+        if saver.is_due():
+            saver.try_to_save()
+    return True
 
 
 def _learn(learner: Learner, batch: Batch, rate: float, run: Run, batches: int, progress: float) -> None:
@@ -291,7 +373,14 @@ def _look_for_findings(learner: Learner, run: Run) -> None:
 def _note_finding(learner: Learner, run: Run, finding: Finding) -> None:
     """Keep a finding for the state and for `health.json`."""
     learner.health.note_finding(finding, epoch=learner.position.epoch + 1, step=learner.position.step)
-    write_json(run.health_path, learner.health.to_json())
+    _write_health(learner, run)
+
+
+def _write_health(learner: Learner, run: Run) -> None:
+    try:
+        write_json(run.health_path, learner.health.to_json())
+    except OSError as error:
+        run.tell(not_saved(error))
 
 
 def loss_of(logits: Tensor, batch: Batch, settings: Settings, class_weights: Sequence[float] = ()) -> Tensor:
@@ -307,12 +396,18 @@ def loss_of(logits: Tensor, batch: Batch, settings: Settings, class_weights: Seq
 
 
 def validate(network: nn.Module, loader: DataLoader[Batch], run: Run) -> Tally:
-    """Sums over pictures that are not learnt from, at training size; those of each class's pixels among them."""
+    """Sums over pictures that are not learnt from, at training size; those of each class's pixels among them.
+
+    Raises:
+        Stopped: A signal asked to.
+    """
     network.eval()
     tally = Tally()
     started = time.monotonic()
     with torch.inference_mode():
         for cpu_batch in loader:
+            if run.stop_asked():
+                raise Stopped
             batch = cpu_batch.to(run.device)
             with autocast(run.device, run.precision):
                 logits = network(batch.images)
@@ -392,7 +487,7 @@ def _validation_is_due(learner: Learner, run: Run) -> bool:
 
 
 def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, clock: Clock) -> Figures:
-    """Validate the weights worth keeping, and keep them if they are the best so far."""
+    """Validate the weights worth keeping, and note whether they are the best so far."""
     position = learner.position
     started = clock.seconds()
     tally = validate(learner.kept(), val, run)
@@ -402,8 +497,7 @@ def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, c
     # Without any overlap, or any foreground, Dice tells nothing apart; then the loss decides, below any Dice.
     score = figures.dice if figures.dice > 0 else -figures.loss / (1 + figures.loss)
     if score > position.best_dice:
-        position.best_dice, position.best_epoch = score, position.epoch
-        run.keep_best(figures)
+        position.best_dice, position.best_step = score, position.step
     _count_patience(position, score)
     position.validated_at = clock.seconds()
     position.validation_seconds = position.validated_at - started
@@ -421,13 +515,8 @@ def _count_patience(position: Position, score: float) -> None:
         position.best_smoothed, position.validations_since_best = smoothed, 0
 
 
-def _save(learner: Learner, run: Run, clock: Clock) -> None:
-    learner.position.seconds = learner.saved_at = clock.seconds()
-    save_state(run.state_path, learner)
-
-
 def _write_metrics(learner: Learner, run: Run, figures: Figures, val: Figures | None) -> None:
-    """Append one line of JSON. NaN is no JSON: what was not measured is left out."""
+    """Add a line of JSON. NaN is no JSON: what was not measured is left out."""
     position = learner.position
     line: dict[str, float] = {
         "epoch": position.epoch + (1 if position.batch else 0),
@@ -441,6 +530,9 @@ def _write_metrics(learner: Learner, run: Run, figures: Figures, val: Figures | 
     if val is not None:
         line |= {"val_loss": val.loss, "val_dice": val.dice}
     known = {name: value for name, value in line.items() if not math.isnan(value)}
-    with run.metrics_path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(known) + "\n")
+    learner.lines.append(json.dumps(known) + "\n")
+    try:
+        write_metrics(run.metrics_path, learner.lines)
+    except OSError as error:
+        run.tell(not_saved(error))
     run.record(known)

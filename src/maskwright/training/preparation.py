@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from maskwright import terminal
-from maskwright.config import Settings, read_settings
+from maskwright.config import Settings
 from maskwright.data.cache import LEAST_READ, Cache
 from maskwright.data.dataset import Samples
 from maskwright.data.finding import find_dataset
@@ -26,7 +26,7 @@ from maskwright.training.material import Material, deal_out, read_pictures
 from maskwright.training.measuring import free_memory, look_at_pictures, measure_speed
 from maskwright.training.minutes import LOOKING_SHARE, OUTLINING_SHARE, PROBING_SHARE, READING_SHARE, Minutes
 from maskwright.training.recipe import Facts, Means, Recipe, Speed, choose_recipe
-from maskwright.training.run_folder import RunFolder, read_unread
+from maskwright.training.run_folder import RunFolder, as_started, read_unread
 from maskwright.training.session import architecture_for
 
 # Pictures that cannot be used are listed up to this many.
@@ -38,8 +38,8 @@ PROBING_SECONDS = 10.0
 # With fewer pictures than this held out, the score says little.
 FEW_HELD_OUT = 5
 
-# What is chosen before the pictures are read, and what after that.
-_OPEN, _OPEN_LATER = ("size", "batch_size", "base_channels"), ("tint",)
+# What is chosen before the pictures are read.
+_OPEN = ("size", "batch_size", "base_channels")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def prepare(
     pairing = _find_pairs(photos, settings, say)
     unread: set[str] = set()
     if resumed is not None:
-        settings, unread, minutes = _as_chosen(settings, resumed), read_unread(resumed), None
+        settings, unread, minutes = as_started(resumed, settings), read_unread(resumed), None
     formats, pairs = _choose_formats(pairing, settings, minutes, unread, say=say)
     precision = choose_precision(read_facts(device), settings.precision)
     recipe, speed = _choose_recipe(pairs, formats, settings, device, precision, minutes, always_measure=always_measure)
@@ -127,15 +127,6 @@ def _find_pairs(photos: Path, settings: Settings, say: Callable[[str], None]) ->
     _refuse_problems(pairing.problems, settings)
     say(f"{photos}: {len(pairing.pairs)} pictures with masks ({pairing.layout})")
     return pairing
-
-
-def _as_chosen(settings: Settings, resumed: RunFolder) -> Settings:
-    """The settings of a run that goes on: what was left open is as it was chosen then."""
-    if not resumed.config.is_file():
-        return settings  # `open_run` says so
-    earlier = read_settings(resumed.config)
-    left_open = {name: getattr(earlier, name) for name in (*_OPEN, *_OPEN_LATER) if getattr(settings, name) is None}
-    return dataclasses.replace(settings, **left_open)
 
 
 def _choose_formats(

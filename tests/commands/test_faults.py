@@ -263,6 +263,7 @@ def test_a_folder_that_cannot_be_reached_for_a_while_is_written_to_later(
 def test_a_picture_that_goes_in_mid_run_is_named_and_put_back_the_run_goes_on(
     workers: int, photos: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("MASKWRIGHT_CACHE", str(tmp_path / "cache"))
     mine = tmp_path / "photos"
     shutil.copytree(photos, mine)
     picture = learnt_from(whole, mine)

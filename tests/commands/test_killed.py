@@ -1,9 +1,10 @@
-"""Killed anywhere, a run goes on as if nothing had happened: real processes and real signals, told by what they leave."""
+"""Killed anywhere, a run goes on as if nothing had happened: real processes, real signals, sent at real events."""
 
 import json
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -18,7 +19,8 @@ from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.files import unfinished_in
 
 # Five steps an epoch, saved after each of them.
-OPTIONS = "--preset classic --base-channels 8 --depth 1 --size 32 --batch-size 2 --epochs 4 --save-every 1".split()
+NETWORK = ["--preset", "classic", "--base-channels", "8", "--depth", "1"]
+OPTIONS = [*NETWORK, "--size", "32", "--batch-size", "2", "--epochs", "4", "--save-every", "1"]
 
 Start = Callable[..., ForkServerProcess]
 
@@ -67,14 +69,13 @@ def ended(process: ForkServerProcess) -> int | None:
     return process.exitcode
 
 
-def sent(number: int, process: ForkServerProcess, *, when: Callable[[], bool], group: bool = False) -> int | None:
-    """Send a signal as soon as something has happened; returns how the process ended."""
+def wait_for(event: Callable[[], bool], process: ForkServerProcess) -> int:
+    """Wait until something has happened; returns the number of the process, which is at work."""
     assert process.pid is not None
-    while not when():
+    while not event():
         assert process.is_alive(), "it came to its end before"
-        os.sched_yield()
-    (os.killpg if group else os.kill)(process.pid, number)
-    return ended(process)
+        time.sleep(0.0005)
+    return process.pid
 
 
 def has_lines(folder: Path, count: int) -> Callable[[], bool]:
@@ -107,30 +108,28 @@ def assert_equal(folder: Path, whole: Path) -> None:
 def test_a_run_that_is_killed_three_times_equals_one_that_is_not(start: Start, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     for event in (has_lines(folder, 1), is_being_saved(folder), has_lines(folder, 3)):
-        assert sent(signal.SIGKILL, start(folder, "--resume"), when=event) == -signal.SIGKILL
+        process = start(folder, "--resume")
+        os.kill(wait_for(event, process), signal.SIGKILL)
+        assert ended(process) == -signal.SIGKILL
     assert ended(start(folder, "--resume")) == 0
     assert_equal(folder, whole)
 
 
 def test_a_signal_to_all_processes_of_a_run_lets_it_save(start: Start, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    stopped = sent(signal.SIGTERM, start(folder, "--workers", "2"), when=has_lines(folder, 1), group=True)
-    assert stopped == 75
+    process = start(folder, "--workers", "2")
+    os.killpg(wait_for(has_lines(folder, 1), process), signal.SIGTERM)
+    assert ended(process) == 75
     assert ended(start(folder, "--resume", "--workers", "1")) == 0
     assert_equal(folder, whole)
 
 
-def test_a_worker_that_is_killed_ends_the_run_with_a_sentence_and_loses_nothing(
-    start: Start, whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_worker_that_is_killed_ends_the_run_and_loses_nothing(start: Start, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = start(folder, "--workers", "1")
-    while not has_lines(folder, 1)():
-        os.sched_yield()
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    for child in children:
-        os.kill(int(child), signal.SIGKILL)
-    assert children
+    pid = wait_for(has_lines(folder, 1), process)
+    (worker,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    os.kill(int(worker), signal.SIGKILL)
     assert ended(process) == 2
     assert ended(start(folder, "--resume")) == 0
     assert_equal(folder, whole)
@@ -139,10 +138,7 @@ def test_a_worker_that_is_killed_ends_the_run_with_a_sentence_and_loses_nothing(
 def test_a_folder_in_which_a_run_is_at_work_is_refused(start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     first = start(folder)
-    assert first.pid is not None
-    while not has_lines(folder, 1)():
-        os.sched_yield()
-    os.kill(first.pid, signal.SIGSTOP)
+    os.kill(wait_for(has_lines(folder, 1), first), signal.SIGSTOP)
     before = {path: path.read_bytes() for path in folder.iterdir()}
     assert ended(start(folder, "--resume")) == 2
     assert {path: path.read_bytes() for path in folder.iterdir()} == before

@@ -5,6 +5,7 @@ index). So a loader has no state but two numbers, and the results do not depend 
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -219,6 +220,8 @@ def build_loader(samples: Samples, batches: Sampler[list[Draw]], *, workers: int
         pin_memory=pin,
         generator=torch.Generator(),
         worker_init_fn=_be_a_worker if workers else None,
+        # Newer Pythons start processes from another one, which knows nothing of ours and would import it all again.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
     )
 
 

@@ -43,6 +43,7 @@ from maskwright.data.cache import Cache, build_cache
 from maskwright.data.dataset import EpochBatches, InOrder, Samples, build_loader
 from maskwright.data.finding import find_dataset
 from maskwright.data.reading import Formats, read_pair
+from maskwright.data.resizing import Resize
 from maskwright.device import ComputePrecision, choose_precision, read_facts
 from maskwright.files import write_json
 from maskwright.models.build import build_network
@@ -68,7 +69,6 @@ def ours(cache: Cache, settings: Settings, precision: ComputePrecision, scratch:
     run = Run(
         settings=settings,
         device="cpu",
-        precision=precision,
         length=Length(epochs=10**6, seconds=None),
         scored_classes=(1,),
         state_path=scratch / "state.pth",
@@ -193,7 +193,7 @@ def main() -> None:
             read=partial(read_pair, formats=Formats()),
             num_classes=2,
             settings_key="benchmark",
-            longer_side=options.size,
+            resize=Resize(size=options.size),
             advance=lambda: None,
         )
         assert not problems

@@ -3,8 +3,8 @@
     python benchmarks/kill_test.py                                             -> results/kill_test.json
 
 A third of the kills come at a random time after the command was started (while it imports, reads, resumes), a third at
-a random time after a state was saved, and a third while a state is half written. What dies is the command as a user gives
-it. The pictures are drawn, so nothing has to be downloaded.
+a random time after a state was saved, and a third while a state is half written. What dies is the command as a user
+gives it. The pictures are drawn, so nothing has to be downloaded.
 """
 
 import argparse

@@ -14,6 +14,7 @@ from maskwright.data.cache import Cache, build_cache
 from maskwright.data.dataset import Batch, Draw, EpochBatches, InOrder, Samples, build_loader
 from maskwright.data.labels import IGNORED
 from maskwright.data.pairs import Pair
+from maskwright.data.resizing import Resize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -39,7 +40,7 @@ def cache_of(
         read=lambda pair: pictures[int(pair.name)],
         num_classes=num_classes,
         settings_key="",
-        longer_side=longer_side,
+        resize=Resize(size=longer_side),
         advance=lambda: None,
     )
     assert not problems

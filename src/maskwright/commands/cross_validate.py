@@ -110,6 +110,7 @@ def _as_chosen_before(settings: Settings, folder: Path) -> Settings:
     return dataclasses.replace(
         settings,
         size=chosen.size,
+        crop=chosen.crop,
         batch_size=chosen.batch_size,
         base_channels=chosen.base_channels,
         tint=chosen.tint,

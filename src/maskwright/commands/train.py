@@ -4,13 +4,14 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskwright import terminal
 from maskwright.config import Settings
+from maskwright.data.resizing import resize_for
 from maskwright.device import ComputePrecision, choose_device, unused_gpu_hint
 from maskwright.errors import InputError
 from maskwright.files import unfinished_in
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from maskwright.evaluation.evaluate import Scores
     from maskwright.training.loop import Status
     from maskwright.training.material import Material
+    from maskwright.training.memory_budget import MemoryUse
     from maskwright.training.minutes import Closing
     from maskwright.training.session import Session
     from maskwright.training.starting_point import StartingPoint
@@ -134,6 +136,7 @@ def _open_and_train(
     if folder.scores.is_file():
         return _already_finished(folder)
     device = choose_device(settings.device)
+    from maskwright.training.machine_memory import return_freed_memory
     from maskwright.training.minutes import Minutes  # only now is it known that there is a torch to import
     from maskwright.training.preparation import prepare
     from maskwright.training.session import Session
@@ -160,13 +163,15 @@ def _open_and_train(
             material.split,
             material.groups,
             material.unread,
-            material.contents(),
+            contents=material.contents(),
+            photos=photos,
             started_from=started_from,
         )
-    precision = prepared.precision
-    learner = _build_learner(settings, material.formats, device, precision, encoder_weights, taken)
-    session = Session(material, folder, settings, learner, device, precision, budget, start)
-    return _train(session, signals, resuming=resuming)
+    if device == "cpu" and (settings.memory is not None or prepared.memory is not None):
+        return_freed_memory()
+    learner = _build_learner(settings, material.formats, device, prepared.precision, encoder_weights, taken)
+    session = Session(material, folder, settings, learner, device, budget, start)
+    return _train(session, prepared.memory, signals, resuming=resuming)
 
 
 def _already_finished(folder: RunFolder) -> TrainedRun:
@@ -218,8 +223,9 @@ def _build_learner(
     architecture = architecture_for(settings, formats)
     learner = build_learner_for(settings, architecture, device, precision, encoder_weights, taken)
     kind = "classic U-Net" if settings.encoder == "none" else f"U-Net on {settings.encoder}"
+    cut = "" if settings.crop is None else f" in cut-outs of {settings.crop}"
     terminal.say(
-        f"{kind}, {count_parameters(learner.network) / 1e6:.1f} M parameters, longer side {settings.size}, "
+        f"{kind}, {count_parameters(learner.network) / 1e6:.1f} M parameters, {resize_for(settings).in_words()}{cut}, "
         f"{settings.base_channels} channels, batch {settings.batch_size}, {device} in {precision}"
     )
     if settings.encoder != "none" and encoder_weights is None and taken is None:
@@ -229,11 +235,11 @@ def _build_learner(
     return learner
 
 
-def _train(session: "Session", signals: Signals, *, resuming: bool) -> TrainedRun:
+def _train(session: "Session", memory: "MemoryUse | None", signals: Signals, *, resuming: bool) -> TrainedRun:
     """Run the loop, then score what it kept."""
     from maskwright.data.dataset import telling_of_workers
     from maskwright.training.closing import choose_closing
-    from maskwright.training.diagnosis import check_overfit, search_rate, tell
+    from maskwright.training.diagnosis import check_overfit, check_precision, search_rate, tell
     from maskwright.training.keeping import keep_best, keep_best_again
     from maskwright.training.loop import fit, is_finished
     from maskwright.training.session import build_run, build_training_loader, build_validation_loader, resume_learner
@@ -245,19 +251,26 @@ def _train(session: "Session", signals: Signals, *, resuming: bool) -> TrainedRu
         keep_best_again(session)
         position = learner.position
         terminal.say(f"Resuming {folder.path} after {position.epoch} epochs and {position.step} steps")
-    else:
+    check_precision(session, train)
+    if not resuming:
         if session.settings.overfit_check:
             check_overfit(session)
         if session.settings.find_rate:
             session = search_rate(session, train, order)
     closing = choose_closing(session)
+    watch = _watch(session, memory)
     with signals.waiting(), telling_of_workers(), terminal.progressing("Training") as update:
+
+        def show(status: "Status") -> None:
+            update(status.progress, _words(status))
+            watch(status.progress)
+
         run = build_run(
             session,
             closing,
             keep_best=functools.partial(keep_best, session),
             tell=tell,
-            show=lambda status: update(status.progress, _words(status)),
+            show=show,
             stop_asked=signals.asked,
         )
         if is_finished(learner, run):
@@ -265,6 +278,33 @@ def _train(session: "Session", signals: Signals, *, resuming: bool) -> TrainedRu
         else:
             fit(learner, train, order, build_validation_loader(session), run)
     return TrainedRun(folder.path, folder.model, finished=True, scores=_close(session, closing))
+
+
+def _watch(session: "Session", memory: "MemoryUse | None") -> Callable[[float], None]:
+    """What measures the first whole steps, where their memory was predicted; it is told the progress of each batch."""
+    from maskwright.training.correction import PeakWatch
+
+    if memory is None:
+        return lambda _: None
+    settings = session.settings
+    watch = PeakWatch(
+        memory.peak,
+        memory.correction,
+        device=session.device,
+        precision=session.learner.precision,
+        batches=settings.accumulate or 1,
+        small_until=settings.small_first,
+    )
+
+    def note(progress: float) -> None:
+        real = watch.note_batch(progress)
+        if real is not None and real > memory.limit:
+            terminal.warn(
+                f"The first whole steps took {real / 1e9:.1f} GB of memory; {memory.peak.total / 1e9:.1f} GB were "
+                f"predicted, and {memory.limit / 1e9:.1f} GB may be used. Later plans know it."
+            )
+
+    return note
 
 
 def _words(status: "Status") -> str:
@@ -283,12 +323,16 @@ def _close(session: "Session", closing: "Closing") -> "Scores":
     from maskwright.training.closing import score
     from maskwright.training.curves import draw_curves
     from maskwright.training.keeping import keep_last, keep_scores
+    from maskwright.training.out_of_memory import let_go, on_device_or_cpu
 
     folder = session.folder
     keep_last(session)
+    let_go(session.learner)
     draw_curves(folder.metrics, folder.curves)
     with terminal.counting("Scoring", closing.scored) as advance:
-        scores = score(load(folder.model, device=session.device), session, closing, advance=advance)
+        scores = on_device_or_cpu(
+            lambda device: score(load(folder.model, device=device), session, closing, advance=advance), session.device
+        )
     keep_scores(session, scores, closing)
     known = session.start is not None and session.start.has_learnt_from(session.material.fingerprints(closing.part))
     sample = f" (a sample of {closing.available}, for time)" if len(scores.pictures) < closing.available else ""

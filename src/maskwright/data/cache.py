@@ -27,11 +27,11 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from maskwright.data import image_files
 from maskwright.data.duplicates import SIDE, thumbnail
 from maskwright.data.labels import IGNORED
 from maskwright.data.pairs import Drawing, Layers, Mask, Pair, Polygons, Problem, Runs, mask_files
 from maskwright.data.reading import fingerprint_of
+from maskwright.data.resizing import Resize, resize_image
 from maskwright.data.targets import pack_target
 from maskwright.data.threads import in_threads
 from maskwright.errors import InputError
@@ -127,14 +127,14 @@ class Cache:
         entries: Where each lies.
         read: Reads a pair, where it does not lie anywhere.
         num_classes: Of the masks, the background included.
-        longer_side: Pixels of the longer side.
+        resize: What size they have.
     """
 
     pairs: tuple[Pair, ...]
     entries: tuple[Entry, ...]
     read: Read
     num_classes: int
-    longer_side: int
+    resize: Resize
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
@@ -174,7 +174,7 @@ class Cache:
             with contextlib.suppress(OSError, ValueError):
                 # Writing to it would change a copy: torch takes no arrays that must not be written to.
                 return np.memmap(path, np.uint8, "c", PIXELS_AT, (facts.height, facts.width, facts.pixel_bytes))
-        picture = prepare(self.pairs[index], self.read, self.num_classes, self.longer_side)
+        picture = prepare(self.pairs[index], self.read, self.num_classes, self.resize)
         if picture.facts != facts:
             raise InputError(f"{self.pairs[index].image} or its mask changed during the run; start again.")
         return picture.pixels
@@ -204,7 +204,7 @@ def build_cache(
     read: Read,
     num_classes: int,
     settings_key: str,
-    longer_side: int,
+    resize: Resize,
     advance: Callable[[], None],
     limit_bytes: int = DEFAULT_LIMIT_BYTES,
     spent: Callable[[], float] = lambda: 0.0,
@@ -217,7 +217,7 @@ def build_cache(
         read: Reads the image ``(H, W, C)`` and the mask of classes ``(H, W)`` of a pair; it goes to other processes.
         num_classes: Of the masks, the background included.
         settings_key: Names everything besides the files that decides what ``read`` returns.
-        longer_side: Pixels of the longer side of each picture afterwards.
+        resize: What size each picture gets.
         advance: Called after each pair, for a progress bar.
         limit_bytes: The folder grows to this; beyond it, what has not been used for longest goes. Nothing of this run
             goes; what finds no room is decoded whenever it is needed.
@@ -234,7 +234,7 @@ def build_cache(
         if number >= LEAST_READ and spent() >= 0.5:
             return None
         try:
-            fingerprint, content, key = _keys(pair, f"{num_classes} {longer_side} {settings_key}")
+            fingerprint, content, key = _keys(pair, f"{num_classes} {resize} {settings_key}")
         except InputError as error:
             return Problem(pair.image, str(error))
         path = folder / key[:2] / f"{key}.pixels"
@@ -247,7 +247,7 @@ def build_cache(
         if number >= LEAST_READ and spent() >= 1:
             return None
         try:
-            picture = prepare(missing.pair, read, num_classes, longer_side)
+            picture = prepare(missing.pair, read, num_classes, resize)
         except InputError as error:
             return Problem(missing.pair.image, str(error))
         has_room = room.claim(PIXELS_AT + picture.pixels.nbytes)
@@ -265,7 +265,7 @@ def build_cache(
         found[place] = one
         advance()
     kept = [(pair, one) for pair, one in zip(pairs, found, strict=True) if isinstance(one, Entry)]
-    cache = Cache(tuple(pair for pair, _ in kept), tuple(one for _, one in kept), read, num_classes, longer_side)
+    cache = Cache(tuple(pair for pair, _ in kept), tuple(one for _, one in kept), read, num_classes, resize)
     return cache, tuple(one for one in found if isinstance(one, Problem))
 
 
@@ -285,19 +285,19 @@ def default_cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "maskwright"
 
 
-def prepare(pair: Pair, read: Read, num_classes: int, longer_side: int) -> Picture:
+def prepare(pair: Pair, read: Read, num_classes: int, resize: Resize) -> Picture:
     """Read a pair and bring it to training size.
 
     Raises:
         InputError: It cannot be read.
     """
     image, mask = read(pair)
-    height, width = image_files.fit_size(image.shape[0], image.shape[1], longer_side)
+    height, width = resize.shape_of(*image.shape[:2])
     packed = pack_target(mask, num_classes, height, width)
     counts = np.bincount(mask.ravel(), minlength=IGNORED + 1)[:num_classes]
     facts = Facts(height, width, image.shape[2], packed.shape[2], tuple(counts.tolist()))
     pixels = np.zeros((height, width, facts.pixel_bytes), np.uint8)
-    pixels[..., : facts.channels] = image_files.resize_image(image, height, width)
+    pixels[..., : facts.channels] = resize_image(image, height, width)
     pixels[..., facts.channels : facts.channels + facts.planes] = packed
     return Picture(facts, pixels, thumbnail(image))
 

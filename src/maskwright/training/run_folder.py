@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from maskwright.config import Settings, read_settings, read_started_from, write_settings
-from maskwright.data.splits import Groups
+from maskwright.data.groups import Groups
 from maskwright.errors import InputError
 from maskwright.files import RUNS, dated_folder, previous_of, unfinished_in, write_json, write_text
 from maskwright.training.lock import LOCK
 
 # A run may go on on another machine, and be saved more or less often.
-MACHINE_SETTINGS = ("device", "precision", "workers", "cache_gb", "tensorboard", "save_every")
+MACHINE_SETTINGS = ("device", "memory", "precision", "storage", "workers", "cache_gb", "tensorboard", "save_every")
 # What is chosen for a run where the user leaves it open.
-CHOSEN_SETTINGS = ("size", "batch_size", "base_channels", "tint")
+CHOSEN_SETTINGS = ("size", "batch_size", "base_channels", "crop", "accumulate", "storage", "tint")
 # What settings are called that make a run longer.
 LENGTHS = ("epochs", "minutes")
 # Of pictures that are not what they were, so many are named.
@@ -136,9 +136,11 @@ def write_split(
     split: Mapping[str, str],
     groups: Groups,
     unread: Sequence[str] = (),
+    *,
     contents: Mapping[str, str] | None = None,
+    photos: Path | None = None,
 ) -> None:
-    """Write which picture belongs to which part, and why; which were not read for want of time; and what they held."""
+    """Write which picture is in which part and why, which there was no time to read, what they hold, and where."""
     parts = {part: sorted(name for name in split if split[name] == part) for part in ("train", "val", "test")}
     held_out = {part: sorted({groups.of[name] for name in names}) for part, names in parts.items()}
     content: dict[str, object] = {"rule": groups.rule, "pictures": parts, "groups": held_out}
@@ -146,6 +148,8 @@ def write_split(
         content["unread"] = sorted(unread)
     if contents:
         content["contents"] = dict(sorted(contents.items()))
+    if photos is not None:
+        content["photos"] = str(photos.resolve())
     write_json(folder.split, content)
 
 
@@ -154,7 +158,7 @@ def read_unread(folder: RunFolder) -> set[str]:
     try:
         return set(json.loads(folder.split.read_text(encoding="utf-8")).get("unread", []))
     except (OSError, ValueError):
-        return set()  # `open_run` says what is the matter with the run
+        return set()  # `check_settings` says what is the matter with the run
 
 
 def as_started(folder: RunFolder, settings: Settings) -> Settings:
@@ -174,8 +178,9 @@ def start_run(
     split: Mapping[str, str],
     groups: Groups,
     unread: Sequence[str] = (),
-    contents: Mapping[str, str] | None = None,
     *,
+    contents: Mapping[str, str] | None = None,
+    photos: Path | None = None,
     started_from: Mapping[str, str] | None = None,
 ) -> None:
     """Write what a new run is made of; what one without a saved state left there goes.
@@ -187,13 +192,14 @@ def start_run(
         groups: The group of each.
         unread: Pictures that there was no time to read.
         contents: A hash of what each picture and its mask hold.
+        photos: Where they all lie.
         started_from: What is known of the model that the run starts from, its ``name`` and ``fingerprint``.
     """
     for left_behind in (folder.metrics, folder.health, folder.rates):
         left_behind.unlink(missing_ok=True)
     folder.path.mkdir(parents=True, exist_ok=True)
     write_settings(folder.config, settings, started_from=started_from)
-    write_split(folder, split, groups, unread, contents)
+    write_split(folder, split, groups, unread, contents=contents, photos=photos)
 
 
 def check_settings(folder: RunFolder, settings: Settings, *, started_from: Mapping[str, str] | None = None) -> None:

@@ -19,18 +19,21 @@ from maskwright.device import ComputePrecision
 from maskwright.errors import InputError
 from maskwright.files import write_text
 from maskwright.models.build import build_network
+from maskwright.models.storage import store
 from maskwright.training.balance import choose_weights
 from maskwright.training.circumstances import circumstances_of
 from maskwright.training.freezing import pretrained_layers
 from maskwright.training.health import Finding
-from maskwright.training.loop import Figures, Run, Status
+from maskwright.training.loop import Run, Status
 from maskwright.training.material import Material
 from maskwright.training.minutes import Closing, Minutes, drawn, pace
 from maskwright.training.run_folder import RunFolder
+from maskwright.training.saving import KeepBest
 from maskwright.training.schedules import Length
 from maskwright.training.starting_point import StartingPoint
 from maskwright.training.state import Learner, build_learner, read_state, restore
 from maskwright.training.tensorboard import PICTURES, draw_validation, open_events
+from maskwright.training.whole_pictures import whole_pictures_at_once
 
 MOST_WORKERS = 4
 
@@ -45,7 +48,6 @@ class Session:
         settings: What the user asked for, with what was chosen for the rest.
         learner: The network and what teaches it.
         device: Where the network lies.
-        precision: What the forward pass computes in.
         minutes: What the command may still take; None in a run by epochs.
         start: The model whose weights it starts from, where there is one.
     """
@@ -55,7 +57,6 @@ class Session:
     settings: Settings
     learner: Learner
     device: str
-    precision: ComputePrecision
     minutes: Minutes | None
     start: StartingPoint | None = None
 
@@ -79,7 +80,7 @@ def build_learner_for(
 ) -> Learner:
     """A learner on a device; its first weights are decided by the seed, but for those of its encoder or of a model."""
     torch.manual_seed(settings.seed)
-    network = build_network(architecture, encoder_weights=encoder_weights)
+    network = store(build_network(architecture, encoder_weights=encoder_weights), settings.storage)
     if taken is not None:
         network.load_state_dict(taken, strict=False)
     pretrained: tuple[nn.Module, ...] = ()
@@ -130,9 +131,9 @@ def choose_workers(settings: Settings, device: str) -> int:
 def build_training_loader(session: Session) -> tuple[DataLoader[Batch], EpochBatches]:
     """Training batches and their order."""
     settings, material = session.settings, session.material
-    order = EpochBatches(material.indices("train"), settings)
+    order = EpochBatches(material.indices("train"), settings, material.cache.shapes)
     train = build_loader(
-        Samples(material.cache, settings, augment=settings.augment),
+        Samples(material.cache, settings, augment=settings.augment, crop=settings.crop),
         order,
         workers=choose_workers(settings, session.device),
         pin=session.device.startswith("cuda"),
@@ -146,7 +147,7 @@ def build_validation_loader(session: Session) -> DataLoader[Batch]:
     held_out = material.indices("val")
     validated = session.learner.position.validated
     chosen = sorted(drawn(held_out, len(held_out) if validated is None else validated, settings.seed))
-    in_order = InOrder(chosen, settings.chosen("batch_size"))
+    in_order = InOrder(chosen, whole_pictures_at_once(settings))
     plain = Samples(material.cache, settings, augment=False)
     return build_loader(plain, in_order, workers=0, pin=session.device.startswith("cuda"))
 
@@ -155,7 +156,7 @@ def build_run(
     session: Session,
     closing: Closing,
     *,
-    keep_best: Callable[[Figures, Mapping[str, Tensor]], None],
+    keep_best: KeepBest,
     tell: Callable[[Finding], None],
     show: Callable[[Status], None],
     stop_asked: Callable[[], bool],
@@ -167,7 +168,6 @@ def build_run(
     run = Run(
         settings=settings,
         device=session.device,
-        precision=session.precision,
         length=length,
         scored_classes=session.material.formats.labels.scored_classes,
         state_path=session.folder.state,

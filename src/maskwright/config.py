@@ -132,6 +132,22 @@ class MaskSettings:
 
 
 @dataclass(frozen=True)
+class PredictSettings:
+    """What `predict` can be told of the results."""
+
+    background: str | None = None
+    """What comes behind for --save background: a colour such as '#00ff88' or white, or a picture."""
+
+    threshold: float | None = None
+    """Probability from which a pixel is foreground, of two classes; by default that of the model file."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise InputError(f"--threshold must lie between 0 and 1, not at {self.threshold}.")
+
+
+@dataclass(frozen=True)
 class Settings(MaskSettings):
     """What `train` can be told. The defaults are those of a run without a preset's file."""
 

@@ -114,7 +114,13 @@ def train(
     try:
         started_from = dataclasses.asdict(start.parent) if start else None
         resuming = open_run(
-            folder, settings, material.split, material.groups, material.unread, started_from=started_from
+            folder,
+            settings,
+            material.split,
+            material.groups,
+            material.unread,
+            photos=Path(photos),
+            started_from=started_from,
         )
         if resume and not resuming:
             terminal.say(f"There is nothing to resume; this is a new run in {folder.path}")
@@ -180,7 +186,7 @@ def _build_learner(
 def _train(session: "Session", memory: "MemoryUse | None", *, resuming: bool) -> TrainedRun:
     """Run the loop, then score what it kept."""
     from maskwright.training.closing import choose_closing
-    from maskwright.training.diagnosis import check_overfit, search_rate
+    from maskwright.training.diagnosis import check_overfit, check_precision, search_rate
     from maskwright.training.keeping import keep_best
     from maskwright.training.loop import fit, is_finished
     from maskwright.training.session import build_run, build_training_loader, build_validation_loader, resume_learner
@@ -191,7 +197,8 @@ def _train(session: "Session", memory: "MemoryUse | None", *, resuming: bool) ->
     if resuming:
         session = resume_learner(session)
         terminal.say(f"Resuming {folder.path} after {learner.position.epoch} epochs")
-    else:
+    check_precision(session, train)
+    if not resuming:
         if session.settings.overfit_check:
             check_overfit(session)
         if session.settings.find_rate:
@@ -258,12 +265,16 @@ def _close(session: "Session", closing: "Closing") -> "Scores":
     from maskwright.training.closing import score
     from maskwright.training.curves import draw_curves
     from maskwright.training.keeping import keep_last, keep_scores
+    from maskwright.training.out_of_memory import let_go, on_device_or_cpu
 
     folder = session.folder
     keep_last(session)
+    let_go(session.learner)
     draw_curves(folder.metrics, folder.curves)
     with terminal.counting("Scoring", closing.scored) as advance:
-        scores = score(load(folder.model, device=session.device), session, closing, advance=advance)
+        scores = on_device_or_cpu(
+            lambda device: score(load(folder.model, device=device), session, closing, advance=advance), session.device
+        )
     keep_scores(session, scores, closing)
     known = session.start is not None and session.start.has_learnt_from(session.material.fingerprints(closing.part))
     sample = f" (a sample of {closing.available}, for time)" if len(scores.pictures) < closing.available else ""

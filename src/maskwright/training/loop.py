@@ -6,7 +6,8 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,21 +19,33 @@ from torch.utils.data import DataLoader
 from maskwright.config import Settings
 from maskwright.data.dataset import Batch, EpochBatches
 from maskwright.device import ComputePrecision
-from maskwright.errors import InputError
+from maskwright.errors import DoesNotFitError, InputError, is_out_of_memory
 from maskwright.files import write_json
 from maskwright.training.figures import Figures, count, count_classes, dice_per_picture, figures_of
 from maskwright.training.freezing import hold
-from maskwright.training.health import Circumstances, Finding, find_new, given_up, is_diverging, recovered
-from maskwright.training.recovery import can_go_back, go_back, remember_good
+from maskwright.training.health import (
+    Circumstances,
+    Finding,
+    find_new,
+    given_up,
+    is_diverging,
+    recovered,
+    shrunk,
+    unsound,
+)
+from maskwright.training.out_of_memory import MemoryPressesError, begin, begin_again, looking_at_fewer, shrink
+from maskwright.training.recovery import can_go_back, go_back, has_sound_weights, remember_good
 from maskwright.training.schedules import Length, learning_rate_at
-from maskwright.training.state import Learner, Position, Tally, save_state, set_rate
-from maskwright.training.step import add_gradients, loss_of, move_weights
-from maskwright.training.whole_pictures import whole_logits
+from maskwright.training.state import Learner, Position, Tally, fall_back_to_fp32, save_state, set_rate
+from maskwright.training.step import add_gradients, loss_of, move_weights, parts_of
+from maskwright.training.whole_pictures import whole_logits, whole_pictures_at_once
 
 # In a run by the clock, validating and saving may take this share of the time.
 VALIDATION_SHARE = 0.1
 # Patience goes by the median of so many scores: one lucky validation on a few pictures is no progress.
 SMOOTHED = 3
+# What is said where nothing smaller is left to try.
+SAVED = "The run is saved: --resume goes on with it where there is more memory."
 # A long epoch is saved in between at least this often.
 SAVE_SECONDS = 120.0
 
@@ -120,7 +133,9 @@ def fit(
     while not finished:
         order.epoch, order.skip = position.epoch, position.batch
         order.is_half = functools.partial(_is_half, run, position, len(order), clock)
-        ending = train_epoch(learner, train, len(order), run, clock)
+        ending = _train_or_shrink(learner, train, order, run, clock)
+        if ending == "memory":
+            continue
         if ending == "signal":
             _save(learner, run, clock)
             return False
@@ -135,7 +150,7 @@ def fit(
             finished = finished or is_finished(learner, run)
         _write_metrics(learner, run, figures, val_figures)
         _look_for_findings(learner, run)
-        write_json(run.health_path, learner.health.to_json())
+        _write_health(learner, run)
         stopped = run.stop_asked() and not finished
         if val_figures is not None or stopped:
             _save(learner, run, clock)
@@ -156,6 +171,39 @@ def is_finished(learner: Learner, run: Run) -> bool:
     if run.length.progress(position.epoch, position.seconds) >= 1:
         return True
     return 0 < patience <= position.validations_since_best
+
+
+def _train_or_shrink(
+    learner: Learner, train: DataLoader[Batch], order: EpochBatches, run: Run, clock: Clock
+) -> Literal["whole", "time", "signal", "memory"]:
+    """Train for an epoch; where memory runs out, undo the step and let fewer pictures through the network at a time.
+
+    Raises:
+        DoesNotFitError: It is one picture already; the run is saved as it was before the step.
+    """
+    try:
+        return train_epoch(learner, train, len(order), run, clock)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        seen = "is nearly used up" if isinstance(error, MemoryPressesError) else "ran out"
+    begin_again(learner)
+    with _saving_before_giving_up(learner, run, clock):
+        shrink(learner, order.size)
+    _tell(
+        learner, run, shrunk(order.size, learner.position.micro_batch, f"The memory of {run.device} {seen} in a step")
+    )
+    return "memory"
+
+
+@contextmanager
+def _saving_before_giving_up(learner: Learner, run: Run, clock: Clock) -> Iterator[None]:
+    """Save the run, and say so, where memory is too small for a single picture."""
+    try:
+        yield
+    except DoesNotFitError as error:
+        _save(learner, run, clock)
+        raise DoesNotFitError(f"{error} {SAVED}") from None
 
 
 def train_epoch(
@@ -209,7 +257,7 @@ def _learn(learner: Learner, batch: Batch, rate: float, run: Run, batches: int, 
     first = position.batch - position.batch % passes
     together = min(passes, batches - first)
     if position.batch == first:
-        learner.optimizer.zero_grad(set_to_none=True)
+        begin(learner)
     position.batch += 1
     outcome = add_gradients(
         learner,
@@ -236,6 +284,12 @@ def _recover(learner: Learner, run: Run) -> None:
     """
     health, position = learner.health, learner.position
     epoch, step = position.epoch + 1, position.step
+    if learner.precision != "fp32" and not is_diverging(health, run.circumstances) and has_sound_weights(learner):
+        finding = unsound(learner.precision, epoch=epoch, step=step)
+        go_back(learner, slower=False)
+        fall_back_to_fp32(learner)
+        _tell(learner, run, finding)
+        return
     if not can_go_back(learner):
         finding = given_up(health, epoch=epoch, step=step, has_model=position.best_dice > -1)
         _note_finding(learner, run, finding)
@@ -243,34 +297,64 @@ def _recover(learner: Learner, run: Run) -> None:
     peak = run.settings.learning_rate * position.rate_factor / 2
     finding = recovered(health, epoch=epoch, step=step, peak=peak)
     go_back(learner)
-    _note_finding(learner, run, finding)
-    run.tell(finding)
+    _tell(learner, run, finding)
 
 
 def _look_for_findings(learner: Learner, run: Run) -> None:
     for finding in find_new(learner.health, run.circumstances, best_dice=learner.position.best_dice):
-        _note_finding(learner, run, finding)
-        run.tell(finding)
+        _tell(learner, run, finding)
+
+
+def _tell(learner: Learner, run: Run, finding: Finding) -> None:
+    """Say a finding and keep it."""
+    _note_finding(learner, run, finding)
+    run.tell(finding)
 
 
 def _note_finding(learner: Learner, run: Run, finding: Finding) -> None:
     """Keep a finding for the state and for `health.json`."""
     learner.health.note_finding(finding, epoch=learner.position.epoch + 1, step=learner.position.step)
-    write_json(run.health_path, learner.health.to_json())
+    _write_health(learner, run)
 
 
-def validate(network: nn.Module, loader: DataLoader[Batch], run: Run, *, precision: ComputePrecision = "fp32") -> Tally:
-    """Sums over pictures that are not learnt from, at training size; those of each class's pixels among them."""
+def _write_health(learner: Learner, run: Run) -> None:
+    """Write the findings and figures of the run, and how it computes now."""
+    position = learner.position
+    now = {
+        "precision": learner.precision,
+        "micro_batch": position.micro_batch,
+        "val_micro_batch": position.val_micro_batch,
+    }
+    write_json(run.health_path, learner.health.to_json() | now)
+
+
+def validate(
+    network: nn.Module,
+    loader: DataLoader[Batch],
+    run: Run,
+    *,
+    precision: ComputePrecision = "fp32",
+    most: int | None = None,
+) -> Tally:
+    """Sums over pictures that are not learnt from, at training size; those of each class's pixels among them.
+
+    Args:
+        network: Is told that it does not train.
+        loader: Of the pictures.
+        run: Decides the loss.
+        precision: What to compute in.
+        most: Pictures that go through the network at a time; None for whole batches.
+    """
     network.eval()
     tally = Tally()
     started = time.monotonic()
     with torch.inference_mode():
         for cpu_batch in loader:
-            batch = cpu_batch.to(run.device)
-            logits = whole_logits(network, batch.images, run.settings, precision)
-            loss = loss_of(logits, batch, run.settings, run.class_weights)
-            count(tally, float(loss), dice_per_picture(logits, batch.targets, batch.weights, run.scored_classes))
-            count_classes(tally, logits, batch)
+            for part, _ in parts_of(cpu_batch.to(run.device), most):
+                logits = whole_logits(network, part.images, run.settings, precision)
+                loss = loss_of(logits, part, run.settings, run.class_weights)
+                count(tally, float(loss), dice_per_picture(logits, part.targets, part.weights, run.scored_classes))
+                count_classes(tally, logits, part)
     tally.seconds = time.monotonic() - started
     return tally
 
@@ -288,7 +372,8 @@ def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, c
     """Validate the weights worth keeping, and keep them if they are the best so far."""
     position = learner.position
     started = clock.seconds()
-    tally = validate(learner.kept(), val, run, precision=learner.precision)
+    with _saving_before_giving_up(learner, run, clock):
+        tally = _validate_in_memory(learner, val, run)
     figures = figures_of(tally)
     if learner.health.note_validation(figures.loss, tally.predicted, tally.true):
         remember_good(learner)
@@ -301,6 +386,19 @@ def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, c
     position.validated_at = clock.seconds()
     position.validation_seconds = position.validated_at - started
     return figures
+
+
+def _validate_in_memory(learner: Learner, val: DataLoader[Batch], run: Run) -> Tally:
+    """Validate; where memory runs out, fewer pictures at a time, now and later."""
+    position = learner.position
+    look = functools.partial(validate, learner.kept(), val, run, precision=learner.precision)
+    before = position.val_micro_batch or position.micro_batch
+    pictures = whole_pictures_at_once(run.settings)
+    tally, most = looking_at_fewer(lambda most: look(most=most), before, pictures)
+    if most != before:
+        position.val_micro_batch = most
+        _tell(learner, run, shrunk(pictures, most, f"The memory of {run.device} ran out in a validation"))
+    return tally
 
 
 def _count_patience(position: Position, score: float) -> None:

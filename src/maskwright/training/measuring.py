@@ -33,11 +33,12 @@ from maskwright.training.curves import draw_curves
 from maskwright.training.freezing import pretrained_layers
 from maskwright.training.keeping import model_card, weights_of
 from maskwright.training.minutes import BYTES_PER_SECOND, Costs, drawn
+from maskwright.training.out_of_memory import looking_at_fewer, on_device_or_cpu
 from maskwright.training.recipe import LADDER, Speed
-from maskwright.training.session import Session, whole_pictures_at_once
+from maskwright.training.session import Session
 from maskwright.training.state import Learner, build_learner
-from maskwright.training.step import loss_of, make_step
-from maskwright.training.whole_pictures import whole_logits
+from maskwright.training.step import loss_of, make_step, parts_of
+from maskwright.training.whole_pictures import whole_logits, whole_pictures_at_once
 
 # A usual size is known after so many headers, and what a size does to the masks after so many masks ...
 DESCRIBED, OUTLINED = 50, 16
@@ -140,23 +141,30 @@ def measure_costs(session: Session, part: str) -> Costs:
     batch = material.indices("val")[: whole_pictures_at_once(settings)]
     samples = Samples(material.cache, settings, augment=False)
 
-    def validate() -> None:
+    def validate(most: int | None) -> None:
         for cpu_batch in build_loader(samples, InOrder(batch, len(batch)), workers=0, pin=False):
             with torch.inference_mode():
-                compared = cpu_batch.to(session.device)
-                logits = whole_logits(network, compared.images, settings, learner.precision)
-                float(loss_of(logits, compared, settings))
+                for compared, _ in parts_of(cpu_batch.to(session.device), most):
+                    logits = whole_logits(network, compared.images, settings, learner.precision)
+                    float(loss_of(logits, compared, settings))
+
+    def score(device: str) -> float:
+        predictor = Predictor(card, TorchEngine(card.architecture, weights_of(learner), device))
+        return _second_time(lambda: score_pair(predictor, pair, ""), now)
 
     network = learner.kept()
     was_training = network.training
     network.eval()
     now = time.monotonic if session.minutes is None else session.minutes.now
-    validating = _second_time(validate, now) / len(batch)
+    position = learner.position
+    validating, position.val_micro_batch = looking_at_fewer(
+        lambda most: _second_time(lambda: validate(most), now) / len(batch),
+        position.val_micro_batch or position.micro_batch,
+        len(batch),
+    )
     network.train(was_training)
-    card = model_card(session, {})
-    predictor = Predictor(card, TorchEngine(card.architecture, weights_of(learner), session.device))
-    pair = material.pairs(part)[0]
-    scoring = _second_time(lambda: score_pair(predictor, pair, ""), now)
+    card, pair = model_card(session, {}), material.pairs(part)[0]
+    scoring = on_device_or_cpu(score, session.device)
     with tempfile.TemporaryDirectory() as scratch:
         nothing, picture = Path(scratch) / "metrics.jsonl", Path(scratch) / "curves.png"
         drawing = _second_time(lambda: draw_curves(nothing, picture), now)

@@ -27,6 +27,7 @@ from maskwright.training.schedules import Length
 from maskwright.training.starting_point import StartingPoint
 from maskwright.training.state import Learner, build_learner, load_state
 from maskwright.training.tensorboard import PICTURES, draw_validation, open_events
+from maskwright.training.whole_pictures import whole_pictures_at_once
 
 MOST_WORKERS = 4
 
@@ -116,11 +117,6 @@ def build_training_loader(session: Session) -> tuple[DataLoader[Batch], EpochBat
         pin=session.device.startswith("cuda"),
     )
     return train, order
-
-
-def whole_pictures_at_once(settings: Settings) -> int:
-    """How many pictures a validation looks at together; one by one where only cut-outs of them fit into memory."""
-    return settings.chosen("batch_size") if settings.crop is None else 1
 
 
 def build_validation_loader(session: Session) -> DataLoader[Batch]:

@@ -69,6 +69,10 @@ class Position:
         paced_progress: Progress then.
         validated: Pictures that each validation looks at; None before that was decided.
         rate_factor: What the learning rate is multiplied by; halved when the loss diverged.
+        micro_batch: Pictures that go through the network at a time in a step; None where whole batches fit into memory.
+        val_micro_batch: Likewise in a validation.
+        full_precision: Whether 16 bit was given up.
+        skipped: Steps in a row that the loss scaling of fp16 left out.
     """
 
     epoch: int = 0
@@ -88,6 +92,27 @@ class Position:
     paced_progress: float = 0.0
     validated: int | None = None
     rate_factor: float = 1.0
+    micro_batch: int | None = None
+    val_micro_batch: int | None = None
+    full_precision: bool = False
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a step changes before any weight moves, as it was when the step began.
+
+    Attributes:
+        batch: Batches done in the epoch.
+        tally: Sums over them.
+        buffers: The network's running statistics of batches.
+        random: See `random_states`.
+    """
+
+    batch: int
+    tally: Tally
+    buffers: tuple[Tensor, ...]
+    random: dict[str, Tensor]
 
 
 @dataclass
@@ -98,6 +123,7 @@ class Learner:
     ``pretrained`` are the layers of its encoder that did not start from random weights; see `Settings.freeze`.
     ``held`` did not either, and never learn; see `Settings.held_levels`.
     ``precision`` is what forward passes compute in.
+    ``beginning`` is where the step that is under way can be begun again; None between steps.
     """
 
     network: nn.Module
@@ -112,6 +138,7 @@ class Learner:
     pretrained: tuple[nn.Module, ...] = ()
     held: tuple[nn.Module, ...] = ()
     precision: ComputePrecision = "fp32"
+    beginning: Beginning | None = None
 
     def begin_to_learn(self) -> None:
         """Put the network into training mode, but for the layers that are held."""
@@ -150,6 +177,15 @@ def build_learner(
 def build_scaler(device: str, precision: ComputePrecision) -> torch.amp.GradScaler:
     """The loss scaling that a precision needs; in all but fp16 it does nothing."""
     return torch.amp.GradScaler(device.partition(":")[0], enabled=precision == "fp16")
+
+
+def fall_back_to_fp32(learner: Learner) -> None:
+    """Give 16 bit up for the rest of the run, and the loss scaling and the memory layout that belong to it."""
+    learner.position.full_precision = True
+    learner.precision = "fp32"
+    learner.scaler = build_scaler(next(learner.network.parameters()).device.type, "fp32")
+    for network in (learner.network, learner.kept()):
+        network.to(memory_format=torch.contiguous_format)
 
 
 def build_optimizer(
@@ -250,8 +286,27 @@ def load_state(path: Path, learner: Learner) -> None:
         learner.tally = Tally(**content["tally"])
         learner.health = restored(content.get("health", {}))  # older versions had none
         learner.good = content.get("good")
+        if learner.position.full_precision:
+            fall_back_to_fp32(learner)
     except Exception as error:  # damaged bytes make the unpickler raise almost anything
         raise InputError(f"{path} cannot be resumed from: it is damaged or belongs to another network.") from error
+
+
+def random_states(network: nn.Module) -> dict[str, Tensor]:
+    """The random states that a step may draw from, such as for dropout; pictures have generators of their own."""
+    device = next(network.parameters()).device
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def restore_random_states(states: dict[str, Tensor], network: nn.Module) -> None:
+    """Set what `random_states` found; on a device of another kind the run goes on with other numbers."""
+    device = next(network.parameters()).device
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def _averaging(decay: float) -> Any:  # noqa: ANN401 - torch names this type only in a stub

@@ -9,6 +9,11 @@ from maskwright.inference.tiling import choose_tiling
 from maskwright.training.step import compute_logits
 
 
+def whole_pictures_at_once(settings: Settings) -> int:
+    """How many pictures a validation looks at together; one by one where only cut-outs of them fit into memory."""
+    return settings.chosen("batch_size") if settings.crop is None else 1
+
+
 def whole_logits(
     network: nn.Module, images: Tensor, settings: Settings, precision: ComputePrecision = "fp32"
 ) -> Tensor:

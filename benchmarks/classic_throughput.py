@@ -69,7 +69,6 @@ def ours(cache: Cache, settings: Settings, precision: ComputePrecision, scratch:
     run = Run(
         settings=settings,
         device="cpu",
-        precision=precision,
         length=Length(epochs=10**6, seconds=None),
         scored_classes=(1,),
         state_path=scratch / "state.pth",

@@ -22,11 +22,12 @@ UNUSUAL = Settings(
     encoder_weights="weights/resnet18.safetensors",
     unshuffle=2,
     base_channels=24,
+    widest=48,
     depth=3,
     norm="group",
     upsampling="bilinear",
     size=200,
-    crop=96,
+    crop=160,
     small_first=0.25,
     augment=False,
     flip=0.1,
@@ -63,18 +64,20 @@ UNUSUAL = Settings(
     overfit_check=False,
     seed=7,
     device="cuda:1",
+    memory="3.5GiB",
     precision="bf16",
     workers=1,
     cache_gb=1.5,
     class_weights="none",
     freeze=0.2,
+    held_levels=1,
     tensorboard=True,
 )
 # Settings that only go with one another.
 PARTNERS: dict[str, dict[str, Any]] = {
-    "factor": {"factor": 0.5},
     "folds": {"folds": 3},
     "fold": {"folds": 3, "fold": 1},
+    "factor": {"factor": 0.5, "crop": 160},
     "encoder_weights": {"encoder": "timm:resnet18", "encoder_weights": "weights/resnet18.safetensors"},
 }
 NAMES = [field.name for field in dataclasses.fields(Settings)]
@@ -152,6 +155,9 @@ def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
         ("factor", 1.5, "--factor"),
         ("batch_size", 0, "--batch-size"),
         ("accumulate", 0, "--accumulate"),
+        ("memory", "much", "--memory"),
+        ("memory", "0GB", "--memory"),
+        ("memory", "-1GB", "--memory"),
         ("step_epochs", 0, "--step-epochs"),
         ("small_first", 1.1, "--small-first"),
         ("small_first", -0.1, "--small-first"),
@@ -241,7 +247,7 @@ def test_losses_are_added_by_name() -> None:
 
 def test_the_architecture_takes_every_setting_of_the_network() -> None:
     architecture = UNUSUAL.architecture(in_channels=4, num_classes=5)
-    assert architecture == Architecture("timm:resnet18", 4, 5, 24, 3, "group", "bilinear", 2)
+    assert architecture == Architecture("timm:resnet18", 4, 5, 24, 3, "group", "bilinear", 2, 48)
 
 
 def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ CARD = ModelCard(
     metrics={"dice": 0.98765, "val_loss": 1e-9},
     trained_on=("0123456789abcdef", "fedcba9876543210"),
     chosen_on=("0011223344556677",),
+    group="([^_]+)_",
     parent=Parent("runs-of-spring/model.safetensors", "8899aabbccddeeff"),
     settings={"learning_rate": 1e-3, "loss": "bce+dice", "epochs": 3, "augment": True},
     versions={"maskwright": "0.1.0", "torch": "2.14.1"},
@@ -105,6 +106,11 @@ def test_a_card_that_knows_no_size_is_refused(path: Path) -> None:
     rewrite(path, {"maskwright": json.dumps({**header_of(path), "size": None})})
     with pytest.raises(InputError, match="damaged header"):
         load_model(path)
+
+
+def test_a_pattern_that_is_none_is_a_damaged_header(path: Path) -> None:
+    rewrite(path, {"maskwright": json.dumps({**header_of(path), "group": "("})})
+    assert_refused(path, "damaged header")
 
 
 def test_weights_come_back_exactly(path: Path) -> None:

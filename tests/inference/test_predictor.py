@@ -22,6 +22,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 class Echo:
     """An engine whose logits are given channels of its input, and which remembers the input."""
 
+    name = "echo"
+
     def __init__(self, channels: tuple[int, ...] = (0,), factor: float = 1.0, bias: float = 0.0) -> None:
         self.channels, self.factor, self.bias = channels, factor, bias
         self.batches: list[NDArray[np.float32]] = []

@@ -12,8 +12,8 @@ from torch import nn
 
 from maskwright.config import Settings
 from maskwright.data.cache import Cache
+from maskwright.data.groups import Groups
 from maskwright.data.reading import Formats
-from maskwright.data.splits import Groups
 from maskwright.inference.predictor import load
 from maskwright.training.closing import choose_closing, score
 from maskwright.training.keeping import keep_best, keep_last, keep_scores
@@ -84,7 +84,7 @@ class Whole:
         self.shown: list[Status] = []
         self.stopping: Callable[[], bool] = lambda: False
         minutes = Minutes(SECONDS, started, machine)
-        self.session = Session(material, RunFolder(folder), SETTINGS, learner, "cpu", "fp32", minutes)
+        self.session = Session(material, RunFolder(folder), SETTINGS, learner, "cpu", minutes)
         if resume:
             self.session = resume_learner(self.session)
         # Files are read as fast as they are: what scoring costs is said.

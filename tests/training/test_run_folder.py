@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from maskwright.config import Settings, read_settings
-from maskwright.data.splits import Groups
+from maskwright.data.groups import Groups
 from maskwright.errors import InputError
 from maskwright.training.run_folder import RunFolder, choose_folder, keep_metrics_until, open_run, read_unread
 

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from maskwright.config import Settings
 from maskwright.device import ComputePrecision
 from maskwright.errors import InputError
+from maskwright.models.encoder_unet import EncoderUNet
 from maskwright.models.unet import UNet
 from maskwright.training.freezing import pretrained_layers
 from maskwright.training.health import Health
+from maskwright.training.muon import Muon
 from maskwright.training.recovery import remember_good
 from maskwright.training.state import (
     Learner,
@@ -83,6 +85,33 @@ def test_weight_decay_pulls_at_convolutions_alone() -> None:
         assert {entry.ndim > 1 for entry in group["params"]} == {group["weight_decay"] == 0.1}
 
 
+def test_muon_takes_the_matrices_that_start_afresh() -> None:
+    network = EncoderUNet(base_channels=8, unshuffle=2)
+    settings = dataclasses.replace(SETTINGS, optimizer="muon")
+    optimizer = build_optimizer(network, settings, pretrained_layers(network))
+    assert isinstance(optimizer, Muon)
+    orthogonal = {id(entry) for group in optimizer.param_groups if group["orthogonal"] for entry in group["params"]}
+    names = {name for name, parameter in network.named_parameters() if id(parameter) in orthogonal}
+    assert "ups.0.conv.0.weight" in names
+    assert "ups.0.up.weight" in names
+    assert all(name.startswith("ups.") and not name.endswith("bias") for name in names)  # the head is too narrow
+    held = {id(entry) for group in optimizer.param_groups for entry in group["params"]}
+    assert held == {id(entry) for entry in network.parameters()}
+
+
+def test_held_layers_learn_nothing_in_training_mode_either() -> None:
+    network = EncoderUNet(base_channels=8)
+    settings = dataclasses.replace(SETTINGS, held_levels=2)
+    learner = build_learner(network, settings, precision="fp32", pretrained=pretrained_layers(network))
+    learner.begin_to_learn()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    network(torch.rand(2, 3, 64, 64)).square().mean().backward()
+    learner.optimizer.step()
+    moved = {name.rpartition(".")[0] for name, tensor in network.state_dict().items() if (tensor != before[name]).any()}
+    assert not any(name.startswith(("encoder.stem", "encoder.stages.0", "encoder.stages.1")) for name in moved)
+    assert any(name.startswith("encoder.stages.2") for name in moved)
+
+
 def test_in_16_bit_the_channels_of_a_pixel_lie_side_by_side() -> None:
     for precision, expected in (("bf16", True), ("fp32", False)):
         learner = build_learner(UNet(base_channels=8, depth=1), SETTINGS, precision=precision)  # type: ignore[arg-type]
@@ -94,7 +123,7 @@ def test_in_16_bit_the_channels_of_a_pixel_lie_side_by_side() -> None:
 # --- Saved and loaded
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "rmsprop"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "muon", "sgd", "rmsprop"])
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_saved_run_continues_bit_for_bit(

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from maskwright.evaluation.evaluate import Scores
     from maskwright.training.loop import Status
     from maskwright.training.material import Material
+    from maskwright.training.memory_budget import MemoryUse
     from maskwright.training.minutes import Closing
     from maskwright.training.session import Session
     from maskwright.training.starting_point import StartingPoint
@@ -89,6 +90,7 @@ def train(
             "This trains one model: name a --fold, or let cross_validate train one for each of the --folds."
         )
     device = choose_device(settings.device)
+    from maskwright.training.machine_memory import return_freed_memory
     from maskwright.training.minutes import Minutes  # only now is it known that there is a torch to import
     from maskwright.training.preparation import prepare
     from maskwright.training.session import Session
@@ -112,14 +114,22 @@ def train(
     try:
         started_from = dataclasses.asdict(start.parent) if start else None
         resuming = open_run(
-            folder, settings, material.split, material.groups, material.unread, started_from=started_from
+            folder,
+            settings,
+            material.split,
+            material.groups,
+            material.unread,
+            photos=Path(photos),
+            started_from=started_from,
         )
         if resume and not resuming:
             terminal.say(f"There is nothing to resume; this is a new run in {folder.path}")
         precision = prepared.precision
+        if device == "cpu" and (settings.memory is not None or prepared.memory is not None):
+            return_freed_memory()
         learner = _build_learner(settings, material.formats, device, precision, encoder_weights, taken)
-        session = Session(material, folder, settings, learner, device, precision, budget, start)
-        return _train(session, resuming=resuming)
+        session = Session(material, folder, settings, learner, device, budget, start)
+        return _train(session, prepared.memory, resuming=resuming)
     finally:
         with contextlib.suppress(OSError):
             folder.path.rmdir()  # a run that could not start leaves nothing; any other folder is not empty
@@ -173,10 +183,10 @@ def _build_learner(
     return learner
 
 
-def _train(session: "Session", *, resuming: bool) -> TrainedRun:
+def _train(session: "Session", memory: "MemoryUse | None", *, resuming: bool) -> TrainedRun:
     """Run the loop, then score what it kept."""
     from maskwright.training.closing import choose_closing
-    from maskwright.training.diagnosis import check_overfit, search_rate
+    from maskwright.training.diagnosis import check_overfit, check_precision, search_rate
     from maskwright.training.keeping import keep_best
     from maskwright.training.loop import fit, is_finished
     from maskwright.training.session import build_run, build_training_loader, build_validation_loader, resume_learner
@@ -187,19 +197,22 @@ def _train(session: "Session", *, resuming: bool) -> TrainedRun:
     if resuming:
         session = resume_learner(session)
         terminal.say(f"Resuming {folder.path} after {learner.position.epoch} epochs")
-    else:
+    check_precision(session, train)
+    if not resuming:
         if session.settings.overfit_check:
             check_overfit(session)
         if session.settings.find_rate:
             session = search_rate(session, train, order)
     closing = choose_closing(session)
+    watch = _watch(session, memory)
     with catching_signals() as stop_asked, terminal.progressing("Training") as update:
+
+        def show(status: "Status") -> None:
+            update(status.progress, _words(status))
+            watch(status.progress)
+
         run = build_run(
-            session,
-            closing,
-            keep_best=lambda figures: keep_best(session, figures),
-            show=lambda status: update(status.progress, _words(status)),
-            stop_asked=stop_asked,
+            session, closing, keep_best=lambda figures: keep_best(session, figures), show=show, stop_asked=stop_asked
         )
         if is_finished(learner, run):
             terminal.say("This run is finished already; another --out trains again.")
@@ -207,6 +220,33 @@ def _train(session: "Session", *, resuming: bool) -> TrainedRun:
             terminal.warn(f"Stopped and saved; the same command with --out {folder.path} --resume goes on from here.")
             return TrainedRun(folder.path, folder.model, finished=False, scores=None)
     return TrainedRun(folder.path, folder.model, finished=True, scores=_close(session, closing))
+
+
+def _watch(session: "Session", memory: "MemoryUse | None") -> Callable[[float], None]:
+    """What measures the first whole steps, where their memory was predicted; it is told the progress of each batch."""
+    from maskwright.training.correction import PeakWatch
+
+    if memory is None:
+        return lambda _: None
+    settings = session.settings
+    watch = PeakWatch(
+        memory.peak,
+        memory.correction,
+        device=session.device,
+        precision=session.learner.precision,
+        batches=settings.accumulate or 1,
+        small_until=settings.small_first,
+    )
+
+    def note(progress: float) -> None:
+        real = watch.note_batch(progress)
+        if real is not None and real > memory.limit:
+            terminal.warn(
+                f"The first whole steps took {real / 1e9:.1f} GB of memory; {memory.peak.total / 1e9:.1f} GB were "
+                f"predicted, and {memory.limit / 1e9:.1f} GB may be used. Later plans know it."
+            )
+
+    return note
 
 
 def _words(status: "Status") -> str:
@@ -225,12 +265,16 @@ def _close(session: "Session", closing: "Closing") -> "Scores":
     from maskwright.training.closing import score
     from maskwright.training.curves import draw_curves
     from maskwright.training.keeping import keep_last, keep_scores
+    from maskwright.training.out_of_memory import let_go, on_device_or_cpu
 
     folder = session.folder
     keep_last(session)
+    let_go(session.learner)
     draw_curves(folder.metrics, folder.curves)
     with terminal.counting("Scoring", closing.scored) as advance:
-        scores = score(load(folder.model, device=session.device), session, closing, advance=advance)
+        scores = on_device_or_cpu(
+            lambda device: score(load(folder.model, device=device), session, closing, advance=advance), session.device
+        )
     keep_scores(session, scores, closing)
     known = session.start is not None and session.start.has_learnt_from(session.material.fingerprints(closing.part))
     sample = f" (a sample of {closing.available}, for time)" if len(scores.pictures) < closing.available else ""

@@ -9,10 +9,11 @@ from torch.utils.data import DataLoader
 from maskwright import terminal
 from maskwright.config import Settings, write_settings
 from maskwright.data.dataset import Batch, EpochBatches, Samples
+from maskwright.errors import DoesNotFitError, is_out_of_memory
 from maskwright.training.balance import choose_weights
 from maskwright.training.baseline import chance_dice
 from maskwright.training.curves import draw_rates
-from maskwright.training.health import Circumstances, Finding
+from maskwright.training.health import Circumstances, Finding, mistrusted, shrunk
 from maskwright.training.material import Material
 from maskwright.training.overfit import (
     LEAST_STEPS,
@@ -25,7 +26,9 @@ from maskwright.training.overfit import (
     learn_by_heart,
     seconds_for,
 )
+from maskwright.training.precision import find_fault
 from maskwright.training.rate_search import choose_rate, search_rates
+from maskwright.training.state import fall_back_to_fp32
 
 if TYPE_CHECKING:
     from maskwright.training.session import Session
@@ -59,10 +62,37 @@ def tell(finding: Finding) -> None:
     (terminal.warn if finding.is_warning else terminal.say)(finding.sentence)
 
 
+def check_precision(session: "Session", train: DataLoader[Batch]) -> None:
+    """See whether 16 bit is sound on the first batch, and compute in fp32 where it is not."""
+    learner = session.learner
+    if learner.precision == "fp32":
+        return
+    batch = next(iter(train)).to(session.device)
+    class_weights = choose_weights(session.material, session.settings)
+    findings, most = [], learner.position.micro_batch
+    fault = find_fault(learner, batch, session.settings, class_weights=class_weights)
+    if fault is not None:
+        findings.append(mistrusted(learner.precision, fault))
+        fall_back_to_fp32(learner)
+    if learner.position.micro_batch != most:
+        findings.append(
+            shrunk(len(batch.images), learner.position.micro_batch, f"The memory of {session.device} ran out")
+        )
+    for finding in findings:
+        learner.health.note_finding(finding, epoch=learner.position.epoch, step=learner.position.step)
+        tell(finding)
+
+
 def check_overfit(session: "Session") -> None:
     """See whether the network can learn a handful of cut-outs by heart, and say so where it cannot."""
     health, settings = session.learner.health, session.settings
-    overfit = _learn_cut_outs(session)
+    try:
+        overfit = _learn_cut_outs(session)
+    except (DoesNotFitError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        terminal.warn("There is too little memory for the check before the run; it is left out.")
+        return
     health.overfit = overfit.to_json()
     names = [session.material.cache.pairs[index].name for index in overfit.pictures]
     finding = find_no_overfit(overfit, settings, names)
@@ -85,7 +115,7 @@ def _learn_cut_outs(session: "Session") -> Overfit:
                 session.learner.network,
                 batch,
                 settings,
-                precision=session.precision,
+                precision=session.learner.precision,
                 scored_classes=session.material.formats.labels.scored_classes,
                 afford=seconds_for(settings, batch, pixels=pixels),
                 show=lambda step: update(step / STEPS, f"step {step}"),
@@ -103,18 +133,24 @@ def search_rate(session: "Session", train: DataLoader[Batch], order: EpochBatche
         The session with the rate that it is to use.
     """
     settings, folder = session.settings, session.folder
-    with terminal.progressing("Searching a learning rate") as update:
-        search = search_rates(
-            session.learner.network,
-            session.learner.pretrained,
-            train,
-            order,
-            settings,
-            class_weights=choose_weights(session.material, settings),
-            device=session.device,
-            precision=session.precision,
-            show=lambda share: update(share, ""),
-        )
+    try:
+        with terminal.progressing("Searching a learning rate") as update:
+            search = search_rates(
+                session.learner.network,
+                session.learner.pretrained,
+                train,
+                order,
+                settings,
+                class_weights=choose_weights(session.material, settings),
+                device=session.device,
+                precision=session.learner.precision,
+                show=lambda share: update(share, ""),
+            )
+    except (DoesNotFitError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        terminal.warn(f"There is too little memory to search a learning rate; it stays at {settings.learning_rate:g}.")
+        return session
     if not search.rates:
         terminal.warn(f"The minutes leave no time to search a learning rate; it stays at {settings.learning_rate:g}.")
         return session

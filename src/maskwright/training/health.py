@@ -22,6 +22,8 @@ Name = Literal[
     "no-better-than-chance",
     "waits-for-pictures",
     "computes",
+    "out-of-memory",
+    "fp32-instead",
 ]
 
 # A run has so many segments, whose mean losses are compared.
@@ -207,7 +209,6 @@ class Health:
 
     def forget_trend(self) -> None:
         """After going back to earlier weights, the loss is smoothed anew."""
-        self.recoveries += 1
         self.smoothed_loss, self.smoothed_over, self.lowest_loss = 0.0, 0, self.first_loss
 
     def note_finding(self, finding: Finding, *, epoch: int, step: int) -> None:
@@ -385,6 +386,33 @@ def recovered(health: Health, *, epoch: int, step: int, peak: float) -> Finding:
         f"{_what_happened(health)} at epoch {epoch}, step {step}: the run goes on from the weights of its last good "
         f"validation (or its start), with half the learning rate (now {peak:.2g} at its peak); next time use "
         f"--learning-rate {peak:.2g}.",
+    )
+
+
+def shrunk(pictures: int, most: int | None, seen: str) -> Finding:
+    """What is said when memory was short, and a batch of so many ``pictures`` goes through the network in parts now."""
+    return Finding(
+        "out-of-memory",
+        f"{seen}: nothing is lost, and it is done again with {most} of {pictures} pictures at a time.",
+    )
+
+
+def mistrusted(precision: str, seen: str) -> Finding:
+    """What is said when 16 bit fails the test before the first step."""
+    return Finding(
+        "fp32-instead",
+        f"{precision} cannot be trusted here ({seen} on the first batch), so the run computes in fp32; "
+        "--precision fp32 says so from the start.",
+    )
+
+
+def unsound(precision: str, *, epoch: int, step: int) -> Finding:
+    """What is said when 16 bit is given up."""
+    return Finding(
+        "fp32-instead",
+        f"The loss or its gradients are no numbers in {precision} at epoch {epoch}, step {step}: the run goes on in "
+        "fp32, and stays there, from the weights of its last good validation (or its start); next time use "
+        "--precision fp32.",
     )
 
 

@@ -1,17 +1,14 @@
 """What is kept of a run: model files that say what they are, and the scores beside them."""
 
 import dataclasses
-import platform
-from importlib.metadata import version
 from typing import Any
 
-import torch
 from numpy.typing import NDArray
 
 from maskwright.evaluation.evaluate import Scores
 from maskwright.files import write_json
-from maskwright.inference.model_file import ModelCard, load_model, save_model
-from maskwright.training.loop import Figures
+from maskwright.inference.model_file import ModelCard, load_model, save_model, versions_here
+from maskwright.training.figures import Figures
 from maskwright.training.minutes import Closing
 from maskwright.training.session import Session, architecture_for
 from maskwright.training.starting_point import with_those_of
@@ -55,11 +52,8 @@ def model_card(session: Session, metrics: dict[str, float]) -> ModelCard:
         input=session.material.formats.input,
         metrics=metrics,
         **with_those_of(session.start, session.material.fingerprints("train"), session.material.fingerprints("val")),
+        group=session.material.groups.pattern,
         parent=session.start.parent if session.start else None,
         settings={name: value for name, value in dataclasses.asdict(session.settings).items() if value is not None},
-        versions={
-            "maskwright": version("maskwright"),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        versions=versions_here(),
     )

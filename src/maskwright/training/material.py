@@ -9,10 +9,11 @@ from pathlib import Path
 from maskwright.config import Settings
 from maskwright.data.cache import Cache, build_cache, default_cache_folder
 from maskwright.data.duplicates import find_near_duplicates
+from maskwright.data.groups import Groups, find_groups
 from maskwright.data.pairs import Pair, Problem
 from maskwright.data.reading import Formats, read_pair
 from maskwright.data.resizing import resize_for
-from maskwright.data.splits import Groups, apply_split, find_groups, make_split, read_split
+from maskwright.data.splits import apply_split, make_split, read_split
 
 GIGABYTE = 10**9
 

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from maskwright.config import Settings, read_settings, read_started_from, write_settings
-from maskwright.data.splits import Groups
+from maskwright.data.groups import Groups
 from maskwright.errors import InputError
 from maskwright.files import RUNS, dated_folder, write_json, write_text
 
 # A run may go on on another machine.
-MACHINE_SETTINGS = ("device", "precision", "workers", "cache_gb", "tensorboard")
+MACHINE_SETTINGS = ("device", "memory", "precision", "storage", "workers", "cache_gb", "tensorboard")
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,17 @@ def latest_folder(name: str, marker: str) -> Path | None:
     return max((path for path in folders if (path / marker).is_file()), default=None)
 
 
-def write_split(folder: RunFolder, split: Mapping[str, str], groups: Groups, unread: Sequence[str] = ()) -> None:
-    """Write which picture belongs to which part, and why; and which were not read for want of time."""
+def write_split(
+    folder: RunFolder, split: Mapping[str, str], groups: Groups, unread: Sequence[str] = (), photos: Path | None = None
+) -> None:
+    """Write which picture belongs to which part, and why; which were not read for want of time; where they all lie."""
     parts = {part: sorted(name for name in split if split[name] == part) for part in ("train", "val", "test")}
     held_out = {part: sorted({groups.of[name] for name in names}) for part, names in parts.items()}
     content: dict[str, object] = {"rule": groups.rule, "pictures": parts, "groups": held_out}
     if unread:
         content["unread"] = sorted(unread)
+    if photos is not None:
+        content["photos"] = str(photos.resolve())
     write_json(folder.split, content)
 
 
@@ -129,6 +133,7 @@ def open_run(
     groups: Groups,
     unread: Sequence[str] = (),
     *,
+    photos: Path | None = None,
     started_from: Mapping[str, str] | None = None,
 ) -> bool:
     """Open a run folder: with a state in it, check that the run is the same one; without, begin it anew.
@@ -147,7 +152,7 @@ def open_run(
             left_behind.unlink(missing_ok=True)
         folder.path.mkdir(parents=True, exist_ok=True)
         write_settings(folder.config, settings, started_from=started_from)
-        write_split(folder, split, groups, unread)
+        write_split(folder, split, groups, unread, photos)
         return False
     if not (folder.config.is_file() and folder.split.is_file()):
         raise InputError(f"{folder.path} lost its config.toml or split.json and cannot be resumed; start a new run.")

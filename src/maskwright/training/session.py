@@ -14,10 +14,12 @@ from maskwright.data.dataset import Batch, EpochBatches, InOrder, Samples, build
 from maskwright.data.reading import Formats
 from maskwright.device import ComputePrecision
 from maskwright.models.build import build_network
+from maskwright.models.storage import store
 from maskwright.training.balance import choose_weights
 from maskwright.training.diagnosis import circumstances_of, tell
+from maskwright.training.figures import Figures
 from maskwright.training.freezing import pretrained_layers
-from maskwright.training.loop import Figures, Run, Status
+from maskwright.training.loop import Run, Status
 from maskwright.training.material import Material
 from maskwright.training.minutes import Closing, Minutes, drawn, pace
 from maskwright.training.run_folder import RunFolder, keep_metrics_until
@@ -25,6 +27,7 @@ from maskwright.training.schedules import Length
 from maskwright.training.starting_point import StartingPoint
 from maskwright.training.state import Learner, build_learner, load_state
 from maskwright.training.tensorboard import PICTURES, draw_validation, open_events
+from maskwright.training.whole_pictures import whole_pictures_at_once
 
 MOST_WORKERS = 4
 
@@ -39,7 +42,6 @@ class Session:
         settings: What the user asked for, with what was chosen for the rest.
         learner: The network and what teaches it.
         device: Where the network lies.
-        precision: What the forward pass computes in.
         minutes: What the command may still take; None in a run by epochs.
         start: The model whose weights it starts from, where there is one.
     """
@@ -49,7 +51,6 @@ class Session:
     settings: Settings
     learner: Learner
     device: str
-    precision: ComputePrecision
     minutes: Minutes | None
     start: StartingPoint | None = None
 
@@ -73,7 +74,7 @@ def build_learner_for(
 ) -> Learner:
     """A learner on a device; its first weights are decided by the seed, but for those of its encoder or of a model."""
     torch.manual_seed(settings.seed)
-    network = build_network(architecture, encoder_weights=encoder_weights)
+    network = store(build_network(architecture, encoder_weights=encoder_weights), settings.storage)
     if taken is not None:
         network.load_state_dict(taken, strict=False)
     pretrained: tuple[nn.Module, ...] = ()
@@ -118,11 +119,6 @@ def build_training_loader(session: Session) -> tuple[DataLoader[Batch], EpochBat
     return train, order
 
 
-def whole_pictures_at_once(settings: Settings) -> int:
-    """How many pictures a validation looks at together; one by one where only cut-outs of them fit into memory."""
-    return settings.chosen("batch_size") if settings.crop is None else 1
-
-
 def build_validation_loader(session: Session) -> DataLoader[Batch]:
     """Validation batches: of as many pictures as a validation may look at, once that is decided."""
     settings, material = session.settings, session.material
@@ -149,7 +145,6 @@ def build_run(
     run = Run(
         settings=settings,
         device=session.device,
-        precision=session.precision,
         length=length,
         scored_classes=session.material.formats.labels.scored_classes,
         state_path=session.folder.state,

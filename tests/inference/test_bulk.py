@@ -25,7 +25,7 @@ KINDS = list(SUFFIXES)
 class Reddish:
     """An engine that sees foreground where there is more red than green; counts its calls."""
 
-    name = "a stand-in"
+    name = "reddish"
 
     def __init__(self) -> None:
         self.calls = 0

@@ -32,7 +32,7 @@ THREE = LabelMap("names", ("background", "car", "road"))
 class Still:
     """An engine that is never asked."""
 
-    name = "a stand-in"
+    name = "still"
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         raise NotImplementedError

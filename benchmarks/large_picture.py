@@ -42,9 +42,9 @@ CLASSIC = Architecture(base_channels=16)
 WAYS: dict[str, dict[str, Any]] = {
     "fit to 512": {"size": 512},
     "a quarter, in tiles": {"size": None, "factor": 0.25, "tile": 512},
-    "half, in tiles": {"size": None, "factor": 0.5, "tile": 512},
+    "its own size, in tiles": {"size": None, "factor": 1.0, "tile": 512},
 }
-HALOS = (0, 32, 64, 128, 192, 256)
+HALOS = (0, 64, 128, 192, 256)
 COMPARED = (1280, 1920)
 RESULT = Path(__file__).parent / "results" / "large_picture.json"
 PREDICT = """

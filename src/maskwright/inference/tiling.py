@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from maskwright.config import Architecture
 from maskwright.inference.engines import Engine
 
-# Pixels a side that a network with an encoder sees at once, and a classic one, which keeps all of them to the end: either
-# takes about half a gigabyte.
+# Pixels a side that a network with an encoder sees at once, and a classic one, which keeps all of them to the end.
 WINDOW, CLASSIC_WINDOW = 1280, 704
 # The same for networks that have learnt from whole pictures.
 MOST_AT_ONCE = 2048
@@ -84,12 +83,6 @@ Span(start=8, stop=13, kept_start=10, kept_stop=13)]
             )
             for start in starts
         ]
-
-    def tiles(self, height: int, width: int) -> Iterator[tuple[Span, Span]]:
-        """Rows and columns of each tile of a picture."""
-        for rows in self.spans(height):
-            for columns in self.spans(width):
-                yield rows, columns
 
 
 def choose_tiling(architecture: Architecture, tile: int | None) -> Tiling:

@@ -96,8 +96,10 @@ def measure_prediction(model: Path, picture: Path, mask: Path) -> dict[str, floa
 def compare_halos(engine: Engine, architecture: Architecture, image: NDArray[np.uint8]) -> dict[str, Any]:
     """How far the logits of tiles are from those of the whole, for each halo and for the one that is used."""
 
+    height, width = image.shape[:2]
+
     def logits(tiling: Tiling) -> NDArray[np.float32]:
-        strips = strips_of_logits(engine, lambda start, stop: image[start:stop], *image.shape[:2], tiling)
+        strips = strips_of_logits(engine, lambda start, stop: image[start:stop], height, width, tiling)
         return np.concatenate(list(strips), axis=1)
 
     used = choose_tiling(architecture, 512)

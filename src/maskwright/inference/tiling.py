@@ -128,7 +128,8 @@ def strips_of_logits(
 
 def _logits_of(engine: Engine, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     batch = (pixels.astype(np.float32) / 255).transpose(2, 0, 1)[np.newaxis]  # (1, C, h, w)
-    return engine.logits(np.ascontiguousarray(batch))[0]
+    logits: NDArray[np.float32] = engine.logits(np.ascontiguousarray(batch))[0]
+    return logits
 
 
 def looks_everywhere(architecture: Architecture) -> bool:

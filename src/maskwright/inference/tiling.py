@@ -133,8 +133,13 @@ def _logits_of(engine: Engine, pixels: NDArray[np.uint8]) -> NDArray[np.float32]
 
 
 def looks_everywhere(architecture: Architecture) -> bool:
-    """Whether a logit may depend on all of a picture: on its mean and variance, or on weights that it decides."""
-    return architecture.norm == "group" or ":" in architecture.encoder
+    """Whether a logit may depend on all of a picture: its mean and variance, weights that it decides, or its size."""
+    return (
+        architecture.norm == "group"
+        or ":" in architecture.encoder
+        # Corners stay on corners, so that what lies between them depends on how far apart they are.
+        or architecture.upsampling == "bilinear_aligned"
+    )
 
 
 def _reach(architecture: Architecture) -> tuple[int, int]:

@@ -297,6 +297,9 @@ def _watch(session: "Session", memory: "MemoryUse | None") -> Callable[[float], 
     )
 
     def note(progress: float) -> None:
+        if session.learner.position.micro_batch is not None:  # fewer pictures at a time than was predicted for
+            watch.note_shortage(memory.limit)
+            return
         real = watch.note_batch(progress)
         if real is not None and real > memory.limit:
             terminal.warn(

@@ -134,7 +134,7 @@ class Health:
         waiting: Seconds spent on waiting for the loader.
         computing: Seconds spent on everything else in a step.
         timed: Batches that those seconds are of.
-        recoveries: How often the run went back to earlier weights.
+        recoveries: How often the run went back to earlier weights with half the learning rate.
         overfit: What the check before the training measured.
         findings: What was said, with its epoch and step.
     """

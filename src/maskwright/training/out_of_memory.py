@@ -2,8 +2,8 @@
 
 An attempt that failed has to be left before the next one begins, since its error holds all that it had computed.
 
-Linux rarely refuses main memory; it kills a process that takes the last of it. So what is free is looked at where a step
-has taken most of what it takes, and want of it raises the error that nobody else would raise.
+Linux rarely refuses main memory; it kills a process that takes the last of it. So what is free is looked at where a
+step has taken most of what it takes, and want of it raises the error that nobody else would raise.
 """
 
 import dataclasses

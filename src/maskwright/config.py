@@ -4,6 +4,8 @@ Imports neither torch nor numpy: the command line builds its words from here and
 """
 
 import dataclasses
+import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ Optimizer = Literal["adamw", "adam", "muon", "sgd", "rmsprop"]
 Schedule = Literal["cosine", "poly", "step", "constant"]
 Foreground = Literal["light", "dark"]
 ClassWeights = Literal["auto", "none"]
+Storage = Literal["plain", "lean", "checkpointed", "lean+checkpointed"]
 
 # Eight halvings leave one pixel of a picture 256 wide, and double the channels as often.
 DEEPEST = 7
@@ -41,6 +44,8 @@ SMP = "smp"
 STARTED_FROM = "started_from"
 LOSSES = ("ce", "bce", "focal", "dice", "iou", "tversky", "lovasz")
 
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])(I?)B", re.IGNORECASE)
+
 # Settings that are one of several words; a TOML file can hold any.
 _CHOICES = {
     "norm": Norm,
@@ -50,6 +55,7 @@ _CHOICES = {
     "precision": Precision,
     "class_weights": ClassWeights,
     "foreground": Literal["light", "dark", None],
+    "storage": Literal[Storage, None],
 }
 
 
@@ -123,6 +129,22 @@ class MaskSettings:
     def __post_init__(self) -> None:
         """Refuse words that mean nothing."""
         _require_choices(self)
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """What `predict` can be told of the results."""
+
+    background: str | None = None
+    """What comes behind for --save background: a colour such as '#00ff88' or white, or a picture."""
+
+    threshold: float | None = None
+    """Probability from which a pixel is foreground, of two classes; by default that of the model file."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise InputError(f"--threshold must lie between 0 and 1, not at {self.threshold}.")
 
 
 @dataclass(frozen=True)
@@ -258,8 +280,9 @@ class Settings(MaskSettings):
     held_levels: int = 0
     """So many of a pretrained encoder's finest levels (of EfficientNet-Lite) stay as they are throughout the run."""
 
-    accumulate: int = 1
-    """Forward passes whose gradients are added up before a step."""
+    accumulate: int | None = None
+    """Forward passes whose gradients are added up before a step. By default one, or as many as make up for a batch that
+    had to be smaller to fit into memory."""
 
     clip_norm: float = 1.0
     """Largest norm of the gradients; 0 leaves them as they are."""
@@ -288,11 +311,21 @@ class Settings(MaskSettings):
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
 
+    memory: str | None = None
+    """What training may take of the device's memory, such as 4GB, 3.5GiB or 800MB. By default what is free."""
+
     precision: Precision = "auto"
     """16 bit where the device is sound at it, else fp32."""
 
+    storage: Storage | None = None
+    """What is kept for the backward pass: plain keeps all, lean the outputs of convolutions, checkpointed the outputs of
+    stages; the gradients are the same. By default chosen for the memory; plain where nothing is said."""
+
     cache_gb: float = 20.0
     """Decoded pictures are kept for later runs up to this many gigabytes; 0 keeps none."""
+
+    save_every: int = 0
+    """The run is saved after so many steps, and after each validation: a kill loses no more. 0: every two minutes."""
 
     tensorboard: bool = False
     """Write the figures of metrics.jsonl, and some validation pictures, as events for TensorBoard as well."""
@@ -326,11 +359,16 @@ class Settings(MaskSettings):
             "patience",
             "seed",
             "cache_gb",
+            "save_every",
             "boundary_weight",
             "encoder_rate",
             "held_levels",
         ):
             _require(getattr(self, name) >= 0, f"--{_word(name)} must be at least 0")
+        _require(
+            self.memory is None or parse_memory(self.memory) > 0,
+            f"--memory is a size such as 4GB, 3.5GiB or 800MB, not {self.memory!r}",
+        )
         _require(self.workers is None or self.workers >= 0, "--workers must be at least 0")
         _require(self.val_share > 0, "--val-share must be above 0: the best weights are chosen on those pictures")
         _require(self.learning_rate > 0, "--learning-rate must be above 0")
@@ -390,6 +428,18 @@ class Settings(MaskSettings):
             upsampling=self.upsampling,
             unshuffle=self.unshuffle,
         )
+
+
+def parse_memory(text: str) -> float:
+    """Bytes of a size in words; 0 where it is none.
+
+    >>> parse_memory("4GB"), parse_memory("3.5 GiB"), parse_memory("800mb"), parse_memory("much")
+    (4000000000.0, 3758096384.0, 800000000.0, 0.0)
+    """
+    found = _MEMORY.fullmatch(text.strip())
+    if found is None:
+        return 0.0
+    return float(found[1]) * math.pow(1024 if found[3] else 1000, 1 + "KMGT".index(found[2].upper()))
 
 
 def choose_preset(minutes: float | None, gpu_gigabytes: float) -> str:

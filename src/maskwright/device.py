@@ -122,6 +122,12 @@ def read_facts(device: str) -> DeviceFacts:
     return DeviceFacts(kind, fast_bf16=kind == "cpu" and _cpu_has_fast_bf16())
 
 
+def assumed_facts(device: str) -> DeviceFacts:
+    """Those of a device that is not here: a GPU is taken for a sound one from Volta (2017) on."""
+    kind = device.partition(":")[0]
+    return DeviceFacts(kind, capability=(7, 0) if kind == "cuda" else (0, 0))
+
+
 def unused_gpu_hint() -> str | None:
     """A sentence for the user when an NVIDIA GPU is there and this torch cannot use it, else None."""
     import torch

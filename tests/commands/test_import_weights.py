@@ -25,6 +25,12 @@ def test_the_model_file_says_what_the_user_said(weights: Path, tmp_path: Path) -
     assert mw.load(out)(np.zeros((30, 50, 3), np.uint8)).shape == (30, 50)
 
 
+def test_pictures_may_be_shrunk_by_a_factor(weights: Path, tmp_path: Path) -> None:
+    out = mw.import_weights(weights, factor=0.5, out=tmp_path / "model.safetensors")
+    assert (load_model(out)[0].size, load_model(out)[0].factor) == (None, 0.5)
+    assert mw.load(out)(np.zeros((30, 50, 3), np.uint8)).shape == (30, 50)
+
+
 def test_nothing_is_overwritten(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"mine")
     assert main(["import", str(weights), "--size", "96", "--out", str(tmp_path / "model.safetensors")]) == 2
@@ -34,5 +40,5 @@ def test_nothing_is_overwritten(weights: Path, tmp_path: Path, capsys: pytest.Ca
 
 def test_it_goes_out_again_as_it_came(weights: Path, tmp_path: Path) -> None:
     out = mw.import_weights(weights, size=96, out=tmp_path / "model.safetensors")
-    again = torch.load(mw.export(out, to="pth", out=tmp_path / "again.pth"), weights_only=True)
+    again = torch.load(mw.export(out, to="pth", out=tmp_path / "again.pth").path, weights_only=True)
     assert all(torch.equal(again[name], tensor) for name, tensor in torch.load(weights, weights_only=True).items())

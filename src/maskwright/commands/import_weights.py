@@ -13,7 +13,8 @@ MODEL = Path("model.safetensors")
 def import_weights(
     weights: str | Path,
     *,
-    size: int,
+    size: int | None = None,
+    factor: float | None = None,
     out: str | Path = MODEL,
     classes: str | None = None,
     threshold: float = 0.5,
@@ -25,6 +26,7 @@ def import_weights(
         weights: A .pth of milesial/Pytorch-UNet or of the original commands, or a folder that
             segmentation_models.pytorch's ``save_pretrained`` wrote.
         size: Longer side that the pictures had in training, pixels.
+        factor: Where each was shrunk to a share of its own size instead, that share.
         out: The model file.
         classes: Names of the classes in the order of the logits, as for ``--classes`` of training.
         threshold: Probability from which a pixel is foreground, where there is one logit.
@@ -40,11 +42,12 @@ def import_weights(
     if out.exists():
         raise InputError(f"{out} is there already; name another file with --out.")
     card, arrays = import_model(
-        Path(weights), size=size, classes=classes, threshold=threshold, normalisation=normalisation
+        Path(weights), size=size, factor=factor, classes=classes, threshold=threshold, normalisation=normalisation
     )
     save_model(out, card, arrays)
     kind = "U-Net" if card.architecture.encoder == "none" else card.architecture.encoder
     terminal.say(
-        f"{kind} of {card.settings['imported_from']}, classes {', '.join(card.class_names)}, longer side {size}: {out}"
+        f"{kind} of {card.settings['imported_from']}, classes {', '.join(card.class_names)}, pictures at "
+        f"{card.resize.in_words()}: {out}"
     )
     return out

@@ -119,9 +119,15 @@ def _what_it_is(card: ModelCard) -> str:
     )
     return (
         f"{network} that says of each pixel of a picture which of {len(card.class_names)} classes it belongs to: "
-        f"{', '.join(card.class_names)}. Pictures of {card.input.channels} channels go in at any size; inside, their "
-        f"longer side becomes {card.size} pixels; the mask comes out at the picture's own size, and {decides}."
+        f"{', '.join(card.class_names)}. Pictures of {card.input.channels} channels go in at any size; inside, they "
+        f"have {_resized(card)}; the mask comes out at the picture's own size, and {decides}."
     )
+
+
+def _resized(card: ModelCard) -> str:
+    if card.factor is not None:
+        return f"{card.factor:g} of their own size"
+    return f"a longer side of {card.size} pixels"
 
 
 def _how_to_use(card: ModelCard, *, has_onnx: bool) -> str:
@@ -206,7 +212,7 @@ def _limits(card: ModelCard, scores: Mapping[str, Any] | None) -> str:
         "- Nothing is known of pictures of another kind than those it was scored on."
         if scores
         else "- Nothing is known of how good it is.",
-        f"- What is thinner than a pixel at a longer side of {card.size} may be lost.",
+        f"- What is thinner than a pixel of pictures that have {_resized(card)} may be lost.",
         "- Its probabilities have not been calibrated.",
     ]
     if scores and scores["dice"]["low"] is None:

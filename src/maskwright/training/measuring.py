@@ -28,6 +28,7 @@ from maskwright.evaluation.evaluate import score_pair
 from maskwright.inference.engines import TorchEngine
 from maskwright.inference.predictor import Predictor
 from maskwright.models.build import build_network
+from maskwright.models.storage import store
 from maskwright.training.curves import draw_curves
 from maskwright.training.freezing import pretrained_layers
 from maskwright.training.keeping import model_card, weights_of
@@ -51,6 +52,16 @@ SMALL_PROBE, LARGE_PROBE = (2, 160), (4, 256)
 PROBE_STEPS = 3
 
 
+def shapes_of(pairs: Sequence[Pair], *, seed: int) -> list[tuple[int, int]]:
+    """Heights and widths of some pictures, one at least."""
+    shapes = []
+    for pair in drawn(pairs, DESCRIBED, seed):
+        with contextlib.suppress(InputError):  # said when it is read
+            stored = image_files.describe(pair.image)
+            shapes.append((stored.height, stored.width))
+    return shapes or [(LADDER[0], LADDER[0])]
+
+
 def look_at_pictures(
     pairs: Sequence[Pair], formats: Formats, *, seed: int, spent: Callable[[], float] = lambda: 0.0
 ) -> tuple[int, int, dict[int, float]]:
@@ -62,14 +73,8 @@ def look_at_pictures(
         seed: Decides which of them are looked at.
         spent: The share that is over of the time for this.
     """
-    sizes = []
-    for pair in drawn(pairs, DESCRIBED, seed):
-        with contextlib.suppress(InputError):  # said when it is read
-            stored = image_files.describe(pair.image)
-            sizes.append((stored.height, stored.width))
-    if not sizes:
-        return LADDER[0], LADDER[0], {}
-    height, width = sorted(sizes, key=lambda size: (max(size), size))[len(sizes) // 2]
+    shapes = sorted(shapes_of(pairs, seed=seed), key=lambda shape: (max(shape), shape))
+    height, width = shapes[len(shapes) // 2]
 
     def bound_of(numbered: tuple[int, Pair]) -> dict[int, float]:
         number, pair = numbered
@@ -115,7 +120,7 @@ def measure_speed(
     """
     cards = [torch.device(device)] if device.startswith("cuda") else []
     with torch.random.fork_rng(cards):
-        network = build_network(architecture).to(device)
+        network = store(build_network(architecture), settings.storage).to(device)
         # What will be held is held here too: it takes no backward pass.
         learner = build_learner(network, settings, precision=precision, pretrained=pretrained_layers(network))
         small, large = (_random_batch(architecture, *probe).to(device) for probe in (SMALL_PROBE, LARGE_PROBE))
@@ -164,17 +169,6 @@ def measure_costs(session: Session, part: str) -> Costs:
         nothing, picture = Path(scratch) / "metrics.jsonl", Path(scratch) / "curves.png"
         drawing = _second_time(lambda: draw_curves(nothing, picture), now)
     return Costs(validating, scoring, drawing + _bytes_of_files(learner) / BYTES_PER_SECOND)
-
-
-def free_memory(device: str) -> float | None:
-    """Bytes that are free on a device; None where nobody says."""
-    if device.startswith("cuda"):
-        return float(torch.cuda.mem_get_info(torch.device(device))[0])
-    if device == "cpu":
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-            return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    return None
 
 
 def _random_batch(architecture: Architecture, count: int, side: int) -> Batch:

@@ -32,10 +32,6 @@ SMALLEST_BATCH = 4
 NARROW = {True: 16, False: 32}
 # ... and what twice as many cost, which is taken where the minutes buy more passes than the largest size can use.
 WIDER_COST = 1.5
-# Bytes that a training step keeps of each megapixel: for each channel at full resolution, and inside an encoder. Rough;
-# a batch has to fit into this share of the memory that is free.
-BYTES_PER_CHANNEL, BYTES_IN_ENCODER = 94e6, 1.2e9
-MEMORY_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -61,12 +57,10 @@ class Means:
     Attributes:
         seconds: For training, as far as that can be said before.
         speed: Measured on this machine, with the narrow network or with the width that was asked for.
-        memory_bytes: Free on the device; None where nobody can say.
     """
 
     seconds: float
     speed: Speed
-    memory_bytes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -114,8 +108,8 @@ def choose_recipe(facts: Facts, settings: Settings) -> Recipe:
     The longer side is the smallest whose resolution bound is high enough. With minutes it is raised while they still
     buy enough passes over the pictures, and lowered where they buy too few steps of a small batch; it never exceeds the
     pictures' own.
-    The batch follows the number of pictures, and is smaller where memory or steps are short. The network is the narrow
-    one, unless there is time for more than the largest size can use.
+    The batch follows the number of pictures, and is smaller where steps are short. The network is the narrow one,
+    unless there is time for more than the largest size can use. What memory allows is for `fitting` to say.
     """
     settings, why_crop = _with_crop(settings)
     width = settings.base_channels or NARROW[settings.encoder != "none"]
@@ -126,8 +120,8 @@ def choose_recipe(facts: Facts, settings: Settings) -> Recipe:
         size, why_size = _choose_size(
             facts, settings, batch_size, settings.batch_size or min(batch_size, SMALLEST_BATCH)
         )
-    if settings.batch_size is None and facts.means is not None:
-        batch_size, why_batch = _fit_batch(facts, facts.means, settings, size, batch_size, why_batch, width)
+    if settings.batch_size is None:
+        batch_size, why_batch = _shorten_batch(facts, settings, size, batch_size, why_batch)
     why_width = f"{width} channels: the narrow network learns more in the same time"
     if settings.base_channels is None and _has_time_to_spare(facts, settings, size, batch_size):
         width, why_width = 2 * width, f"{2 * width} channels: there is time for a wider network"
@@ -251,17 +245,8 @@ def _choose_batch_size(facts: Facts) -> tuple[int, str]:
     return batch_size, f"Batch {batch_size}" + ("" if largest else f": there are only {facts.pictures} pictures")
 
 
-def _fit_batch(
-    facts: Facts, means: Means, settings: Settings, size: int | None, batch_size: int, why: str, width: int
-) -> tuple[int, str]:
-    """Halve a batch until it fits into memory, and until the minutes buy enough steps."""
-    each = sample_megapixels(facts, settings, size)
-    needed = each * (
-        BYTES_PER_CHANNEL * width / settings.unshuffle**2 + (0 if settings.encoder == "none" else BYTES_IN_ENCODER)
-    )
-    while batch_size > 1 and means.memory_bytes is not None and needed * batch_size > MEMORY_SHARE * means.memory_bytes:
-        batch_size //= 2
-        why = f"Batch {batch_size}: more would not fit into {means.memory_bytes / 1e9:.1f} GB of free memory"
+def _shorten_batch(facts: Facts, settings: Settings, size: int | None, batch_size: int, why: str) -> tuple[int, str]:
+    """Halve a batch until the minutes buy enough steps."""
     while batch_size > SMALLEST_BATCH and steps_bought(facts, settings, size, batch_size) < LEAST_STEPS:
         batch_size //= 2
         why = f"Batch {batch_size}: the minutes are short, and smaller batches make more steps of them"

@@ -69,8 +69,14 @@ class SameConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, C', H/stride, W/stride)``."""
-        if self.same_padding is not None:
-            x = F.pad(x, self.same_padding)
+        return self.convolve(self.pad(x))
+
+    def pad(self, x: Tensor) -> Tensor:
+        """What a convolution over halves would lack at its edges."""
+        return x if self.same_padding is None else F.pad(x, self.same_padding)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """The convolution of what was padded."""
         if self.groups > 1 and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             # Channel by channel there is nothing to multiply as a matrix, and processors are slower at it in 16 bit.
             with torch.autocast("cpu", enabled=False):

@@ -282,3 +282,9 @@ def peak_megabytes(architecture: Architecture, storage: Storage) -> float:
 
 def _flat(found: Step) -> Tensor:
     return torch.cat([gradient.flatten() for gradient in found.gradients.values() if gradient is not None])
+
+
+@pytest.mark.parametrize("architecture", [UNETS[0], ENCODED[0]], ids=str)
+def test_a_lean_network_can_be_checkpointed_later(architecture: Architecture) -> None:
+    later, at_once = store(build(architecture, "lean"), "lean+checkpointed"), build(architecture, "lean+checkpointed")
+    assert [type(module) for module in later.modules()] == [type(module) for module in at_once.modules()]

@@ -19,6 +19,7 @@ from maskwright.data.input_format import read_image
 from maskwright.device import ComputePrecision
 from maskwright.errors import DoesNotFitError, InputError
 from maskwright.models.build import build_network
+from maskwright.models.lean import ForgetfulDoubleConv
 from maskwright.training.baseline import chance_dice
 from maskwright.training.figures import Figures, figures_of
 from maskwright.training.freezing import pretrained_layers
@@ -661,10 +662,12 @@ def test_a_run_whose_pictures_do_not_fit_one_by_one_is_saved_and_goes_on_elsewhe
 ) -> None:
     first, second = (Bench(ellipse_cache, tmp_path / "run", SETTINGS) for _ in range(2))
     run_out_of_memory(first, from_step=4, above=0)
-    with pytest.raises(DoesNotFitError, match=r"--size, .*--resume"):
+    with pytest.raises(DoesNotFitError, match=r"--size .*--resume"):
         first.fit()
     resume(second)
     assert (second.learner.position.step, second.learner.position.epoch, second.learner.position.batch) == (4, 1, 1)
+    assert second.learner.position.storage == "lean+checkpointed"
+    assert isinstance(second.learner.network.get_submodule("stem"), ForgetfulDoubleConv)
     assert second.fit()
     assert second.learner.position.step == 9
 

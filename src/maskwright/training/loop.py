@@ -229,10 +229,9 @@ def _train_or_shrink(
             raise
         seen = "is nearly used up" if isinstance(error, MemoryPressesError) else "ran out"
     begin_again(learner)
-    shrink(learner, order.size)
-    _tell(
-        learner, run, shrunk(order.size, learner.position.micro_batch, f"The memory of {run.device} {seen} in a step")
-    )
+    shrink(learner, order.size, run.settings)
+    position, seen = learner.position, f"The memory of {run.device} {seen} in a step"
+    _tell(learner, run, shrunk(order.size, position.micro_batch, seen, position.storage))
     return "memory"
 
 
@@ -357,6 +356,7 @@ def _write_health(learner: Learner, run: Run) -> None:
         "precision": learner.precision,
         "micro_batch": position.micro_batch,
         "val_micro_batch": position.val_micro_batch,
+        "storage": position.storage,
     }
     try:
         write_json(run.health_path, learner.health.to_json() | now)

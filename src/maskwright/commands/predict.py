@@ -102,7 +102,7 @@ def predict(
 def _load(model: str | Path, device: str, settings: PredictSettings) -> "Predictor":
     from maskwright.inference.predictor import load
 
-    predictor = load(model, device=device)
+    predictor = load(model, engine=settings.engine, device=device)
     if settings.threshold is None:
         return predictor
     if predictor.card.labels.num_classes > 2:

@@ -108,7 +108,7 @@ def resize_plane(plane: NDArray[np.float32], height: int, width: int) -> NDArray
     """Resizes one channel of logits or probabilities, ``(H, W)``, with the same filter."""
     if plane.shape == (height, width):
         return plane
-    return np.array(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def resize_classes(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

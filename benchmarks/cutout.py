@@ -99,7 +99,7 @@ def estimates() -> dict[str, Estimate]:
         return found
 
     def multi_level(image: Pixels, alpha: Pixels) -> Pixels:
-        return np.rint(estimate_foreground_ml(image / 255, alpha / 255).clip(0, 1) * 255).astype(np.uint8)
+        return np.asarray(np.rint(estimate_foreground_ml(image / 255, alpha / 255).clip(0, 1) * 255), np.uint8)
 
     multi_level(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8))  # numba compiles it once
     return {**found, "pymatting, estimate_foreground_ml": multi_level}

@@ -130,7 +130,7 @@ def _means(sums: NDArray[np.float32], here: NDArray[np.int64], offsets: NDArray[
     total = np.zeros((len(here), 4), np.float32)
     for offset in offsets:
         total += sums[here + offset]
-    return total[:, :3] / np.maximum(total[:, 3:], 1e-6)
+    return np.asarray(total[:, :3] / np.maximum(total[:, 3:], 1e-6), np.float32)
 
 
 def _near_edge(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -3,7 +3,9 @@
 Engines stand behind one seam, so that the predictor and everything after it need no torch.
 """
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,3 +52,22 @@ class TorchEngine:
         with torch.inference_mode():
             logits: NDArray[np.float32] = self._network(torch.from_numpy(batch).to(self._device)).cpu().numpy()
             return logits
+
+
+@contextmanager
+def one_core_each() -> Iterator[None]:
+    """While it lasts, each call of an engine in PyTorch computes on one core: many calls are made at once.
+
+    So none waits for another, which saves a third of the processor's time, and a picture's logits are the same to the
+    last bit however many others are computed beside it: sums taken by two cores are rounded in another order.
+    """
+    torch = sys.modules.get("torch")  # without it, there is nothing to tell
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -120,7 +120,7 @@ def write_sheets(folder: Path, parts: Sequence[Part]) -> list[Path]:
     Returns:
         The files.
     """
-    pages = []
+    pages: list[Path] = []
     for first in range(0, len(parts), COLUMNS * ROWS):
         pages.append(folder / f"sheet_{len(pages) + 1:03}.png")
         write_image(pages[-1], _draw_page(parts[first : first + COLUMNS * ROWS]))

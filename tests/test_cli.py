@@ -280,7 +280,7 @@ def test_predict_mirrors_folders_and_leaves_masks_out(model: Path, drawn: Path, 
 
 def test_predict_takes_patterns(model: Path, drawn: Path, tmp_path: Path) -> None:
     assert main(["predict", str(model), f"{drawn}/train/*_01.jpg", "--out", str(tmp_path / "out")]) == 0
-    assert len(list((tmp_path / "out").iterdir())) == 6
+    assert len(list((tmp_path / "out").glob("*_mask.png"))) == 6
 
 
 def test_predict_overwrites_only_when_told(
@@ -288,9 +288,13 @@ def test_predict_overwrites_only_when_told(
 ) -> None:
     command = ["predict", str(model), str(an_image(drawn)), "--out", str(tmp_path / "out")]
     assert main(command) == 0
-    assert main(command) == 2
-    assert "--overwrite" in capsys.readouterr().err
+    (mask,) = (tmp_path / "out").glob("*_mask.png")
+    mask.write_bytes(b"corrected by hand")
+    assert main(command) == 0
+    assert "--overwrite" in capsys.readouterr().out
+    assert mask.read_bytes() == b"corrected by hand"
     assert main([*command, "--overwrite"]) == 0
+    assert mask.read_bytes() != b"corrected by hand"
 
 
 def test_predict_refuses_two_results_of_one_name(
@@ -309,7 +313,7 @@ def test_a_bad_picture_is_listed_and_the_others_are_predicted(
     culprit = truncated_jpeg(photos)
     assert main(["predict", str(model), str(photos / "train"), "--out", str(tmp_path / "out")]) == 1
     assert culprit in capsys.readouterr().err
-    assert len(list((tmp_path / "out").iterdir())) == 11
+    assert len(list((tmp_path / "out").glob("*_mask.png"))) == 11
 
 
 @pytest.mark.parametrize("words", [["train", "photos"], ["evaluate", "model", "photos"], ["predict", "model", "a.jpg"]])

@@ -6,12 +6,10 @@ the word is used, so that `--help` answers at once and needs no torch.
 
 import functools
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +20,7 @@ from maskwright import terminal
 from maskwright.config import MaskSettings, PredictSettings, Settings, choose_preset, read_preset
 from maskwright.device import gpu_gigabytes
 from maskwright.errors import InputError, is_out_of_memory
+from maskwright.signals import catching_signals
 
 DONE, WITH_FAILURES, NOT_STARTED, INTERRUPTED, STOPPED_AND_SAVED = 0, 1, 2, 130, 75
 # A process that seems to have taken longer to get here has another clock than we think.
@@ -199,20 +198,38 @@ def export(
     model: Positional[Path],
     *,
     out: Path,
-    to: Literal["hub", "pth"],
+    to: Literal["onnx", "openvino", "torch", "hub", "pth"] = "onnx",
+    pictures: Path | None = None,
+    int8: bool = False,
+    int8_limit: float = 0.001,
     scores: Path | None = None,
+    overwrite: bool = False,
 ) -> int:
     """Write a model in another form, for use elsewhere.
 
     Args:
         model: The model file.
-        out: The new file or folder.
-        to: hub, a folder with a model card that can be uploaded as it stands; pth, a plain state dict of PyTorch.
+        out: The new file or folder: .onnx, .xml (openvino), .pt2 (torch), .pth, or a folder (hub).
+        to: onnx, openvino and torch (torch.export) are whole programs, written if they compute the same; hub is a
+            folder with a model card that can be uploaded as it stands; pth is a plain state dict of PyTorch.
+        pictures: Folder of pictures to compare on; by default those that the run held out, else drawn cars.
+        int8: With onnx, compute in 8 bits, calibrated on --pictures.
+        int8_limit: By how much the Dice may fall for it.
         scores: For hub, the scores.json to quote; by default the one beside the model.
+        overwrite: Replace a file that is there already.
     """
     from maskwright.commands.export import export as command
 
-    command(model, out=out, to=to, scores=scores)
+    command(
+        model,
+        out=out,
+        to=to,
+        pictures=pictures,
+        int8=int8,
+        int8_limit=int8_limit,
+        scores=scores,
+        overwrite=overwrite,
+    )
     return DONE
 
 
@@ -351,23 +368,11 @@ def _process_began() -> float:
     return time.monotonic() - (age if 0 <= age < OLDEST_SECONDS else 0.0)
 
 
-@contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM unwind like Ctrl-C, so that what was begun is cleared away."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only there may a handler be set
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _exit_code(call: Callable[[], int]) -> int:
     """What the call returns; what the user can mend becomes a sentence instead of a traceback."""
     try:
-        with _termination_as_interrupt():
+        # Any of them unwinds, so that what was begun is cleared away.
+        with catching_signals():
             return call()
     except InputError as error:
         terminal.warn(str(error))

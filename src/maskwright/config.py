@@ -341,6 +341,9 @@ class Settings(MaskSettings):
     cache_gb: float = 20.0
     """Decoded pictures are kept for later runs up to this many gigabytes; 0 keeps none."""
 
+    save_every: int = 0
+    """The run is saved after so many steps, and after each validation: a kill loses no more. 0: every two minutes."""
+
     tensorboard: bool = False
     """Write the figures of metrics.jsonl, and some validation pictures, as events for TensorBoard as well."""
 
@@ -373,6 +376,7 @@ class Settings(MaskSettings):
             "patience",
             "seed",
             "cache_gb",
+            "save_every",
             "boundary_weight",
             "encoder_rate",
             "held_levels",

@@ -40,5 +40,5 @@ def test_nothing_is_overwritten(weights: Path, tmp_path: Path, capsys: pytest.Ca
 
 def test_it_goes_out_again_as_it_came(weights: Path, tmp_path: Path) -> None:
     out = mw.import_weights(weights, size=96, out=tmp_path / "model.safetensors")
-    again = torch.load(mw.export(out, to="pth", out=tmp_path / "again.pth"), weights_only=True)
+    again = torch.load(mw.export(out, to="pth", out=tmp_path / "again.pth").path, weights_only=True)
     assert all(torch.equal(again[name], tensor) for name, tensor in torch.load(weights, weights_only=True).items())

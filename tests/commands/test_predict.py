@@ -59,7 +59,7 @@ def test_what_is_there_is_skipped_and_said(
     (tmp_path / "out/a_mask.png").unlink()
     capsys.readouterr()
     assert main(command) == 0
-    assert "1 of 3 pictures predicted (2 were there already)" in capsys.readouterr().out
+    assert "1 of 3 pictures predicted (2 were there already; --overwrite makes them anew)" in capsys.readouterr().out
     assert (tmp_path / "out/below/b_mask.png").read_bytes() == b"mine"
     assert main([*command, "--overwrite"]) == 0
     assert (tmp_path / "out/below/b_mask.png").read_bytes() != b"mine"

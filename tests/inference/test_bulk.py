@@ -25,6 +25,8 @@ KINDS = list(SUFFIXES)
 class Reddish:
     """An engine that sees foreground where there is more red than green; counts its calls."""
 
+    name = "reddish"
+
     def __init__(self) -> None:
         self.calls = 0
         self.lock = threading.Lock()

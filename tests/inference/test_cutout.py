@@ -20,7 +20,7 @@ def disc() -> Pixels:
     """A disc with a soft edge, 48x64."""
     rows, columns = np.mgrid[:48, :64]
     distance = np.hypot(rows - 24, columns - 30)
-    return np.rint(255 * np.clip((16 - distance) / 4 + 0.5, 0, 1)).astype(np.uint8)
+    return np.asarray(np.rint(255 * np.clip((16 - distance) / 4 + 0.5, 0, 1)), np.uint8)
 
 
 @pytest.fixture

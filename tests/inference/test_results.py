@@ -32,6 +32,8 @@ THREE = LabelMap("names", ("background", "car", "road"))
 class Still:
     """An engine that is never asked."""
 
+    name = "still"
+
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         raise NotImplementedError
 

@@ -39,7 +39,7 @@ WAYS: dict[str, dict[str, Any]] = {
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles and bands of which even small pictures have many."""
     monkeypatch.setattr(row_bands, "BAND_NUMBERS", 20_000)
-    monkeypatch.setattr(tiling, "WINDOW", 64)
+    monkeypatch.setattr(tiling, "CLASSIC_WINDOW", 64)
 
 
 @pytest.fixture

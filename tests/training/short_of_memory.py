@@ -17,8 +17,8 @@ from maskwright.data.resizing import Resize
 from tests.tiny_pictures import a_mask, an_image, write
 from tests.training.test_loop import Bench
 
-# Beyond what the process has taken when a step of one picture is behind it. A step of eight takes some 300 MB more.
-ROOM = 100 * 2**20
+# Beyond what the process has taken when a run of single pictures is behind it.
+ROOM = 30 * 2**20
 
 
 def main(folder: Path) -> None:

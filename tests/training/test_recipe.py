@@ -5,6 +5,7 @@ import pytest
 from maskwright.config import Settings, read_preset
 from maskwright.training.recipe import (
     BATCH_SIZES,
+    DEFAULT_CROP,
     ENOUGH_BOUND,
     ENOUGH_EPOCHS,
     LADDER,
@@ -19,6 +20,7 @@ from maskwright.training.recipe import (
     choose_recipe,
     megapixels,
     pictures_seen,
+    sample_megapixels,
     steps_bought,
 )
 
@@ -117,6 +119,41 @@ def test_learning_at_half_size_first_buys_more_steps() -> None:
     plain = dataclasses.replace(OPEN, small_first=0.0)
     assert steps_bought(facts, plain, 512, 8) == pytest.approx(100 / (0.02 + 0.5 * 8 * megapixels(1280, 1918, 512)))
     assert steps_bought(facts, OPEN, 512, 8) > steps_bought(facts, plain, 512, 8)
+
+
+# --- Cut-outs
+
+
+def test_a_factor_takes_a_crop_and_leaves_the_size() -> None:
+    recipe = choose_recipe(CARS, dataclasses.replace(OPEN, factor=0.5))
+    assert (recipe.size, recipe.crop) == (None, DEFAULT_CROP)
+    assert any(f"Crop {DEFAULT_CROP}" in reason for reason in recipe.reasons)
+    settings = recipe.applied_to(dataclasses.replace(OPEN, factor=0.5))
+    assert (settings.size, settings.factor, settings.crop) == (None, 0.5, DEFAULT_CROP)
+
+
+def test_a_crop_that_was_given_is_kept() -> None:
+    recipe = choose_recipe(CARS, dataclasses.replace(OPEN, factor=0.5, crop=256))
+    assert recipe.crop == 256
+    assert not any("Crop" in reason for reason in recipe.reasons)
+
+
+def test_whole_pictures_are_not_cut() -> None:
+    assert choose_recipe(CARS, OPEN).crop is None
+
+
+def test_a_step_over_cut_outs_costs_their_pixels() -> None:
+    cut = dataclasses.replace(OPEN, crop=256)
+    assert sample_megapixels(CARS, OPEN, 1280) == megapixels(1280, 1918, 1280)
+    assert sample_megapixels(CARS, cut, 1280) == sample_megapixels(CARS, cut, 640) == 256**2 / 1e6
+    assert sample_megapixels(CARS, dataclasses.replace(cut, factor=0.1), None) == 128 * 192 / 1e6
+    facts = with_means(CARS, 100)
+    assert steps_bought(facts, cut, 1280, 4) > steps_bought(facts, OPEN, 1280, 4)
+
+
+def test_as_many_cut_outs_as_cover_a_picture_count_as_one() -> None:
+    facts, cut = with_means(CARS, 100, speed=Speed(0.0, 1.0)), dataclasses.replace(OPEN, crop=256)
+    assert pictures_seen(facts, cut, 960, 4) == pytest.approx(pictures_seen(facts, OPEN, 960, 4))
 
 
 # --- What was given

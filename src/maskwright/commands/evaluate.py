@@ -11,15 +11,13 @@ from maskwright import terminal
 from maskwright.config import MaskSettings
 from maskwright.data.finding import find_dataset
 from maskwright.data.groups import find_groups
-from maskwright.data.label_survey import LabelOptions, labels_for_model, read_options
-from maskwright.data.pairs import Pair, Pairing
+from maskwright.data.pairs import Pair
 from maskwright.errors import InputError
 from maskwright.files import choose_new_folder, write_json
 
 if TYPE_CHECKING:
     from maskwright.data.reading import Formats
     from maskwright.evaluation.evaluate import Scores
-    from maskwright.inference.model_file import ModelCard
     from maskwright.inference.predictor import Predictor
 
 WORST = 5
@@ -52,7 +50,7 @@ def evaluate(
     Raises:
         InputError: Something given cannot be used; the sentence says what.
     """
-    from maskwright.evaluation.evaluate import evaluate_pairs
+    from maskwright.evaluation.evaluate import evaluate_pairs, formats_for_model
     from maskwright.evaluation.unseen import Sieve
     from maskwright.inference.predictor import load
 
@@ -64,9 +62,8 @@ def evaluate(
     folder = choose_new_folder(out, f"evaluate-{photos.resolve().name}")
     if not pairing.pairs:
         raise InputError(f"{photos} holds no image with a mask of its own; see the list above.")
-    masks = dataclasses.replace(masks, foreground=masks.foreground or predictor.card.labels.foreground)
-    options = read_options(masks, pairing.classes)
-    formats = _choose_formats(pairing, predictor.card, options)
+    with terminal.counting("Looking at masks", len(pairing.pairs)) as advance:
+        formats = formats_for_model(pairing, predictor.card, masks, advance=advance)
     given = {pair.name: pair.group for pair in pairing.pairs}
     groups = find_groups(list(given), pattern=group, given=given, known=predictor.card.group)
     sieve = Sieve(predictor.card, everything=everything)
@@ -107,15 +104,6 @@ def _new_folder(folder: Path) -> Iterator[None]:
         with suppress(OSError):
             folder.rmdir()
         raise
-
-
-def _choose_formats(pairing: Pairing, card: "ModelCard", options: LabelOptions) -> "Formats":
-    """How the folder is read: its masks may be stored in another way than those of training."""
-    from maskwright.data.reading import Formats, choose_formats
-
-    with terminal.counting("Looking at masks", len(pairing.pairs)) as advance:
-        found, _ = choose_formats(pairing.pairs, options, advance=advance)
-    return Formats(labels_for_model(found.labels, card.labels), card.input)
 
 
 def _draw_worst(

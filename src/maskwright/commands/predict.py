@@ -93,7 +93,11 @@ def predict(
     for problem in problems:
         terminal.warn(f"Not predicted: {problem.sentence}")
     done, number = len(pending) + len(found.problems) - len(problems), len(jobs) + len(found.problems)
-    already = f" ({len(jobs) - len(pending)} were there already)" if len(pending) < len(jobs) else ""
+    already = (
+        f" ({len(jobs) - len(pending)} were there already; --overwrite makes them anew)"
+        if len(pending) < len(jobs)
+        else ""
+    )
     terminal.say(f"{done} of {number} pictures predicted{already}; results in {out}")
     return Prediction(tuple(written), tuple(problems))
 

@@ -57,8 +57,9 @@ def fit_size(height: int, width: int, longer_side: int) -> tuple[int, int]:
     >>> fit_size(1280, 1918, 384)
     (256, 384)
     """
-    scale = longer_side / max(height, width)
-    shorter_side = max(1, round(min(height, width) * scale))
+    longest = max(height, width)
+    # In whole numbers, which exported graphs can do as well.
+    shorter_side = max(1, (2 * min(height, width) * longer_side + longest) // (2 * longest))
     return (longer_side, shorter_side) if height >= width else (shorter_side, longer_side)
 
 
@@ -79,7 +80,10 @@ def resize_image(image: NDArray[np.uint8], height: int, width: int) -> NDArray[n
     if image.shape[:2] == (height, width):
         return image
     if image.ndim == 2 or image.shape[2] == 3:
-        return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+        # One direction after the other: left to itself, Pillow takes tall pictures the other way round, and rounds
+        # between the two.
+        lines = Image.fromarray(image).resize((width, image.shape[0]), Image.Resampling.BILINEAR)
+        return np.array(lines.resize((width, height), Image.Resampling.BILINEAR))
     # One by one: Pillow knows no pictures of 5 channels, and would mix 4 by the last of them, as if it were alpha.
     planes = [
         resize_image(np.ascontiguousarray(image[..., channel]), height, width) for channel in range(image.shape[2])

@@ -11,6 +11,7 @@ class Mirroring:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.name = f"{engine.name}, twice for each picture"
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """The mean of the logits of each picture and of those of its mirror image, mirrored back."""

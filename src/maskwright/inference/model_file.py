@@ -1,11 +1,13 @@
 """One file that carries everything: weights, and in its header all that is needed to use them.
 
-The format is safetensors; nothing is ever unpickled. The header holds a `ModelCard` as JSON under ``maskwright``.
+The format is safetensors; nothing is ever unpickled. The header holds a `ModelCard` as JSON under ``maskwright``, and
+so do the headers of exported files.
 """
 
 import dataclasses
 import json
 import math
+import os
 import platform
 import re
 from collections.abc import Mapping
@@ -28,6 +30,8 @@ from maskwright.errors import InputError
 from maskwright.files import replacing
 
 FORMAT = 1
+# Where in the header of a file its card stands.
+HEADER = "maskwright"
 
 
 @dataclass(frozen=True)
@@ -114,12 +118,20 @@ def versions_here() -> dict[str, str]:
 
 
 def save_model(path: Path, card: ModelCard, weights: Mapping[str, NDArray[Any]]) -> None:
-    """Write a model file, whole or not at all."""
-    header = {"format": FORMAT, **dataclasses.asdict(card)}
-    header["metrics"] = {name: value for name, value in card.metrics.items() if not math.isnan(value)}  # not JSON
+    """Write a model file, whole or not at all.
+
+    Raises:
+        OSError: The disk is full, say.
+    """
     arrays = {name: np.asarray(array, order="C") for name, array in weights.items()}
     with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata={"maskwright": json.dumps(header)})
+        try:
+            save_file(arrays, temporary, metadata={HEADER: card_to_json(card)})
+        except SafetensorError as error:  # it says of an error of the system nothing but its number, in its words
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def load_model(path: Path) -> tuple[ModelCard, dict[str, NDArray[Any]]]:
@@ -136,13 +148,28 @@ def load_model(path: Path) -> tuple[ModelCard, dict[str, NDArray[Any]]]:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is not a whole safetensors file; use the model file of another run.") from error
-    if "maskwright" not in metadata:
+    return card_from_header(metadata, path), weights
+
+
+def card_to_json(card: ModelCard) -> str:
+    """What stands in the header of a file."""
+    header = {"format": FORMAT, **dataclasses.asdict(card)}
+    header["metrics"] = {name: value for name, value in card.metrics.items() if not math.isnan(value)}  # not JSON
+    return json.dumps(header)
+
+
+def card_from_header(header: Mapping[str, str], path: Path) -> ModelCard:
+    """The card in the header of a file.
+
+    Raises:
+        InputError: There is none, or it is damaged.
+    """
+    if HEADER not in header:
         raise InputError(f"{path} holds weights but was not written by maskwright, so nothing says how to use them.")
     try:
-        card = _read_card(json.loads(metadata["maskwright"]), path)
+        return _read_card(json.loads(header[HEADER]), path)
     except (ValueError, KeyError, TypeError, AttributeError, re.error) as error:
         raise InputError(f"{path} has a damaged header; use the model file of another run.") from error
-    return card, weights
 
 
 def _read_card(header: dict[str, Any], path: Path) -> ModelCard:

@@ -6,7 +6,7 @@ and thresholded last, so that outlines fall between the model's pixels.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from maskwright.data.input_format import scale_pixels
 from maskwright.data.resizing import resize_image, resize_plane
-from maskwright.device import choose_device
 from maskwright.errors import InputError
 from maskwright.inference.cleanup import NOTHING, Cleanup, clean
-from maskwright.inference.engines import Engine, TorchEngine
+from maskwright.inference.engines import Engine, EngineName, open_model
 from maskwright.inference.flips import Mirroring
-from maskwright.inference.model_file import ModelCard, load_model
+from maskwright.inference.model_file import ModelCard
 from maskwright.inference.tiling import choose_tiling, strips_of_logits
 
 
@@ -44,6 +43,11 @@ class Predictor:
         self._engine = Mirroring(engine) if flips else engine
         self._tiling = choose_tiling(card.architecture, card.tile)
 
+    @property
+    def engine_name(self) -> str:
+        """What computes, with its version and where."""
+        return self._engine.name
+
     def with_threshold(self, threshold: float) -> "Predictor":
         """The same model with another probability from which a pixel is foreground."""
         return Predictor(replace(self.card, threshold=threshold), self._engine, cleanup=self.cleanup)
@@ -59,6 +63,14 @@ class Predictor:
             Class indices ``(H, W)``, uint8; 0 is the background.
         """
         return clean(self.classes(self.logits(image)), self.cleanup)
+
+    def batch(self, images: Iterable[NDArray[Any]]) -> list[NDArray[np.uint8]]:
+        """The mask of each picture, whatever their sizes.
+
+        One after the other: on a processor a batch takes longer than its pictures do by themselves, which find more of
+        what they need in its caches.
+        """
+        return [self(image) for image in images]
 
     def classes(self, logits: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Class indices ``(H, W)`` of logits ``(C, H, W)``."""
@@ -90,27 +102,32 @@ class Predictor:
         return strips_of_logits(self._engine, rows_of, height, width, self._tiling)
 
 
-def load(path: str | Path, *, device: str = "cpu", flips: bool = False, cleanup: Cleanup = NOTHING) -> Predictor:
-    """A predictor from a model file.
+def load(
+    path: str | Path,
+    *,
+    engine: EngineName | None = None,
+    device: str = "cpu",
+    flips: bool = False,
+    cleanup: Cleanup = NOTHING,
+) -> Predictor:
+    """A predictor from a model file, or from one that `maskwright export` made of it, which needs no torch.
 
     Args:
-        path: The model file.
-        device: Where to compute.
+        path: The file. ``.safetensors`` is computed by PyTorch, ``.onnx`` by ONNX Runtime, ``.xml`` by OpenVINO.
+        engine: Refuse a file that another engine computes.
+        device: auto, cpu, cuda, cuda:1 or mps.
         flips: As for `Predictor`; for models that have learnt from mirrored pictures.
         cleanup: What is done to each mask.
 
     Raises:
         InputError: The file is missing or is not one of ours, the device cannot be used, or pictures must not be
             mirrored for this model.
+        MissingExtraError: What computes the file is not installed.
     """
-    card, weights = load_model(Path(path))
+    card, computing = open_model(Path(path), engine=engine, device=device)
     if flips and not learnt_mirrored(card):
         raise InputError(f"{path} has not learnt from mirrored pictures, which flips would show it; leave flips out.")
-    try:
-        engine = TorchEngine(card.architecture, weights, choose_device(device))
-    except ValueError as error:
-        raise InputError(f"{path} holds weights of another network than it says; use another model file.") from error
-    return Predictor(card, engine, flips=flips, cleanup=cleanup)
+    return Predictor(card, computing, flips=flips, cleanup=cleanup)
 
 
 def learnt_mirrored(card: ModelCard) -> bool:

@@ -116,8 +116,8 @@ def _trace(inside: NDArray[np.bool_]) -> tuple[_Edges, list[list[int]]]:
 def _corners(ring: NDArray[np.float64]) -> NDArray[np.float64]:
     """The points of a ring at which it turns."""
     steps = np.roll(ring, -1, axis=0) - ring
-    turns = (steps != np.roll(steps, 1, axis=0)).any(axis=1)
-    return np.asarray(ring[turns])
+    turning: NDArray[np.float64] = ring[(steps != np.roll(steps, 1, axis=0)).any(axis=1)]
+    return turning
 
 
 def _signed_area(ring: NDArray[np.float64]) -> float:

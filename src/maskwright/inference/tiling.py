@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from maskwright.config import Architecture
 from maskwright.inference.engines import Engine
 
-# Pixels a side that a network sees at once, where it has learnt from cut-outs, and where it has from whole pictures.
-WINDOW, MOST_AT_ONCE = 1024, 2048
+# Pixels a side that a network with an encoder sees at once, and a classic one, which keeps all of them to the end: either
+# takes about half a gigabyte.
+WINDOW, CLASSIC_WINDOW = 1280, 704
+# The same for networks that have learnt from whole pictures.
+MOST_AT_ONCE = 2048
 # What is thrown away on each side where a network could see as far as it liked.
-HALO = 128
+HALO = 192
 # The coarsest pixels of encoders stand for at most so many a side.
 COARSEST = 32
 
@@ -98,7 +101,9 @@ def choose_tiling(architecture: Architecture, tile: int | None) -> Tiling:
             pictures, which sees many at once.
     """
     halo, coarsest = _reach(architecture)
-    window = MOST_AT_ONCE if tile is None else WINDOW
+    window = CLASSIC_WINDOW if architecture.encoder == "none" else WINDOW
+    if tile is None:
+        window = MOST_AT_ONCE
     if looks_everywhere(architecture):
         # What it takes from the whole of its input is to be like what it has learnt from.
         window = sys.maxsize if tile is None else tile

@@ -45,6 +45,20 @@ def build_network(architecture: Architecture, *, encoder_weights: Mapping[str, T
     return network
 
 
+def build_trained_network(architecture: Architecture, weights: Mapping[str, Tensor]) -> nn.Module:
+    """A network with all of its weights, ready to be used.
+
+    Raises:
+        ValueError: They are those of another network.
+    """
+    network = build_network(architecture)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+    return network.eval()
+
+
 def count_parameters(network: nn.Module) -> int:
     """Trainable numbers in a network."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -1,33 +1,35 @@
 """The same gradients from less memory: of all that a network computes, only the outputs of convolutions are stored.
 
-What lies between two convolutions is cheap: normalisation, ReLU, pooling, enlarging, putting maps side by side. Autograd
-would keep what goes into each of them; here they are done again in the backward pass, from the stored outputs, for the
-one convolution whose turn it is. A map that is made that way is a `Remade`; it goes from block to block where the plain
-network hands on a tensor. docs/decisions/0017 has the reasons.
+What lies between two convolutions is cheap: normalisation, ReLU, pooling, enlarging, putting maps side by side.
+Autograd would keep what goes into each of them; here they are done again in the backward pass, from the stored outputs,
+for the one convolution whose turn it is. A map that is made that way is a `Remade`; it goes from block to block where
+the plain network hands on a tensor. docs/decisions/0017 has the reasons.
 
 The blocks are those of the plain networks, with the same weights under the same names; `storage.store` puts them in
 their place.
 """
 
 import functools
+import math
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
 from maskwright.models.encoders.efficientnet_lite import InvertedResidual, SameConv
 from maskwright.models.unet import DoubleConv, Down, Up
 
-# The gradient of a large map passes its normalisation in pieces of so many bytes, which the caches of a processor hold ...
-PIECE_BYTES = 2**23
-# ... but of so many channels at least where those of a pixel lie side by side, and fewer would be read in crumbs.
-LEAST_CHANNELS_LAST = 16
+# The gradient of a large map passes its normalisation in so many pieces, each of some channels ...
+PIECES = 16
+# ... but of no fewer bytes, and of so many channels where those of a pixel lie side by side: less would be crumbs.
+PIECE_BYTES, PIECE_CHANNELS_LAST = 2**20, 16
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 
@@ -69,7 +71,7 @@ class LeanDoubleConv(DoubleConv):
         """Maps ``(N, C_i, H, W)``, put side by side, to ``(N, C', H, W)``."""
         conv1, norm1, relu1, conv2, norm2, relu2 = self
         first = convolve(parts, conv1)
-        with _Forgetting(first, parts, conv1) if self.forgets else nullcontext():
+        with forgetting(first, parts, conv1) if self.forgets else nullcontext():
             second = convolve([activate(first, norm1, relu1)], conv2)
         return activate(second, norm2, relu2)
 
@@ -114,7 +116,7 @@ class LeanHead(nn.Conv2d):
 
 
 class LeanStem(nn.Sequential):
-    """A convolution, a normalisation and an activation of an EfficientNet-Lite; stores the output of the convolution."""
+    """The first layers of an EfficientNet-Lite; stores the output of their convolution."""
 
     def forward(self, x: Tensor | Remade) -> Remade:  # type: ignore[override]
         """``(N, C, H, W)`` to ``(N, C', H/stride, W/stride)``."""
@@ -164,6 +166,12 @@ def activate(y: Tensor, norm: nn.Module, activation: nn.Module) -> Remade:
 def through(x: Remade, function: Callable[[Tensor], Tensor], shape: Sequence[int]) -> Remade:
     """What a function without weights makes of a map, of a shape."""
     return x.then(function, _Through.apply(x.token, x, function, shape))
+
+
+def forgetting(output: Tensor, parts: Sequence[Tensor | Remade], conv: Convolution) -> saved_tensors_hooks:
+    """Within, autograd does not store what a convolution put out; it is computed again in the backward pass."""
+    forgotten = _Forgotten(output, parts, conv)
+    return saved_tensors_hooks(forgotten.pack, forgotten.unpack)
 
 
 def _convolve_and_activate(x: Tensor | Remade, layers: nn.Sequential) -> Remade:
@@ -269,7 +277,7 @@ class _Convolve(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        """Part by part, so that the maps never lie side by side: first all weights, whose inputs are made and let go."""
+        """Part by part, so that nothing lies side by side: first all weights, whose inputs are made and let go."""
         weight, *stored = ctx.saved_tensors
         learns, has_bias, _, _, _, _, *asked = ctx.needs_input_grad
         makes, counts, shapes = zip(*ctx.parts, strict=True)
@@ -290,26 +298,27 @@ class _Convolve(torch.autograd.Function):
         return of_weight, of_bias, None, None, None, None, *of_inputs
 
 
-class _Forgetting(torch.autograd.graph.saved_tensors_hooks):
-    """Autograd does not store the output of a convolution within.
+class _Forgotten:
+    """The output of a convolution that autograd does not store.
 
     Who asks for it first in the backward pass has it computed again; who asks last lets it go.
     """
 
     def __init__(self, output: Tensor, parts: Sequence[Tensor | Remade], conv: Convolution) -> None:
-        super().__init__(self._pack, self._unpack)
         self._output = weakref.ref(output)
         self._parts, self._conv, self._autocast = [Remade.of(part) for part in parts], conv, _autocast_of(output)
         self._askers = self._left = 0
         self._again: Tensor | None = None
 
-    def _pack(self, saved: Tensor) -> "Tensor | _Forgetting":
+    def pack(self, saved: Tensor) -> "Tensor | _Forgotten":
+        """What autograd is to store instead of a tensor."""
         if saved is not self._output():
             return saved
         self._askers += 1
         return self
 
-    def _unpack(self, packed: "Tensor | _Forgetting") -> Tensor:
+    def unpack(self, packed: "Tensor | _Forgotten") -> Tensor:
+        """The tensor."""
         if isinstance(packed, Tensor):
             return packed
         if self._again is None:
@@ -342,20 +351,18 @@ def _gradients(
 
 
 def _side_by_side(parts: Sequence[Remade]) -> Tensor:
-    """Maps made one after the other, each at its place: none of them lies there twice for long."""
+    """Maps made one after the other, each put at its place and let go; the last first, which takes most to be made."""
+    last = parts[-1].made()
     if len(parts) == 1:
-        return parts[0].made()
-    shape = list(parts[0].token.shape)
-    shape[1] = sum(part.token.shape[1] for part in parts)
-    whole, first = None, 0
-    for part in parts:
-        x = part.made()
-        if whole is None:
-            whole = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_layout(x))
-        whole[:, first : first + x.shape[1]] = x
-        first += x.shape[1]
-        del x
-    assert whole is not None
+        return last
+    channels = [part.token.shape[1] for part in parts]
+    shape = (last.shape[0], sum(channels), *last.shape[2:])
+    whole = torch.empty(shape, dtype=last.dtype, device=last.device, memory_format=_layout(last))
+    *places, last_place = whole.split(channels, dim=1)
+    last_place.copy_(last)
+    del last
+    for part, place in zip(parts, places, strict=False):
+        place.copy_(part.made())
     return whole
 
 
@@ -366,9 +373,8 @@ def _statistics(y: Tensor, norm: nn.Module) -> tuple[Tensor, ...]:
     mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
     if not norm.training:
         return mean, variance
-    assert norm.momentum is not None
     norm.get_buffer("num_batches_tracked").add_(1)
-    return torch.batch_norm_update_stats(y, mean, variance, norm.momentum)
+    return torch.batch_norm_update_stats(y, mean, variance, cast(float, norm.momentum))
 
 
 def _activated(norm: nn.Module, activation: nn.Module, y: Tensor, *statistics: Tensor) -> Tensor:
@@ -383,7 +389,9 @@ def _normalised(y: Tensor, norm: nn.Module, affine: Sequence[Tensor], statistics
             return F.batch_norm(y, mean, variance, *affine, training=not statistics, eps=norm.eps)
         case nn.GroupNorm():
             return F.group_norm(y, norm.num_groups * y.shape[1] // norm.num_channels, *affine, eps=norm.eps)
-    return y.clone()
+        case nn.Identity():
+            return y.clone()
+    raise TypeError(f"{type(norm).__name__} cannot be done again")
 
 
 def _affine(norm: nn.Module, part: slice = slice(None)) -> tuple[Tensor, ...]:
@@ -395,10 +403,9 @@ def _pieces(y: Tensor, norm: nn.Module) -> Iterator[slice]:
     """Channels that are normalised apart from all others, a few at a time."""
     channels = y.shape[1]
     together = channels // norm.num_groups if isinstance(norm, nn.GroupNorm) else 1
-    fitting = max(1, PIECE_BYTES * channels // (y.numel() * y.element_size()))
-    if _layout(y) == torch.channels_last:
-        fitting = max(fitting, LEAST_CHANNELS_LAST)
-    step = max(together, fitting - fitting % together)
+    least = PIECE_CHANNELS_LAST if _layout(y) == torch.channels_last else 1
+    step = max(channels // PIECES, PIECE_BYTES * channels // (y.numel() * y.element_size()), least)
+    step = math.ceil(step / together) * together
     return (slice(first, first + step) for first in range(0, channels, step))
 
 

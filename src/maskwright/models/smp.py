@@ -42,13 +42,14 @@ class SmpNetwork(nn.Module):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.coarsest = COARSEST
         self.normalise = Normalise((0.0,), (1.0,), in_channels)  # the weights bring those of its training
         self.network = _build(name, options or {}, in_channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, in_channels, H, W)`` in 0..1 to logits ``(N, num_classes, H, W)``."""
         height, width = x.shape[-2:]
-        logits: Tensor = self.network(self.normalise(pad_to_multiple(x, COARSEST)))
+        logits: Tensor = self.network(self.normalise(pad_to_multiple(x, self.coarsest)))
         return logits[..., :height, :width]
 
 

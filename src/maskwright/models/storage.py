@@ -72,10 +72,12 @@ def _make_lean(network: nn.Module, *, forgetful: bool) -> None:
 
 def _own_blocks(network: nn.Module) -> list[nn.Module]:
     """The stages of the classic U-Net, or of a decoder."""
-    if isinstance(network, UNet):
-        return [network.stem, *network.downs, *network.ups]
-    assert isinstance(network, EncoderUNet)
-    return list(network.ups)
+    match network:
+        case UNet():
+            return [network.stem, *network.downs, *network.ups]
+        case EncoderUNet():
+            return list(network.ups)
+    return []
 
 
 def _encoder_blocks(network: nn.Module) -> list[nn.Module]:

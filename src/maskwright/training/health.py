@@ -22,6 +22,7 @@ Name = Literal[
     "no-better-than-chance",
     "waits-for-pictures",
     "computes",
+    "not-saved",
     "out-of-memory",
     "fp32-instead",
 ]
@@ -389,12 +390,11 @@ def recovered(health: Health, *, epoch: int, step: int, peak: float) -> Finding:
     )
 
 
-def shrunk(pictures: int, most: int | None, device: str, *, where: str = "a step") -> Finding:
-    """What is said when memory ran out and a batch of so many ``pictures`` goes through the network in parts now."""
+def shrunk(pictures: int, most: int | None, seen: str) -> Finding:
+    """What is said when memory was short, and a batch of so many ``pictures`` goes through the network in parts now."""
     return Finding(
         "out-of-memory",
-        f"The memory of {device} ran out in {where}: nothing is lost, and it is done again with {most} of {pictures} "
-        "pictures at a time.",
+        f"{seen}: nothing is lost, and it is done again with {most} of {pictures} pictures at a time.",
     )
 
 
@@ -429,6 +429,15 @@ def given_up(health: Health, *, epoch: int, step: int, has_model: bool) -> Findi
         tried = "before anything could be learnt"
         advice = "start a new run with a lower --learning-rate or --precision fp32, and look for pictures of no numbers"
     return Finding("no-numbers", f"{_what_happened(health)} at epoch {epoch}, step {step}, {tried}: {advice}.{kept}")
+
+
+def not_saved(error: OSError) -> Finding:
+    """What is said when a file of the run could not be written."""
+    return Finding(
+        "not-saved",
+        f"{error.filename or 'A file of the run'} cannot be written: {error.strerror}. What it held before is whole; "
+        "training goes on, and it is tried again.",
+    )
 
 
 def _what_happened(health: Health) -> str:

@@ -41,6 +41,8 @@ LOVASZ_BYTES = 48.0
 # (cuBLAS takes 8.5 MB, on Hopper 33: pytorch/pytorch pull request 120925; cuDNN more, as it likes), and for the holes
 # between the blocks of torch's allocator, as a share of what lies in it. Assumptions, both of them.
 CUDA_SCRATCH, CUDA_HOLES = 200e6, 0.05
+# The courses that were traced in this process.
+_traced: dict[tuple[object, ...], "Course"] = {}
 
 
 class CannotPlanError(InputError):
@@ -180,8 +182,17 @@ def trace(architecture: Architecture, settings: Settings, step: Step) -> Course:
     """
     terms = tuple(term for term in settings.loss_terms() if term != "lovasz") or ("ce",)
     weighted = settings.class_weights == "auto" and architecture.num_classes > 1
+    key = (str(architecture), terms, settings.boundary_weight, weighted, step.precision, step.storage)
     try:
-        return _trace(architecture, terms, settings.boundary_weight, weighted, step.precision, step.storage)
+        if key not in _traced:
+            loss_of = functools.partial(
+                compute_loss,
+                terms,
+                boundary_weight=settings.boundary_weight,
+                class_weights=(1.0,) * architecture.num_classes if weighted else (),
+            )
+            _traced[key] = _trace(architecture, loss_of, step.precision, step.storage)
+        return _traced[key]
     except RuntimeError as error:
         raise CannotPlanError(
             f"What {architecture.encoder} holds in memory cannot be predicted ({str(error).splitlines()[0]}): "
@@ -189,22 +200,10 @@ def trace(architecture: Architecture, settings: Settings, step: Step) -> Course:
         ) from error
 
 
-@functools.cache
 def _trace(
-    architecture: Architecture,
-    terms: tuple[str, ...],
-    boundary_weight: float,
-    weighted: bool,
-    precision: ComputePrecision,
-    storage: Storage,
+    architecture: Architecture, loss_of: Callable[..., Tensor], precision: ComputePrecision, storage: Storage
 ) -> Course:
     """Trace a batch and one of twice as many pixels, and tell apart what depends on them."""
-    loss_of = functools.partial(
-        compute_loss,
-        terms,
-        boundary_weight=boundary_weight,
-        class_weights=(1.0,) * architecture.num_classes if weighted else (),
-    )
     with _without_content():
         network = build_network(architecture)
         multiple = int(network.coarsest)  # type: ignore[arg-type]
@@ -250,7 +249,7 @@ def _watch_step(
     return watch
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of all tensors that are made while it looks on, for as long as they are there.
 
     Convolutions part the step: there are as many of them whatever the size, and what is between may be done in pieces.
@@ -261,14 +260,14 @@ class _Watch(TorchDispatchMode):
     """
 
     def __init__(self, network: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.held = [0]
         self.gradients = [0]
         self._now = self._of_gradients = 0
         known = (*network.parameters(), *network.buffers())
         self._alive: dict[int, object] = {id(tensor.untyped_storage()): tensor for tensor in known}
         for parameter in network.parameters():
-            parameter.register_post_accumulate_grad_hook(self._note_gradient)
+            parameter.register_post_accumulate_grad_hook(self._note_gradient)  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(
         self,

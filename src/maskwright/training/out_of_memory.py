@@ -1,6 +1,9 @@
 """When memory runs out: what was under way is undone, and done again with fewer pictures at a time.
 
 An attempt that failed has to be left before the next one begins, since its error holds all that it had computed.
+
+Linux rarely refuses main memory; it kills a process that takes the last of it. So what is free is looked at where a step
+has taken most of what it takes, and want of it raises the error that nobody else would raise.
 """
 
 import dataclasses
@@ -13,9 +16,20 @@ import torch
 
 from maskwright import terminal
 from maskwright.errors import DoesNotFitError, is_out_of_memory
+from maskwright.training.machine_memory import free_memory, held_memory
 from maskwright.training.state import Beginning, Learner, random_states, restore_random_states
 
 Result = TypeVar("Result")
+
+MEBIBYTE = 2**20
+# Bytes of main memory that a step leaves free, and of which a smaller one would not make a difference.
+RESERVE = 256 * MEBIBYTE
+# What a backward pass takes on top, as a share of what the forward pass took; up to a tenth was measured.
+BACKWARD_SHARE = 0.25
+
+
+class MemoryPressesError(MemoryError):
+    """Main memory is nearly used up."""
 
 
 def begin(learner: Learner) -> None:
@@ -80,6 +94,46 @@ def retrying(learner: Learner, pictures: int, attempt: Callable[[], Result]) -> 
                 raise
         begin_again(learner)
         shrink(learner, pictures)
+
+
+def watching_memory(
+    device: str,
+    pictures: int,
+    *,
+    free: Callable[[str], float | None] = free_memory,
+    held: Callable[[str], float] = held_memory,
+) -> Callable[[], None]:
+    """Look at main memory before a forward pass; returns what looks again after it.
+
+    Args:
+        device: Where the pass is computed. A GPU's memory is not looked at: there, what is refused is an error.
+        pictures: That go through the network at a time; of one there is nothing smaller.
+        free: Asks for the bytes that are free.
+        held: Asks for the bytes that this process holds.
+
+    Raises:
+        MemoryPressesError: What is returned raises it, where the backward pass would take more than should be taken.
+    """
+    if device != "cpu" or pictures == 1:
+        return lambda: None
+    before = held(device)
+
+    def look() -> None:
+        growth = held(device) - before
+        left = free(device) if growth >= RESERVE else None
+        if left is not None and presses(left, growth):
+            raise MemoryPressesError
+
+    return look
+
+
+def presses(free: float, growth: float) -> bool:
+    """Whether a step that has taken so many bytes by the end of its forward pass should not go on.
+
+    >>> presses(free=1024 * MEBIBYTE, growth=2048 * MEBIBYTE), presses(free=512 * MEBIBYTE, growth=2048 * MEBIBYTE)
+    (False, True)
+    """
+    return growth >= RESERVE and free - BACKWARD_SHARE * growth < RESERVE
 
 
 def looking_at_fewer(

@@ -2,14 +2,14 @@
 
 import torch
 
-from maskwright.training.state import Learner
+from maskwright.training.state import Learner, copied
 
 MOST_RECOVERIES = 2
 
 
 def remember_good(learner: Learner) -> None:
     """Copy the weights worth keeping to main memory, where they take nothing from the network's own."""
-    learner.good = {name: tensor.detach().to("cpu", copy=True) for name, tensor in learner.kept().state_dict().items()}
+    learner.good = copied(learner.kept())
 
 
 def can_go_back(learner: Learner) -> bool:

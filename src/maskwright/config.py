@@ -25,6 +25,7 @@ Optimizer = Literal["adamw", "adam", "muon", "sgd", "rmsprop"]
 Schedule = Literal["cosine", "poly", "step", "constant"]
 Foreground = Literal["light", "dark"]
 ClassWeights = Literal["auto", "none"]
+EngineName = Literal["torch", "onnx", "openvino"]
 Storage = Literal["plain", "lean", "checkpointed", "lean+checkpointed"]
 
 # Eight halvings leave one pixel of a picture 256 wide, and double the channels as often.
@@ -140,6 +141,9 @@ class PredictSettings:
 
     threshold: float | None = None
     """Probability from which a pixel is foreground, of two classes; by default that of the model file."""
+
+    engine: EngineName | None = None
+    """What is to compute: torch, onnx or openvino. The model's file decides; this refuses files for another one."""
 
     flips: bool = False
     """Look at each picture mirrored as well: a little better, in twice the time."""

@@ -51,6 +51,8 @@ def image() -> NDArray[np.uint8]:
 class Echo:
     """An engine whose logits are its input."""
 
+    name = "a stand-in"
+
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         return batch
 

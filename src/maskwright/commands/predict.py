@@ -79,7 +79,7 @@ def predict(
         jobs = [replace(job, by_rows=is_large(job.source)) for job in jobs]
     predictor = _load(model, device, settings)
     check_kinds(kinds, predictor.card.labels)
-    makers = {"model": fingerprint_of(Path(model)), **asdict(replace(settings, large=False))}
+    makers = {"model": fingerprint_of(Path(model)), **asdict(replace(settings, engine=None, large=False))}
     _note_makers(Path(out), jobs, wish, predictor, makers)
     written: list[Path] = []
     problems = [*found.problems]
@@ -93,11 +93,8 @@ def predict(
     for problem in problems:
         terminal.warn(f"Not predicted: {problem.sentence}")
     done, number = len(pending) + len(found.problems) - len(problems), len(jobs) + len(found.problems)
-    already = (
-        f" ({len(jobs) - len(pending)} were there already; --overwrite makes them anew)"
-        if len(pending) < len(jobs)
-        else ""
-    )
+    there = len(jobs) - len(pending)
+    already = f" ({there} were there already; --overwrite makes them anew)" if there else ""
     terminal.say(f"{done} of {number} pictures predicted{already}; results in {out}")
     return Prediction(tuple(written), tuple(problems))
 
@@ -107,7 +104,7 @@ def _load(model: str | Path, device: str, settings: PredictSettings) -> "Predict
     from maskwright.inference.predictor import load
 
     cleanup = Cleanup(settings.fill_holes, settings.largest, settings.min_area)
-    predictor = load(model, device=device, flips=settings.flips, cleanup=cleanup)
+    predictor = load(model, engine=settings.engine, device=device, flips=settings.flips, cleanup=cleanup)
     if settings.threshold is None:
         return predictor
     if predictor.card.labels.num_classes > 2:

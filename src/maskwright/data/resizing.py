@@ -95,7 +95,7 @@ def resize_plane(plane: NDArray[np.float32], height: int, width: int) -> NDArray
     """Resizes one channel of logits or probabilities, ``(H, W)``, with the same filter."""
     if plane.shape == (height, width):
         return plane
-    return np.array(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def resize_part(rows: NDArray[Any], extent: tuple[float, float], height: int, width: int) -> NDArray[Any]:

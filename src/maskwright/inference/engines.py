@@ -9,17 +9,16 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.config import Architecture
+from maskwright.config import Architecture, EngineName
 from maskwright.device import choose_device, require_torch
 from maskwright.errors import InputError, MissingExtraError
 from maskwright.inference.model_file import HEADER, ModelCard, card_from_header, load_model
 
-EngineName = Literal["torch", "onnx", "openvino"]
 # What computes a file, by its suffix.
 ENGINES: dict[str, EngineName] = {".safetensors": "torch", ".onnx": "onnx", ".xml": "openvino"}
 

@@ -145,10 +145,27 @@ class PredictSettings:
     engine: EngineName | None = None
     """What is to compute: torch, onnx or openvino. The model's file decides; this refuses files for another one."""
 
+    flips: bool = False
+    """Look at each picture mirrored as well: a little better, in twice the time."""
+
+    fill_holes: bool = False
+    """Background that a region encloses becomes part of it."""
+
+    largest: bool = False
+    """Of each class, only the largest region stays."""
+
+    min_area: int = 0
+    """Regions of fewer pixels go."""
+
+    large: bool = False
+    """Take TIFF files and arrays of more than 64 million pixels as well, row by row; their masks are TIFF files."""
+
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise InputError(f"--threshold must lie between 0 and 1, not at {self.threshold}.")
+        if self.min_area < 0:
+            raise InputError(f"--min-area counts pixels and cannot be {self.min_area}.")
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ UNUSUAL = Settings(
     class_weights="none",
     freeze=0.2,
     tensorboard=True,
+    storage="lean",
 )
 # Settings that only go with one another.
 PARTNERS: dict[str, dict[str, Any]] = {

@@ -191,7 +191,7 @@ def test_a_folder_that_holds_something_else_is_not_resumed(tmp_path: Path) -> No
     assert (tmp_path / "metrics.jsonl").read_text() == "mine"
 
 
-@pytest.mark.parametrize("setting", [{"device": "cuda"}, {"workers": 3}, {"precision": "bf16"}])
+@pytest.mark.parametrize("setting", [{"device": "cuda"}, {"workers": 3}, {"precision": "bf16"}, {"storage": "lean"}])
 def test_a_run_goes_on_on_another_machine(setting: dict[str, Any], started: RunFolder) -> None:
     started.state.touch()
     assert open_run(started, Settings(epochs=3, **setting), SPLIT, GROUPS)

@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo test check check-package format clean
 
 help:
 	@echo "make demo    draw cars, train, evaluate, predict: five minutes on two cores"
 	@echo "make test    the tests"
 	@echo "make check   formatting, ruff, mypy --strict and the tests"
+	@echo "make check-package  the wheel in an environment without torch: it predicts, and is small"
 	@echo "make setup   only prepare .venv, with everything that development needs"
 	@echo "make format  let ruff format the code"
 
@@ -35,6 +36,9 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+check-package: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/package.py
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .

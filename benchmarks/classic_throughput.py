@@ -43,11 +43,12 @@ from maskwright.data.cache import Cache, build_cache
 from maskwright.data.dataset import EpochBatches, InOrder, Samples, build_loader
 from maskwright.data.finding import find_dataset
 from maskwright.data.reading import Formats, read_pair
+from maskwright.data.resizing import Resize
 from maskwright.device import ComputePrecision, choose_precision, read_facts
 from maskwright.files import write_json
 from maskwright.models.build import build_network
 from maskwright.training.health import Circumstances
-from maskwright.training.loop import Clock, Run, train_epoch
+from maskwright.training.loop import Clock, Run, Saver, train_epoch
 from maskwright.training.schedules import Length
 from maskwright.training.state import Tally, build_learner
 
@@ -68,7 +69,6 @@ def ours(cache: Cache, settings: Settings, precision: ComputePrecision, scratch:
     run = Run(
         settings=settings,
         device="cpu",
-        precision=precision,
         length=Length(epochs=10**6, seconds=None),
         scored_classes=(1,),
         state_path=scratch / "state.pth",
@@ -76,7 +76,7 @@ def ours(cache: Cache, settings: Settings, precision: ComputePrecision, scratch:
         health_path=scratch / "health.json",
         circumstances=Circumstances(tuple(settings.loss_terms()), settings.learning_rate, settings.warmup),
         tell=lambda _: None,
-        keep_best=lambda _: None,
+        keep_best=lambda *_: None,
         show=lambda _: None,
         stop_asked=lambda: False,
     )
@@ -84,8 +84,8 @@ def ours(cache: Cache, settings: Settings, precision: ComputePrecision, scratch:
     def steps() -> None:
         position = learner.position
         order.epoch, order.skip = position.epoch, 0
-        learner.saved_at = 0.0
-        assert train_epoch(learner, loader, len(order), run, Clock(0.0)) == "whole"
+        clock = Clock(0.0)
+        assert train_epoch(learner, loader, len(order), run, clock, Saver(learner, run, clock))
         position.epoch, position.batch, learner.tally = position.epoch + 1, 0, Tally()
 
     return steps
@@ -193,7 +193,7 @@ def main() -> None:
             read=partial(read_pair, formats=Formats()),
             num_classes=2,
             settings_key="benchmark",
-            longer_side=options.size,
+            resize=Resize(size=options.size),
             advance=lambda: None,
         )
         assert not problems

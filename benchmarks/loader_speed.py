@@ -32,6 +32,7 @@ from maskwright.data.dataset import EpochBatches, Samples, build_loader
 from maskwright.data.pairing import find_pairs
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats, read_pair
+from maskwright.data.resizing import Resize
 from maskwright.files import write_json
 
 HEIGHT, WIDTH = 640, 959
@@ -128,7 +129,7 @@ def main() -> None:
             read=partial(read_pair, formats=Formats()),
             num_classes=2,
             settings_key="benchmark",
-            longer_side=WIDTH,
+            resize=Resize(size=WIDTH),
             advance=lambda: None,
         )
         seconds = []

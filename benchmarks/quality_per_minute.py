@@ -45,6 +45,7 @@ from maskwright.data.finding import find_dataset
 from maskwright.data.label_survey import read_options
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats, choose_formats, read_pair
+from maskwright.data.resizing import Resize
 from maskwright.evaluation.metrics import bootstrap_interval, confusion_counts, dice_per_class
 from maskwright.files import write_json
 from maskwright.inference.predictor import load
@@ -153,7 +154,7 @@ def fold_file(photos: Path, fold: int, *, folder: Path = RESULTS / "folds") -> P
             read=functools.partial(read_pair, formats=formats),
             num_classes=formats.labels.num_classes,
             settings_key="folds",
-            longer_side=FOLD_SIZE,
+            resize=Resize(size=FOLD_SIZE),
             advance=advance,
         )
         assert not problems, problems

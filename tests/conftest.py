@@ -1,7 +1,8 @@
 """What several tests need."""
 
 import os
-from collections.abc import Iterator
+import resource
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -11,9 +12,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from maskwright.commands.export import Exported, export
 from maskwright.data.cache import Cache, build_cache
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats, read_pair
+from maskwright.data.resizing import Resize
+from maskwright.inference.predictor import load
+from maskwright.interop.openvino import write_openvino
+from tests.tiny_models import write_lively_model
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +38,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def largest_file() -> Iterator[Callable[[int], None]]:
+    """Let the system refuse larger files, as it does on a full disk; no privilege helps against it."""
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, usual)
 
 
 @pytest.fixture
@@ -65,11 +79,38 @@ def ellipse_cache(ellipses: tuple[Pair, ...], tmp_path: Path) -> Cache:
         read=partial(read_pair, formats=Formats()),
         num_classes=2,
         settings_key="",
-        longer_side=32,
+        resize=Resize(size=32),
         advance=lambda: None,
     )
     assert not problems
     return cache
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of a few channels, at 48 pixels."""
+    return write_lively_model(tmp_path_factory.mktemp("tiny") / "model.safetensors")
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny_model: Path) -> Exported:
+    """The same, exported to ONNX."""
+    return export(tiny_model, out=tiny_model.with_suffix(".onnx"))
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tiny_export: Exported) -> Path:
+    """The exported file."""
+    return tiny_export.path
+
+
+@pytest.fixture(scope="session")
+def tiny_openvino(tiny_model: Path, tiny_onnx: Path) -> Path:
+    """The same for OpenVINO; skipped where it is not installed."""
+    pytest.importorskip("openvino", reason="pip install '.[openvino]'")
+    path = tiny_model.with_name("openvino") / "model.xml"
+    write_openvino(path, tiny_onnx, load(tiny_model).card)
+    return path
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from maskwright.data.cache import Cache, prepare
 from maskwright.data.dataset import Samples
 from maskwright.data.input_format import read_image
 from maskwright.data.pairs import Pair
+from maskwright.data.resizing import Resize
 
 Pixels = NDArray[np.uint8]
 
@@ -20,10 +21,12 @@ def read_again(
 ) -> Cache:
     """The pictures of a cache, read in another way each time they are needed."""
     entries = tuple(
-        dataclasses.replace(entry, path=None, facts=prepare(pair, read, num_classes, longer_side).facts)
+        dataclasses.replace(entry, path=None, facts=prepare(pair, read, num_classes, Resize(size=longer_side)).facts)
         for pair, entry in zip(cache.pairs, cache.entries, strict=True)
     )
-    return dataclasses.replace(cache, entries=entries, read=read, num_classes=num_classes, longer_side=longer_side)
+    return dataclasses.replace(
+        cache, entries=entries, read=read, num_classes=num_classes, resize=Resize(size=longer_side)
+    )
 
 
 def with_masks(cache: Cache, masks: Sequence[Pixels], *, num_classes: int = 2, longer_side: int = 32) -> Samples:

@@ -1,5 +1,6 @@
 """The command line: words, exit codes, and one sentence for whatever cannot be used."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from maskwright import cli
 from maskwright.cli import main
 from maskwright.config import read_preset, read_settings
 from maskwright.data.drawn_cars import write_drawn_cars
+from maskwright.inference.model_file import load_model, save_model
 
 TRAIN = ["--preset", "classic", "--base-channels", "8", "--depth", "2", "--size", "64", "--epochs", "1"]
 
@@ -223,6 +225,31 @@ def test_evaluating_everything_is_called_a_leak(
     assert len(list((tmp_path / "scores" / "worst").iterdir())) == 5
 
 
+def test_evaluate_leaves_nothing_behind_where_training_saw_everything(
+    model: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card, weights = load_model(model)
+    seen = dataclasses.replace(card, trained_on=(*card.trained_on, *card.chosen_on))
+    save_model(tmp_path / "model.safetensors", seen, weights)
+    out = tmp_path / "scores"
+    assert main(["evaluate", str(tmp_path / "model.safetensors"), str(drawn), "--out", str(out)]) == 2
+    assert f"Training learnt from every picture in {drawn}" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_evaluate_knows_the_groups_of_training_where_too_few_are_there_to_find_any(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
+    cars = sorted({path.stem.split("_")[0] for path in (photos / "train").iterdir()})
+    for path in [*(photos / "train").iterdir(), *(photos / "train_masks").iterdir()]:
+        if path.stem.split("_")[0] in cars[2:]:
+            path.unlink()
+    assert main(["evaluate", str(model), str(photos), "--out", str(tmp_path / "scores"), "--everything"]) == 0
+    scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    assert scores["grouping"].startswith("2 groups by the pattern")
+    assert {picture["group"] for picture in scores["pictures"]} == set(cars[:2])
+
+
 def test_a_renamed_training_picture_is_recognised(model: Path, photos: Path, tmp_path: Path) -> None:
     for path in [*(photos / "train").iterdir(), *(photos / "train_masks").iterdir()]:
         path.rename(path.with_name(f"new_{path.name}"))
@@ -253,7 +280,7 @@ def test_predict_mirrors_folders_and_leaves_masks_out(model: Path, drawn: Path, 
 
 def test_predict_takes_patterns(model: Path, drawn: Path, tmp_path: Path) -> None:
     assert main(["predict", str(model), f"{drawn}/train/*_01.jpg", "--out", str(tmp_path / "out")]) == 0
-    assert len(list((tmp_path / "out").iterdir())) == 6
+    assert len(list((tmp_path / "out").glob("*_mask.png"))) == 6
 
 
 def test_predict_overwrites_only_when_told(
@@ -261,9 +288,13 @@ def test_predict_overwrites_only_when_told(
 ) -> None:
     command = ["predict", str(model), str(an_image(drawn)), "--out", str(tmp_path / "out")]
     assert main(command) == 0
-    assert main(command) == 2
-    assert "--overwrite" in capsys.readouterr().err
+    (mask,) = (tmp_path / "out").glob("*_mask.png")
+    mask.write_bytes(b"corrected by hand")
+    assert main(command) == 0
+    assert "--overwrite" in capsys.readouterr().out
+    assert mask.read_bytes() == b"corrected by hand"
     assert main([*command, "--overwrite"]) == 0
+    assert mask.read_bytes() != b"corrected by hand"
 
 
 def test_predict_refuses_two_results_of_one_name(
@@ -282,7 +313,7 @@ def test_a_bad_picture_is_listed_and_the_others_are_predicted(
     culprit = truncated_jpeg(photos)
     assert main(["predict", str(model), str(photos / "train"), "--out", str(tmp_path / "out")]) == 1
     assert culprit in capsys.readouterr().err
-    assert len(list((tmp_path / "out").iterdir())) == 11
+    assert len(list((tmp_path / "out").glob("*_mask.png"))) == 11
 
 
 @pytest.mark.parametrize("words", [["train", "photos"], ["evaluate", "model", "photos"], ["predict", "model", "a.jpg"]])

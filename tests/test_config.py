@@ -22,10 +22,12 @@ UNUSUAL = Settings(
     encoder_weights="weights/resnet18.safetensors",
     unshuffle=2,
     base_channels=24,
+    widest=48,
     depth=3,
     norm="group",
     upsampling="bilinear",
     size=200,
+    crop=160,
     small_first=0.25,
     augment=False,
     flip=0.1,
@@ -62,11 +64,13 @@ UNUSUAL = Settings(
     overfit_check=False,
     seed=7,
     device="cuda:1",
+    memory="3.5GiB",
     precision="bf16",
     workers=1,
     cache_gb=1.5,
     class_weights="none",
     freeze=0.2,
+    held_levels=1,
     tensorboard=True,
     storage="lean",
 )
@@ -74,6 +78,7 @@ UNUSUAL = Settings(
 PARTNERS: dict[str, dict[str, Any]] = {
     "folds": {"folds": 3},
     "fold": {"folds": 3, "fold": 1},
+    "factor": {"factor": 0.5, "crop": 160},
     "encoder_weights": {"encoder": "timm:resnet18", "encoder_weights": "weights/resnet18.safetensors"},
 }
 NAMES = [field.name for field in dataclasses.fields(Settings)]
@@ -146,8 +151,14 @@ def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
     [
         ("size", 31, "--size"),
         ("size", 0, "--size"),
+        ("crop", 31, "--crop"),
+        ("factor", 0.0, "--factor"),
+        ("factor", 1.5, "--factor"),
         ("batch_size", 0, "--batch-size"),
         ("accumulate", 0, "--accumulate"),
+        ("memory", "much", "--memory"),
+        ("memory", "0GB", "--memory"),
+        ("memory", "-1GB", "--memory"),
         ("step_epochs", 0, "--step-epochs"),
         ("small_first", 1.1, "--small-first"),
         ("small_first", -0.1, "--small-first"),
@@ -197,10 +208,27 @@ def test_a_value_that_could_only_fail_later_is_refused(name: str, value: Any, wo
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("size", 32), ("small_first", 1.0), ("flip", 0.0), ("warmup", 1.0), ("scale", 0.0), ("ema", 0.0), ("epochs", 1)],
+    [
+        ("size", 32),
+        ("crop", 32),
+        ("factor", 1.0),
+        ("small_first", 1.0),
+        ("flip", 0.0),
+        ("warmup", 1.0),
+        ("scale", 0.0),
+        ("ema", 0.0),
+        ("epochs", 1),
+    ],
 )
 def test_values_at_the_limit_are_accepted(name: str, value: Any) -> None:
     assert getattr(dataclasses.replace(Settings(), **{name: value}), name) == value
+
+
+def test_pictures_are_of_one_size_or_of_a_factor_of_their_own() -> None:
+    with pytest.raises(InputError, match="--size and --factor exclude each other; --size None drops"):
+        Settings(size=64, factor=0.5)
+    assert dataclasses.replace(read_preset("classic"), size=None, factor=0.5).factor == 0.5
+    assert Settings(size=640, crop=256).crop == 256
 
 
 def test_group_normalisation_needs_channels_that_divide() -> None:
@@ -220,7 +248,7 @@ def test_losses_are_added_by_name() -> None:
 
 def test_the_architecture_takes_every_setting_of_the_network() -> None:
     architecture = UNUSUAL.architecture(in_channels=4, num_classes=5)
-    assert architecture == Architecture("timm:resnet18", 4, 5, 24, 3, "group", "bilinear", 2)
+    assert architecture == Architecture("timm:resnet18", 4, 5, 24, 3, "group", "bilinear", 2, 48)
 
 
 def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path: Path) -> None:

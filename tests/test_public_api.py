@@ -14,6 +14,8 @@ def test_public_names_are_these() -> None:
         "check",
         "cross_validate",
         "evaluate",
+        "export",
+        "import_weights",
         "load",
         "plan",
         "predict",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from maskwright.commands.check import check
     from maskwright.commands.cross_validate import cross_validate
     from maskwright.commands.evaluate import evaluate
+    from maskwright.commands.export import export
+    from maskwright.commands.import_weights import import_weights
     from maskwright.commands.plan import plan
     from maskwright.commands.predict import predict
     from maskwright.commands.train import train
@@ -33,6 +35,8 @@ __all__ = [
     "check",
     "cross_validate",
     "evaluate",
+    "export",
+    "import_weights",
     "load",
     "plan",
     "predict",
@@ -49,6 +53,8 @@ _HOMES = {
     "check": "commands.check",
     "cross_validate": "commands.cross_validate",
     "evaluate": "commands.evaluate",
+    "export": "commands.export",
+    "import_weights": "commands.import_weights",
     "load": "inference.predictor",
     "plan": "commands.plan",
     "predict": "commands.predict",

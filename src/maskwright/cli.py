@@ -6,22 +6,21 @@ the word is used, so that `--help` answers at once and needs no torch.
 
 import functools
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, Suppress
 
 from maskwright import terminal
-from maskwright.config import MaskSettings, Settings, choose_preset, read_preset
+from maskwright.config import MaskSettings, PredictSettings, Settings, choose_preset, read_preset
 from maskwright.device import gpu_gigabytes
-from maskwright.errors import InputError
+from maskwright.errors import InputError, is_out_of_memory
+from maskwright.signals import catching_signals
 
 DONE, WITH_FAILURES, NOT_STARTED, INTERRUPTED, STOPPED_AND_SAVED = 0, 1, 2, 130, 75
 # A process that seems to have taken longer to get here has another clock than we think.
@@ -165,6 +164,7 @@ def evaluate(
 def predict(
     model: Positional[Path],
     inputs: Positional[tuple[str, ...]],
+    settings: OmitArgPrefixes[PredictSettings],
     *,
     out: Path = Path("predictions"),
     save: str = "mask",
@@ -172,21 +172,101 @@ def predict(
     overwrite: bool = False,
     device: str = "auto",
 ) -> int:
-    """Write the masks of pictures, at their own size.
+    """Write what a model sees in pictures and videos: masks, cutouts, overlays, lists.
 
     Args:
         model: The model file.
-        inputs: Pictures, folders and patterns such as 'photos/*.jpg'.
-        out: Where the results go; folders of the inputs are mirrored there.
-        save: What to write, a comma list of mask, overlay and panel.
+        inputs: Pictures, videos, folders and patterns such as 'photos/*.jpg'; - reads a picture from standard input and
+            writes its result to standard output.
+        settings: How results are made.
+        out: Where the results go; folders of the inputs are mirrored there. What is there already is left as it is.
+        save: What to write, a comma list of mask, soft, cutout, background, overlay, contour, panel, polygons, coco,
+            kaggle and sheet.
         masks: Folder of true masks for the panel; by default they are looked for beside the pictures.
-        overwrite: Replace results that are there already.
+        overwrite: Make results anew that are there already.
         device: auto, cpu, cuda, cuda:1 or mps.
     """
     from maskwright.commands.predict import predict as command
 
-    prediction = command(model, inputs, out=out, save=save, masks=masks, overwrite=overwrite, device=device)
+    prediction = command(
+        model, inputs, out=out, save=save, masks=masks, overwrite=overwrite, device=device, settings=settings
+    )
     return WITH_FAILURES if prediction.problems else DONE
+
+
+def export(
+    model: Positional[Path],
+    *,
+    out: Path,
+    to: Literal["onnx", "openvino", "torch", "hub", "pth"] = "onnx",
+    pictures: Path | None = None,
+    int8: bool = False,
+    int8_limit: float = 0.001,
+    scores: Path | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Write a model in another form, for use elsewhere.
+
+    Args:
+        model: The model file.
+        out: The new file or folder: .onnx, .xml (openvino), .pt2 (torch), .pth, or a folder (hub).
+        to: onnx, openvino and torch (torch.export) are whole programs, written if they compute the same; hub is a
+            folder with a model card that can be uploaded as it stands; pth is a plain state dict of PyTorch.
+        pictures: Folder of pictures to compare on; by default those that the run held out, else drawn cars.
+        int8: With onnx, compute in 8 bits, calibrated on --pictures.
+        int8_limit: By how much the Dice may fall for it.
+        scores: For hub, the scores.json to quote; by default the one beside the model.
+        overwrite: Replace a file that is there already.
+    """
+    from maskwright.commands.export import export as command
+
+    command(
+        model,
+        out=out,
+        to=to,
+        pictures=pictures,
+        int8=int8,
+        int8_limit=int8_limit,
+        scores=scores,
+        overwrite=overwrite,
+    )
+    return DONE
+
+
+def import_weights(
+    weights: Positional[Path],
+    *,
+    size: int | None = None,
+    factor: float | None = None,
+    out: Path = Path("model.safetensors"),
+    classes: str | None = None,
+    threshold: float = 0.5,
+    normalisation: str | None = None,
+) -> int:
+    """Make a model file of what another project saved.
+
+    Args:
+        weights: A .pth of milesial/Pytorch-UNet or of trainuNet.py, or a folder that segmentation_models.pytorch saved.
+        size: Longer side that the pictures had in training, pixels.
+        factor: Where each was shrunk to a share of its own size instead, that share.
+        out: The model file.
+        classes: Names of the classes in the order of the logits, with commas between them, or a file of them.
+        threshold: Probability from which a pixel is foreground, where there is one logit.
+        normalisation: Of a network of segmentation_models.pytorch, how its pictures in 0..1 were normalised: none,
+            imagenet, or means/deviations such as 0.5,0.5,0.5/0.25,0.25,0.25.
+    """
+    from maskwright.commands.import_weights import import_weights as command
+
+    command(
+        weights,
+        size=size,
+        factor=factor,
+        out=out,
+        classes=classes,
+        threshold=threshold,
+        normalisation=normalisation,
+    )
+    return DONE
 
 
 WORDS: dict[str, Callable[..., int]] = {
@@ -196,6 +276,8 @@ WORDS: dict[str, Callable[..., int]] = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "export": export,
+    "import": import_weights,
 }
 
 
@@ -286,23 +368,11 @@ def _process_began() -> float:
     return time.monotonic() - (age if 0 <= age < OLDEST_SECONDS else 0.0)
 
 
-@contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM unwind like Ctrl-C, so that what was begun is cleared away."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only there may a handler be set
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _exit_code(call: Callable[[], int]) -> int:
     """What the call returns; what the user can mend becomes a sentence instead of a traceback."""
     try:
-        with _termination_as_interrupt():
+        # Any of them unwinds, so that what was begun is cleared away.
+        with catching_signals():
             return call()
     except InputError as error:
         terminal.warn(str(error))
@@ -311,7 +381,7 @@ def _exit_code(call: Callable[[], int]) -> int:
         terminal.warn(f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}.")
         return NOT_STARTED
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        if not is_out_of_memory(error):
             raise
         terminal.warn("There is not enough memory; a smaller --batch-size or --size needs less.")
         return NOT_STARTED

@@ -4,9 +4,11 @@ Imports neither torch nor numpy: the command line builds its words from here and
 """
 
 import dataclasses
+import math
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,9 +19,9 @@ from maskwright.errors import InputError
 from maskwright.files import write_text
 
 Norm = Literal["batch", "group", "none"]
-Upsampling = Literal["transposed", "bilinear"]
+Upsampling = Literal["transposed", "bilinear", "bilinear_aligned"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
-Optimizer = Literal["adamw", "adam", "sgd", "rmsprop"]
+Optimizer = Literal["adamw", "adam", "muon", "sgd", "rmsprop"]
 Schedule = Literal["cosine", "poly", "step", "constant"]
 Foreground = Literal["light", "dark"]
 ClassWeights = Literal["auto", "none"]
@@ -27,6 +29,8 @@ Storage = Literal["plain", "lean", "checkpointed", "lean+checkpointed"]
 
 # Eight halvings leave one pixel of a picture 256 wide, and double the channels as often.
 DEEPEST = 7
+# Fewer pixels a side are no picture to learn from.
+SMALLEST_SIDE = 32
 # Where nothing is said of the length of a run.
 DEFAULT_MINUTES = 10.0
 # From so many minutes, or so much memory of a GPU, the preset is `best` where none is named.
@@ -34,9 +38,13 @@ MANY_MINUTES, LARGE_GPU_GIGABYTES = 60.0, 10.0
 # Encoders of our own; `torchvision:` and `timm:` come before the names of theirs.
 ENCODERS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 ENCODER_SOURCES = ("torchvision", "timm")
+# Before the names of whole networks of segmentation_models.pytorch, which can be imported but not trained here.
+SMP = "smp"
 # The table in a run's settings that names the model it started from.
 STARTED_FROM = "started_from"
 LOSSES = ("ce", "bce", "focal", "dice", "iou", "tversky", "lovasz")
+
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])(I?)B", re.IGNORECASE)
 
 # Settings that are one of several words; a TOML file can hold any.
 _CHOICES = {
@@ -56,7 +64,8 @@ class Architecture:
     """What is needed to build a network before its weights are loaded. Stands in every model file."""
 
     encoder: str = "none"
-    """`none` is the classic U-Net; any other word of `ENCODERS`, or timm:resnet18, is an encoder under one."""
+    """`none` is the classic U-Net; any other word of `ENCODERS`, or timm:resnet18, is an encoder under one.
+    smp:Unet:resnet34 is a whole network of segmentation_models.pytorch, on an encoder under the name it has there."""
 
     in_channels: int = 3
     """Channels of the input, scaled to 0..1."""
@@ -74,18 +83,28 @@ class Architecture:
     """Normalisation after each convolution of the classic blocks."""
 
     upsampling: Upsampling = "transposed"
-    """How the decoder doubles the resolution."""
+    """How the decoder doubles the resolution: by a transposed convolution, or bilinearly, after a 1x1 convolution or
+    with none, between aligned corners."""
 
     unshuffle: int = 1
     """Pixels a side, 1, 2 or 4, that share one place at the finest level; the head gives each its own logits."""
+
+    widest: int | None = None
+    """Most channels of a level of the decoder on an encoder; None for no such bound."""
+
+    options: dict[str, Any] = field(default_factory=dict)
+    """What else a network of segmentation_models.pytorch is built with, in its own words; of the fields before this
+    one, only the first three say something of it."""
 
     def __post_init__(self) -> None:
         """Refuse what no network could be built from."""
         _require_choices(self)
         _require_encoder(self.encoder)
+        _require(not self.options or self.encoder.startswith(f"{SMP}:"), f"options belong to an encoder of {SMP}:")
         _require(self.unshuffle in (1, 2, 4), "--unshuffle is one of 1, 2, 4")
         for name in ("in_channels", "num_classes", "base_channels", "depth"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1")
+        _require(self.widest is None or self.widest >= 8, "--widest must be at least 8 channels")
         _require(self.depth <= DEEPEST, f"depth must be at most {DEEPEST}")
         if self.norm == "group":
             _require(
@@ -113,6 +132,22 @@ class MaskSettings:
 
 
 @dataclass(frozen=True)
+class PredictSettings:
+    """What `predict` can be told of the results."""
+
+    background: str | None = None
+    """What comes behind for --save background: a colour such as '#00ff88' or white, or a picture."""
+
+    threshold: float | None = None
+    """Probability from which a pixel is foreground, of two classes; by default that of the model file."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise InputError(f"--threshold must lie between 0 and 1, not at {self.threshold}.")
+
+
+@dataclass(frozen=True)
 class Settings(MaskSettings):
     """What `train` can be told. The defaults are those of a run without a preset's file."""
 
@@ -127,6 +162,9 @@ class Settings(MaskSettings):
     base_channels: int | None = None
     """Channels at full resolution; each level below has twice as many. By default chosen for the minutes."""
 
+    widest: int | None = None
+    """Most channels of a level of the decoder on an encoder."""
+
     depth: int = 4
     """Halvings of the classic U-Net."""
 
@@ -134,7 +172,8 @@ class Settings(MaskSettings):
     """Normalisation in the U-Net's own blocks."""
 
     upsampling: Upsampling = "transposed"
-    """How the decoder doubles the resolution."""
+    """How the decoder doubles the resolution: by a transposed convolution; bilinearly after a 1x1 convolution; or, with
+    bilinear_aligned, without one, as in other U-Nets that are around."""
 
     unshuffle: int = 1
     """The finest level takes squares of 1, 2 or 4 pixels a side for one: less time and memory, coarser outlines."""
@@ -143,6 +182,13 @@ class Settings(MaskSettings):
     size: int | None = None
     """Longer side of the pictures during training and inside the model, pixels. By default chosen for the masks and
     the minutes."""
+
+    factor: float | None = None
+    """Pictures are used at this factor (at most 1) of their own size, instead of at one --size for all; it takes a
+    --crop, by default one of 512 pixels."""
+
+    crop: int | None = None
+    """Training sees cut-outs of so many pixels a side, and the model predicts large pictures in tiles."""
 
     small_first: float = 0.0
     """Share of the run (0..1) trained at half size first."""
@@ -202,7 +248,7 @@ class Settings(MaskSettings):
     """auto: in ce and focal, pixels of rare classes count more, where there are several classes; none: all alike."""
 
     optimizer: Optimizer = "adamw"
-    """The optimizer; sgd has Nesterov's momentum of 0.99, as in nnU-Net."""
+    """The optimizer; sgd has Nesterov's momentum of 0.99, as in nnU-Net; muon turns to adamw for pretrained layers."""
 
     learning_rate: float = 1e-3
     """Peak learning rate."""
@@ -231,8 +277,12 @@ class Settings(MaskSettings):
     freeze: float = 0.0
     """Share of the run (0..1) in which an encoder's pretrained weights stay as they are."""
 
-    accumulate: int = 1
-    """Forward passes whose gradients are added up before a step."""
+    held_levels: int = 0
+    """So many of a pretrained encoder's finest levels (of EfficientNet-Lite) stay as they are throughout the run."""
+
+    accumulate: int | None = None
+    """Forward passes whose gradients are added up before a step. By default one, or as many as make up for a batch that
+    had to be smaller to fit into memory."""
 
     clip_norm: float = 1.0
     """Largest norm of the gradients; 0 leaves them as they are."""
@@ -261,6 +311,9 @@ class Settings(MaskSettings):
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
 
+    memory: str | None = None
+    """What training may take of the device's memory, such as 4GB, 3.5GiB or 800MB. By default what is free."""
+
     precision: Precision = "auto"
     """16 bit where the device is sound at it, else fp32."""
 
@@ -270,6 +323,9 @@ class Settings(MaskSettings):
 
     cache_gb: float = 20.0
     """Decoded pictures are kept for later runs up to this many gigabytes; 0 keeps none."""
+
+    save_every: int = 0
+    """The run is saved after so many steps, and after each validation: a kill loses no more. 0: every two minutes."""
 
     tensorboard: bool = False
     """Write the figures of metrics.jsonl, and some validation pictures, as events for TensorBoard as well."""
@@ -283,7 +339,14 @@ class Settings(MaskSettings):
         for name in ("size", "batch_size", "accumulate", "step_epochs"):
             value = getattr(self, name)
             _require(value is None or value >= 1, f"--{_word(name)} must be at least 1")
-        _require(self.size is None or self.size >= 32, "--size must be at least 32 pixels")
+        for name in ("size", "crop"):
+            value = getattr(self, name)
+            _require(value is None or value >= SMALLEST_SIDE, f"--{name} must be at least {SMALLEST_SIDE} pixels")
+        _require(self.factor is None or 0 < self.factor <= 1, "--factor must be above 0 and at most 1")
+        _require(
+            self.size is None or self.factor is None,
+            "--size and --factor exclude each other; --size None drops the size of a preset",
+        )
         for name in ("small_first", "flip", "shift", "warmup", "freeze"):
             _require(0 <= getattr(self, name) <= 1, f"--{_word(name)} must lie between 0 and 1")
         _require(self.tint is None or 0 <= self.tint <= 1, "--tint must lie between 0 and 1")
@@ -296,10 +359,16 @@ class Settings(MaskSettings):
             "patience",
             "seed",
             "cache_gb",
+            "save_every",
             "boundary_weight",
             "encoder_rate",
+            "held_levels",
         ):
             _require(getattr(self, name) >= 0, f"--{_word(name)} must be at least 0")
+        _require(
+            self.memory is None or parse_memory(self.memory) > 0,
+            f"--memory is a size such as 4GB, 3.5GiB or 800MB, not {self.memory!r}",
+        )
         _require(self.workers is None or self.workers >= 0, "--workers must be at least 0")
         _require(self.val_share > 0, "--val-share must be above 0: the best weights are chosen on those pictures")
         _require(self.learning_rate > 0, "--learning-rate must be above 0")
@@ -311,6 +380,11 @@ class Settings(MaskSettings):
         _require(self.split is None or self.folds is None, "--split and --folds exclude each other")
         for term in self.loss_terms():
             _require(term in LOSSES, f"--loss knows {', '.join(LOSSES)}, not {term!r}")
+        _require(
+            not self.encoder.startswith(f"{SMP}:"),
+            f"{self.encoder} is a network of segmentation_models.pytorch, which can be used here but not trained; "
+            "train one of our own",
+        )
         # The rest of the checks are made where the network is built.
         self.architecture()
         _require(
@@ -348,11 +422,24 @@ class Settings(MaskSettings):
             in_channels=in_channels,
             num_classes=num_classes,
             base_channels=Architecture.base_channels if self.base_channels is None else self.base_channels,
+            widest=self.widest,
             depth=self.depth,
             norm=self.norm,
             upsampling=self.upsampling,
             unshuffle=self.unshuffle,
         )
+
+
+def parse_memory(text: str) -> float:
+    """Bytes of a size in words; 0 where it is none.
+
+    >>> parse_memory("4GB"), parse_memory("3.5 GiB"), parse_memory("800mb"), parse_memory("much")
+    (4000000000.0, 3758096384.0, 800000000.0, 0.0)
+    """
+    found = _MEMORY.fullmatch(text.strip())
+    if found is None:
+        return 0.0
+    return float(found[1]) * math.pow(1024 if found[3] else 1000, 1 + "KMGT".index(found[2].upper()))
 
 
 def choose_preset(minutes: float | None, gpu_gigabytes: float) -> str:
@@ -445,7 +532,7 @@ def _require_encoder(word: str) -> None:
     """Refuse an encoder that nobody has; whether torchvision or timm has one of a name is found out by building it."""
     source, _, name = word.partition(":")
     listed = ", ".join(("none", *ENCODERS, *(f"{source}:NAME" for source in ENCODER_SOURCES)))
-    known = word in ("none", *ENCODERS) or (source in ENCODER_SOURCES and name != "")
+    known = word in ("none", *ENCODERS) or (source in (*ENCODER_SOURCES, SMP) and name != "")
     _require(known, f"--encoder is one of {listed}, not {word!r}")
 
 

@@ -17,8 +17,9 @@ from maskwright.errors import InputError, MissingExtraError
 ComputePrecision = Literal["fp32", "fp16", "bf16"]
 
 # Cards of the TU116 and TU117 chips return NaN from half-precision convolutions, often only at larger batches.
-# Source: pytorch/pytorch issues 58123 and 77955; the list of ultralytics/ultralytics pull request 17977.
-UNSOUND_AT_FP16 = re.compile(r"GTX 16\d\d|\bT(?:400|500|550|600|1000|1200|2000)\b|MX450|MX550")
+# Source: pytorch/pytorch issues 58123 and 77955; the list of ultralytics/ultralytics pull request 17977, where batches of
+# seven were needed to see it. T500, MX450, MX550 and CMP 30HX are not on it; they have the same chips.
+UNSOUND_AT_FP16 = re.compile(r"GTX 16\d\d|\bT(?:400|500|550|600|1000|1200|2000)\b|MX450|MX550|CMP 30HX")
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,12 @@ def read_facts(device: str) -> DeviceFacts:
     if kind == "cuda":
         return DeviceFacts(kind, torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device))
     return DeviceFacts(kind, fast_bf16=kind == "cpu" and _cpu_has_fast_bf16())
+
+
+def assumed_facts(device: str) -> DeviceFacts:
+    """Those of a device that is not here: a GPU is taken for a sound one from Volta (2017) on."""
+    kind = device.partition(":")[0]
+    return DeviceFacts(kind, capability=(7, 0) if kind == "cuda" else (0, 0))
 
 
 def unused_gpu_hint() -> str | None:

@@ -1,4 +1,14 @@
-"""Problems that the user can mend."""
+"""Problems that the user can mend, and how one is told from the rest: that memory ran out."""
+
+import re
+
+# What torch, the system and their libraries say where memory is used up. A primitive is what oneDNN calls an operation;
+# it does not say why it could not be had.
+_USED_UP = re.compile(
+    r"out of memory|(can't|cannot) allocate memory|not enough memory|bad_alloc|ALLOC_FAILED"
+    r"|could not (create|execute) a primitive\b(?! desc)",
+    re.IGNORECASE,
+)
 
 
 class InputError(Exception):
@@ -14,3 +24,18 @@ class MissingExtraError(InputError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed; it comes with: pip install '.[{extra}]'")
+
+
+class DoesNotFitError(InputError):
+    """Not even the smallest part of the work fits into memory."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, for which torch has a type of its own on a GPU alone.
+
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"))
+    True
+    """
+    return isinstance(error, MemoryError | DoesNotFitError) or (
+        isinstance(error, RuntimeError) and _USED_UP.search(str(error)) is not None
+    )

@@ -12,8 +12,17 @@ from contextlib import contextmanager
 from functools import cache
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 # What moves the cursor, turns the writing around or cannot be written: controls, formats, surrogates, other line ends.
 _ORDERS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -97,7 +106,9 @@ def _bar(description: str, total: float) -> Iterator[Callable[[float, str], None
     if not console.is_terminal:
         yield _plain_lines(description, total)
         return
-    count = [MofNCompleteColumn()] if isinstance(total, int) else [TextColumn("{task.fields[text]}", markup=False)]
+    count: list[ProgressColumn] = [TextColumn("{task.fields[text]}", markup=False)]
+    if isinstance(total, int):
+        count = [MofNCompleteColumn(), _RateColumn()]
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
@@ -120,6 +131,18 @@ def _plain_lines(description: str, total: float) -> Callable[[float, str], None]
             return
         written = now
         left = (now - started) * (total - done) / done if done else 0
-        errors().print(f"{description}: {text} ({left:.0f} s left)")
+        rate = f"{_rate(done / (now - started))}, " if isinstance(total, int) and done and now > started else ""
+        errors().print(f"{description}: {text} ({rate}{left:.0f} s left)")
 
     return update
+
+
+class _RateColumn(ProgressColumn):
+    """How many are done in a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(_rate(task.speed) if task.speed else "")
+
+
+def _rate(speed: float) -> str:
+    return f"{speed:.1f}/s" if speed < 100 else f"{speed:.0f}/s"

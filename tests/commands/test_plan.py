@@ -1,15 +1,19 @@
 """`plan` on tiny drawn data: what it says agrees with what `train` then does."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from maskwright.cli import main
 from maskwright.commands.plan import plan
 from maskwright.commands.train import train
 from maskwright.config import Settings, read_settings
 from maskwright.data.drawn_cars import write_drawn_cars
+from maskwright.inference.model_file import load_model
+from maskwright.training import memory_budget
 
 SETTINGS = Settings(depth=2, epochs=2, learning_rate=3e-3, loss="ce+dice", accumulate=2)
 
@@ -33,6 +37,19 @@ def test_a_plan_says_what_train_does(photos: Path, tmp_path: Path) -> None:
     assert found.groups == {part: len(names) for part, names in split["groups"].items()}
     assert (found.steps, found.epochs) == (lines[-1]["step"], 2)
     assert (found.validated, found.scored) == (2, 2)
+
+
+def test_a_plan_of_cut_outs_has_their_steps(photos: Path, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, factor=1.0, crop=48, base_channels=8)
+    found = plan(photos, settings=settings)
+    run = train(photos, settings=settings, out=tmp_path / "run")
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert (found.size, found.factor, found.crop) == (None, 1.0, 48)
+    # 10 pictures of 96x64 have 4 cut-outs each, in batches of 4, of which two make a step.
+    assert (found.steps, found.epochs) == (lines[-1]["step"], 2) == (10, 2)
+    card, _ = load_model(run.model_path)
+    assert (card.size, card.factor, card.tile) == (None, 1.0, 48)
+    assert read_settings(run.folder / "config.toml").crop == 48
 
 
 def test_a_plan_leaves_nothing(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,3 +85,65 @@ def test_json_stands_alone_on_standard_output(photos: Path, capsys: pytest.Captu
 def test_what_cannot_be_planned_is_refused_like_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(tmp_path / "nowhere")]) == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+# --- Memory
+
+
+def test_a_plan_says_what_takes_the_memory_and_what_other_ways_would_take(photos: Path) -> None:
+    found = plan(photos, settings=SETTINGS)
+    assert found.memory is not None
+    assert found.memory.peak.total > found.memory.peak.process > 1e8
+    ways = {(row.way.storage, row.way.batch_size): row.peak for row in found.memory.alternatives}
+    assert ways["plain", found.batch_size] == found.memory.peak.total
+    assert ways["lean", found.batch_size] < ways["plain", found.batch_size]
+    assert ways["plain", 1] < ways["plain", found.batch_size]
+
+
+def test_a_device_that_is_not_here_can_be_planned_for(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one here")
+    words = ["--device", "cuda", "--preset", "classic", "--base-channels", "8", "--epochs", "2"]
+    assert main(["plan", str(photos), "--memory", "4GB", "--json", *words]) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert (found["device"], found["precision"], found["storage"]) == ("cuda", "fp16", "plain")
+    assert found["memory"]["limit_bytes"] == 4_000_000_000
+    assert found["memory"]["fits"]
+    assert found["memory"]["parts"]["remembered"] == 0
+    assert found["memory"]["parts"]["allowance"] > 0
+    assert found["memory"]["alternatives"][0]["peak_bytes"] >= found["memory"]["peak_bytes"]
+    assert (found["step_seconds"], found["total_seconds"], found["epochs"]) == (None, None, 2)
+    assert found["steps"] == 2 * (found["pictures"]["train"] // found["batch_size"])
+    assert "fp16 is assumed" in captured.err
+    assert main(["plan", str(photos), *words]) == 2
+    assert "--memory" in capsys.readouterr().err
+
+
+def test_less_memory_makes_a_leaner_plan_and_less_still_a_smaller_batch(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_budget, "held_memory", lambda _: 0.0)
+    wide = dataclasses.replace(SETTINGS, accumulate=None, base_channels=32, size=96)
+    free = plan(photos, settings=dataclasses.replace(wide, memory="4GB"))
+    assert free.memory is not None
+    plain = free.memory.peak.total
+    lean = plan(photos, settings=dataclasses.replace(wide, memory=f"{0.95 * plain / 1e6}MB"))
+    small = plan(photos, settings=dataclasses.replace(wide, memory=f"{0.45 * plain / 1e6}MB"))
+    assert (free.storage, free.batch_size, free.accumulate) == ("plain", 4, 1)
+    assert (lean.storage, lean.batch_size, lean.accumulate) == ("lean", 4, 1)
+    assert small.batch_size < 4
+    assert small.batch_size * small.accumulate == 4
+    for found in (lean, small):
+        assert found.memory is not None
+        assert found.memory.peak.total <= found.memory.limit
+        assert any("may be used" in reason for reason in found.reasons)
+
+
+def test_what_was_given_and_does_not_fit_is_obeyed_and_said(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = dataclasses.replace(SETTINGS, memory="100MB", size=96, batch_size=4, storage="plain", base_channels=8)
+    found = plan(photos, settings=given)
+    assert found.batch_size == 4
+    assert found.memory is not None
+    assert not found.memory.fit.fits
+    assert "NOT to fit" in capsys.readouterr().out

@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torchvision import models
 
 from maskwright.commands.evaluate import evaluate
+from maskwright.commands.plan import plan
 from maskwright.commands.train import train
 from maskwright.config import Architecture, Settings, read_preset, read_settings
 from maskwright.data.drawn_cars import write_drawn_cars
@@ -29,7 +30,8 @@ from maskwright.errors import InputError, MissingExtraError
 from maskwright.inference.model_file import ModelCard, Parent, load_model, save_model
 from maskwright.inference.predictor import load
 from maskwright.models.build import build_network
-from maskwright.training import loop
+from maskwright.training import correction, loop, memory_budget
+from maskwright.training.correction import read_correction
 
 TINY = Settings(
     base_channels=8, depth=2, size=64, epochs=3, batch_size=4, learning_rate=3e-3, loss="bce+dice", small_first=0.4
@@ -506,3 +508,28 @@ def test_events_lie_beside_the_metrics_where_they_are_wanted_and_change_nothing(
     assert len(events.Tags()["images"]) == 2
     assert all(len(events.Images(tag)) == len(lines) for tag in events.Tags()["images"])
     assert weights_equal(run_folder / "last.safetensors", run.folder / "last.safetensors")
+
+
+# --- Memory
+
+
+def test_a_run_follows_the_plan_for_its_memory_and_corrects_later_ones(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MASKWRIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(memory_budget, "held_memory", lambda _: 0.0)
+    wide = Settings(base_channels=32, depth=2, size=96, epochs=1, overfit_check=False)
+    plenty = plan(photos, settings=dataclasses.replace(wide, memory="4GB"))
+    assert plenty.memory is not None
+    scarce = dataclasses.replace(wide, memory=f"{0.45 * plenty.memory.peak.total / 1e6}MB")
+    planned = plan(photos, settings=scarce)
+    assert planned.memory is not None
+    monkeypatch.setattr(correction, "peak_memory", lambda _: 1.1 * planned.memory.peak.total)  # type: ignore[union-attr]
+    run = train(photos, settings=scarce, out=tmp_path / "run")
+    kept = read_settings(run.folder / "config.toml")
+    assert (kept.batch_size, kept.accumulate, kept.storage) == (planned.batch_size, planned.accumulate, planned.storage)
+    assert kept.batch_size < plenty.batch_size == kept.batch_size * (kept.accumulate or 1)
+    assert metrics_of(run.folder)[-1]["step"] == planned.steps
+    assert read_correction("cpu", "fp32") == pytest.approx(1.1)
+    again = train(photos, settings=wide, out=tmp_path / "run", resume=True)  # whatever memory this machine has
+    assert read_settings(again.folder / "config.toml") == kept

@@ -21,6 +21,7 @@ from maskwright.data.duplicates import thumbnail
 from maskwright.data.labels import IGNORED
 from maskwright.data.pairs import AlphaChannel, Drawing, Layers, Mask, Pair, Polygons, Problem, Runs, Shape
 from maskwright.data.reading import fingerprint_of
+from maskwright.data.resizing import Resize
 from maskwright.data.targets import pack_target
 from maskwright.errors import InputError
 
@@ -53,7 +54,7 @@ def build(pairs: Sequence[Pair], folder: Path, **other: Any) -> tuple[Cache, tup
         "read": read,
         "num_classes": 2,
         "settings_key": "",
-        "longer_side": 16,
+        "resize": Resize(size=16),
         "advance": lambda: None,
     }
     return build_cache(pairs, folder, **{**words, **other})
@@ -66,7 +67,7 @@ def files_in(folder: Path) -> list[Path]:
 def is_whole(cache: Cache, pairs: Sequence[Pair]) -> bool:
     """Whether the cache holds what reading afresh gives."""
     return cache.pairs == tuple(pairs) and all(
-        np.array_equal(cache.pixels(index), cache_room.prepare(pair, read, 2, 16).pixels)
+        np.array_equal(cache.pixels(index), cache_room.prepare(pair, read, 2, Resize(size=16)).pixels)
         for index, pair in enumerate(pairs)
     )
 
@@ -88,7 +89,7 @@ def mixed(tmp_path: Path) -> list[Pair]:
 
 
 def test_pictures_of_different_sizes_lie_side_by_side_in_order(mixed: list[Pair], tmp_path: Path) -> None:
-    cache, problems = build(mixed, tmp_path / "cache", longer_side=24)
+    cache, problems = build(mixed, tmp_path / "cache", resize=Resize(size=24))
     assert problems == ()
     assert cache.pairs == tuple(mixed)
     assert len(set(cache.shapes)) > 3
@@ -117,7 +118,9 @@ def test_any_channels_and_classes_find_room(
     image = rng.integers(0, 256, (24, 32, channels), dtype=np.uint8)
     mask = rng.integers(0, num_classes, (24, 32), dtype=np.uint8)
     mask[:3] = IGNORED
-    cache, _ = build(ellipses[:1], tmp_path, read=lambda _: (image, mask), num_classes=num_classes, longer_side=32)
+    cache, _ = build(
+        ellipses[:1], tmp_path, read=lambda _: (image, mask), num_classes=num_classes, resize=Resize(size=32)
+    )
     assert np.array_equal(cache.image(0), image)
     assert np.array_equal(cache.target(0), pack_target(mask, num_classes, 24, 32))
     assert cache.pixels(0).shape[-1] in (4, 8, 16)
@@ -145,7 +148,7 @@ def test_ignored_pixels_are_no_foreground(ellipses: tuple[Pair, ...], tmp_path: 
 
 
 def test_a_cache_is_small_when_it_goes_to_another_process(ellipses: tuple[Pair, ...], tmp_path: Path) -> None:
-    cache, _ = build(ellipses, tmp_path / "cache", longer_side=640)
+    cache, _ = build(ellipses, tmp_path / "cache", resize=Resize(size=640))
     packed = pickle.dumps(cache)
     assert len(packed) < 1000 * len(ellipses)
     assert np.array_equal(pickle.loads(packed).pixels(5), cache.pixels(5))  # noqa: S301 - made above
@@ -216,7 +219,7 @@ def test_neither_names_nor_order_matter(ellipses: tuple[Pair, ...], tmp_path: Pa
     assert counting.names == []
 
 
-@pytest.mark.parametrize("other", [{"settings_key": "other"}, {"longer_side": 20}, {"num_classes": 3}])
+@pytest.mark.parametrize("other", [{"settings_key": "other"}, {"resize": Resize(size=20)}, {"num_classes": 3}])
 def test_another_way_of_reading_is_another_entry(
     other: dict[str, Any], ellipses: tuple[Pair, ...], tmp_path: Path
 ) -> None:

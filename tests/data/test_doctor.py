@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskwright.data.doctor import Diagnosis, Finding, diagnose
+from maskwright.data.doctor import diagnose
 from maskwright.data.examination import examine
 from maskwright.data.finding import find_dataset
 from maskwright.data.label_survey import LabelOptions
 from maskwright.data.reading import choose_formats
+from maskwright.data.report import Diagnosis, Finding
 from tests.tiny_pictures import HEIGHT, WIDTH, a_mask, an_image, write
 
 

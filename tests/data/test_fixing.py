@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskwright.data.doctor import Diagnosis, diagnose
+from maskwright.data.doctor import diagnose
 from maskwright.data.examination import examine
 from maskwright.data.finding import find_dataset
 from maskwright.data.fixing import write_clean_copy
 from maskwright.data.label_survey import LabelOptions
 from maskwright.data.pairs import ClassEntry, ClassList
 from maskwright.data.reading import choose_formats, read_pair
+from maskwright.data.report import Diagnosis
 from maskwright.errors import InputError
 from tests.tiny_pictures import a_mask, an_image, write
 

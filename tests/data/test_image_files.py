@@ -14,7 +14,6 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from maskwright.data import image_files
 from maskwright.data.image_files import (
     IMAGE_SUFFIXES,
     MOST_PIXELS,
@@ -32,6 +31,7 @@ from maskwright.data.image_files import (
     write_image,
 )
 from maskwright.data.input_format import read_image
+from maskwright.data.readers import refusals
 from maskwright.errors import InputError, MissingExtraError
 
 ORIENTATION = 0x0112
@@ -577,7 +577,7 @@ def test_pictures_over_the_limit_are_refused_before_they_are_decoded(tmp_path: P
 
 
 def test_files_over_the_limit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_files, "MOST_BYTES", 50)
+    monkeypatch.setattr(refusals, "MOST_BYTES", 50)
     with pytest.raises(InputError, match=r"a\.png is larger than"):
         read_pixels(save(tmp_path / "a.png", corners()))
 

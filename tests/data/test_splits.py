@@ -6,196 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from maskwright.data.groups import find_groups
 from maskwright.data.pairing import find_pairs
 from maskwright.data.pairs import Pair
-from maskwright.data.splits import (
-    Groups,
-    apply_split,
-    find_groups,
-    fold_groups,
-    make_split,
-    merge_groups,
-    read_split,
-    split_groups,
-)
+from maskwright.data.splits import apply_split, fold_groups, make_split, read_split, split_groups
 from maskwright.errors import InputError
 from maskwright.training.run_folder import RunFolder, write_split
-
-ALONE = "each picture stands alone: no prefix of the names and no folder makes at least 5 groups of 2 or more"
-
-
-def cars(count: int, views: int = 3) -> list[str]:
-    return [f"train/car{car:02}_{view:02}" for car in range(count) for view in range(views)]
+from tests.car_names import ALONE, cars
 
 
 def pairs(names: list[str], split: str | None = None) -> list[Pair]:
     return [Pair(name, Path(f"{name}.jpg"), Path(f"{name}.png"), split) for name in names]
-
-
-# --- Groups
-
-
-@pytest.mark.parametrize("separator", ["_", "-", ".", " "])
-def test_a_prefix_with_enough_pictures_is_a_group(separator: str) -> None:
-    names = [f"images/{car}{separator}{view}" for car in "abcde" for view in "12"]
-    groups = find_groups(names)
-    assert groups.of == {name: name[7] for name in names}
-    assert groups.rule == f"5 groups by the part of the name before the first '{separator}'"
-
-
-def test_few_groups_leave_each_picture_alone() -> None:
-    names = cars(4)
-    groups = find_groups(names)
-    assert groups.of == {name: name for name in names}
-    assert groups.rule == ALONE
-
-
-def test_single_pictures_are_kept_beside_enough_groups() -> None:
-    names = [*cars(5), "train/lonely_01", "train/plain"]
-    groups = find_groups(names)
-    assert len(set(groups.of.values())) == 7
-    assert groups.of["train/plain"] == "train/plain"
-
-
-def test_a_separator_in_front_is_no_prefix() -> None:
-    groups = find_groups([*cars(5), "_one", "_two"])
-    assert groups.of["_one"] != groups.of["_two"]
-
-
-def test_the_part_before_the_last_separator_serves_where_the_first_does_not() -> None:
-    names = [f"scan_{patient}_{cut}" for patient in range(6) for cut in range(3)]
-    groups = find_groups(names)
-    assert groups.of["scan_4_2"] == "scan_4"
-    assert groups.rule.endswith("before the last '_'")
-
-
-def test_of_several_prefixes_the_coarsest_is_taken() -> None:
-    names = [f"{city}_{street}_{n}" for city in "abcdef" for street in "xy" for n in "12"]
-    assert set(find_groups(names).of.values()) == set("abcdef")
-
-
-def test_letters_before_the_number_serve_where_there_are_enough() -> None:
-    names = [f"{city}{n}" for city in ("bonn", "köln", "trier", "ulm", "jena") for n in (1, 20)]
-    groups = find_groups(names)
-    assert groups.of["köln20"] == "köln"
-    assert groups.rule == "5 groups by the letters before the number"
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        [f"img{n:03}" for n in range(40)],
-        [f"img_{n:03}" for n in range(40)],
-        [f"{n:04}_image" for n in range(40)],
-        [f"{n}" for n in range(40)],
-        [f"{n * 7919:064x}" for n in range(1, 40)],
-        [f"IMG-2023.{n:02}" for n in range(40)],
-        ["_a", "_b", "-c", "", "d_"],
-        [],
-    ],
-)
-def test_plain_numbering_is_no_group(names: list[str]) -> None:
-    assert find_groups(names).of == {name: name for name in names}
-
-
-@pytest.mark.parametrize("below", ["", "images/", "cut/images/"])
-def test_folders_group_where_no_prefix_does(below: str) -> None:
-    names = [f"patient_{n}/{below}{cut:03}" for n in range(5) for cut in range(2)]
-    groups = find_groups(names)
-    assert groups.of == {name: name.split("/")[0] for name in names}
-    assert groups.rule == "5 groups by folder"
-
-
-def test_of_nested_folders_the_outermost_that_group_are_taken() -> None:
-    names = [f"clinic/patient_{n}/{kind}/{cut}" for n in range(6) for kind in ("t1", "t2") for cut in range(3)]
-    assert set(find_groups(names).of.values()) == {f"clinic/patient_{n}" for n in range(6)}
-
-
-def test_a_folder_in_two_given_parts_is_one_group() -> None:
-    names = [f"{part}/images/patient_{n}/{cut}" for part in ("train", "val") for n in range(5) for cut in range(2)]
-    assert set(find_groups(names).of.values()) == {f"patient_{n}" for n in range(5)}
-
-
-def test_few_or_lonely_folders_are_no_groups() -> None:
-    few = [f"case_{n}/{cut:03}" for n in range(4) for cut in range(9)]
-    lonely = [f"case_{n}/scan" for n in range(40)]
-    assert find_groups(few).rule == find_groups(lonely).rule == ALONE
-
-
-def test_of_prefixes_and_folders_the_coarser_one_is_taken() -> None:
-    finer_folders = [f"{car}_{day}/{car}_{view}" for car in "abcde" for day in "12" for view in "34"]
-    assert set(find_groups(finer_folders).of.values()) == set("abcde")
-    finer_prefixes = [f"town_{town}/{town}{car}_{view}" for town in "abcde" for car in "12" for view in "34"]
-    assert set(find_groups(finer_prefixes).of.values()) == {f"town_{town}" for town in "abcde"}
-
-
-def test_a_prefix_that_starts_anew_in_each_folder_divides_none() -> None:
-    names = [f"patient_{n:02}/{cut:03}_image" for n in range(20) for cut in range(9)]
-    assert find_groups(names).rule == "20 groups by folder"
-
-
-def test_a_prefix_that_lies_in_two_folders_joins_them() -> None:
-    names = [f"day_{day}/car{car}_{view}" for car, day in enumerate("aabbccddeeff") for view in "12"]
-    groups = find_groups([*names, "day_e/car0_3"])
-    assert groups.of["day_a/car1_1"] == groups.of["day_e/car9_1"]
-    assert groups.rule == "5 groups by the names and the folders together"
-
-
-@pytest.mark.parametrize(("pattern", "group"), [(r"car(\d+)", "01"), (r"car\d", "car0"), (r"^\w+(?=/)", "train")])
-def test_a_pattern_decides_instead(pattern: str, group: str) -> None:
-    groups = find_groups(cars(2), pattern=pattern)
-    assert groups.of["train/car01_02"] == group
-    assert groups.rule.endswith(f"by the pattern {pattern}")
-
-
-@pytest.mark.parametrize("pattern", ["nothing", "car01", "x*", "(z)?car"])
-def test_a_pattern_that_misses_a_name_is_refused(pattern: str) -> None:
-    with pytest.raises(InputError, match="finds nothing in train/car00_00; change it"):
-        find_groups(cars(2), pattern=pattern)
-
-
-def test_a_bad_pattern_is_refused() -> None:
-    with pytest.raises(InputError, match=r"'\(' is no regular expression"):
-        find_groups(cars(2), pattern="(")
-
-
-def test_groups_of_a_manifest_go_before_names() -> None:
-    names = cars(6)
-    given = {name: f"owner {name[10]}" for name in names[:-1]} | {names[-1]: None}
-    groups = find_groups(names, given=given)
-    assert groups.of == {name: given[name] or name for name in names}
-    assert groups.rule == "7 groups as the manifest gives them"
-
-
-def test_a_pattern_goes_before_a_manifest_and_no_manifest_before_names() -> None:
-    names = cars(6)
-    assert find_groups(names, pattern="car", given=dict.fromkeys(names, "x")).rule == "1 groups by the pattern car"
-    assert find_groups(names, given=dict.fromkeys(names)) == find_groups(names)
-
-
-# --- Near-duplicates
-
-
-def test_groups_of_near_duplicates_become_one() -> None:
-    groups = find_groups(cars(6))
-    near = [("train/car04_00", "train/car01_02"), ("train/car01_00", "train/car02_00")]
-    merged = merge_groups(groups, near)
-    assert merged.of == {name: "car01" if group in ("car02", "car04") else group for name, group in groups.of.items()}
-    assert merged.rule == f"{groups.rule}; near-duplicates joined 6 groups to 4"
-
-
-def test_near_duplicates_within_a_group_change_nothing() -> None:
-    groups = find_groups(cars(6))
-    assert merge_groups(groups, [("train/car04_00", "train/car04_02")]) is groups
-
-
-def test_the_order_of_near_duplicates_changes_nothing() -> None:
-    groups = Groups({name: name for name in "abcdefgh"}, "alone")
-    near = [("a", "b"), ("d", "c"), ("b", "d"), ("g", "h"), ("h", "f")]
-    merged = merge_groups(groups, near)
-    backwards = merge_groups(groups, [(second, first) for first, second in reversed(near)])
-    assert merged == backwards
-    assert merged.of == dict(zip("abcdefgh", "aaaaefff", strict=True))
 
 
 # --- Splits
@@ -549,18 +370,3 @@ def test_pictures_of_one_real_car_stay_together(real_data: Path) -> None:
     val = {groups.of[name] for name, part in split.items() if part == "val"}
     train = {groups.of[name] for name, part in split.items() if part == "train"}
     assert (len(val), len(train), val & train) == (3, 10, set())
-
-
-@pytest.mark.realdata
-@pytest.mark.parametrize("name", ["people", "nuclei", "crops", "cracks", "membranes", "camvid"])
-def test_real_sets_without_groups_stand_alone(real_data: Path, name: str) -> None:
-    # CamVid's frames come from 3 films (0001TP, 0006R0, 0016E5): too few groups, but its folders
-    # give the split.
-    found = find_pairs(real_data / name).pairs
-    assert find_groups([pair.name for pair in found]).rule == ALONE
-
-
-def test_equal_stems_in_different_folders_are_no_group() -> None:
-    names = [f"{case}/{number:03d}" for case in ("case_a", "case_b") for number in range(6)]
-    groups = find_groups(names)
-    assert groups.of == {name: name for name in names}

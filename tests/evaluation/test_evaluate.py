@@ -18,6 +18,8 @@ from maskwright.inference.predictor import Predictor
 class Brightness:
     """An engine to whom bright is foreground: mostly right about the ellipses."""
 
+    name = "brightness"
+
     def __init__(self, bias: float = -0.65) -> None:
         self.bias = bias
 

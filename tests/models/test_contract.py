@@ -19,7 +19,7 @@ from maskwright.models.storage import store
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 NORMS: tuple[Norm, ...] = ("batch", "group", "none")
-UPSAMPLINGS: tuple[Upsampling, ...] = ("transposed", "bilinear")
+UPSAMPLINGS: tuple[Upsampling, ...] = ("transposed", "bilinear", "bilinear_aligned")
 
 ARCHITECTURES = [
     *(Architecture(base_channels=8, depth=2, norm=norm, upsampling=up) for norm, up in product(NORMS, UPSAMPLINGS)),
@@ -27,7 +27,7 @@ ARCHITECTURES = [
     Architecture(base_channels=16, depth=4, in_channels=4, num_classes=3),
     *(
         Architecture("efficientnet_lite0", base_channels=8, norm=norm, upsampling=up)
-        for norm, up in zip(NORMS, (*UPSAMPLINGS, UPSAMPLINGS[0]), strict=True)
+        for norm, up in zip(NORMS, UPSAMPLINGS, strict=True)
     ),
     Architecture("efficientnet_lite0", base_channels=16, in_channels=4, num_classes=3),
     Architecture("efficientnet_lite0", base_channels=8, in_channels=1),

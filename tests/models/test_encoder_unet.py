@@ -34,6 +34,11 @@ def test_the_decoder_starts_from_chance_beside_the_weights_of_the_encoder(weight
     assert not torch.equal(heads[0], heads[1])
 
 
+def test_no_level_of_a_bounded_decoder_is_wider_than_its_bound() -> None:
+    network = EncoderUNet(base_channels=16, widest=40)
+    assert [up.conv[0].out_channels for up in network.ups if isinstance(up, Up)] == [40, 40, 40, 32, 16]
+
+
 def test_a_single_picture_of_32_pixels_can_be_learnt_from() -> None:
     network = EncoderUNet(base_channels=8)
     network(torch.rand(1, 3, 32, 32)).mean().backward()

@@ -61,6 +61,13 @@ def test_bilinear_upsampling_has_no_transposed_convolution() -> None:
     assert nn.ConvTranspose2d not in kinds
 
 
+def test_aligned_upsampling_has_no_weights_and_narrows_in_the_convolutions() -> None:
+    network = UNet(base_channels=8, depth=2, upsampling="bilinear_aligned")
+    assert all(not list(up.up.parameters()) for up in network.ups)  # type: ignore[union-attr]
+    widths = [(up.conv[0].in_channels, up.conv[0].out_channels, up.conv[3].out_channels) for up in network.ups]  # type: ignore[index, union-attr]
+    assert widths == [(32, 16, 8), (16, 8, 8)]
+
+
 @pytest.mark.parametrize(("norm", "kind"), [("batch", nn.BatchNorm2d), ("group", nn.GroupNorm), ("none", nn.Identity)])
 def test_the_normalisation_is_as_asked(norm: str, kind: type[nn.Module]) -> None:
     modules = list(UNet(base_channels=8, depth=1, norm=norm).modules())  # type: ignore[arg-type]

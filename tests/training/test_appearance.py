@@ -7,6 +7,7 @@ from maskwright.config import Settings
 from maskwright.data.cache import build_cache
 from maskwright.data.dataset import Samples
 from maskwright.data.pairs import Pair
+from maskwright.data.resizing import Resize
 from maskwright.training.appearance import LEAST_SPREAD, look_at_colours
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -28,7 +29,7 @@ def squares(colours: list[int], folder: Path) -> Samples:
         path.write_bytes(bytes([index]))
         pairs.append(Pair(str(index), path, path))
     cache, problems = build_cache(
-        pairs, folder / "cache", read=read, num_classes=2, settings_key="", longer_side=32, advance=lambda: None
+        pairs, folder / "cache", read=read, num_classes=2, settings_key="", resize=Resize(size=32), advance=lambda: None
     )
     assert not problems
     return Samples(cache, Settings(), augment=False)

@@ -6,9 +6,9 @@ import pytest
 
 from maskwright.config import Settings
 from maskwright.data.cache import Cache
+from maskwright.data.groups import Groups
 from maskwright.data.labels import LabelMap
 from maskwright.data.reading import Formats
-from maskwright.data.splits import Groups
 from maskwright.training.balance import MOST, choose_weights, weigh_classes
 from maskwright.training.material import Material
 

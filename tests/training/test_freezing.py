@@ -3,7 +3,7 @@ from torch import nn
 
 from maskwright.models.encoder_unet import EncoderUNet
 from maskwright.models.unet import UNet
-from maskwright.training.freezing import hold, pretrained_layers
+from maskwright.training.freezing import hold, in_finest_levels, pretrained_layers
 
 
 def names_of(network: nn.Module, layers: tuple[nn.Module, ...]) -> set[str]:
@@ -37,3 +37,21 @@ def test_held_layers_keep_weights_and_statistics_until_they_are_let_go() -> None
     network(torch.rand(2, 3, 16, 16)).sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
     assert network.state_dict()["stem.1.num_batches_tracked"] == 1
+
+
+def test_the_finest_levels_of_an_encoder_are_those_before_their_maps() -> None:
+    network = EncoderUNet(base_channels=8)
+    layers = pretrained_layers(network)
+    for levels, parts in ((0, set()), (1, {"stem", "stages.0"}), (2, {"stem", "stages.0", "stages.1"})):
+        held, others = in_finest_levels(network, layers, levels)
+        assert len(held) + len(others) == len(layers)
+        found = {".".join(name.split(".")[1:3]) for name in names_of(network, held)}
+        assert {"stem" if name.startswith("stem") else name for name in found} == parts
+
+
+def test_levels_with_fresh_weights_are_not_held() -> None:
+    network = EncoderUNet(base_channels=8)
+    layers = pretrained_layers(network, fresh={"encoder.stem.0.weight"})
+    assert in_finest_levels(network, layers, 1) == ((), layers)
+    classic = UNet(base_channels=8, depth=1)
+    assert in_finest_levels(classic, pretrained_layers(classic), 2)[0] == ()

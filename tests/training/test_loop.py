@@ -14,31 +14,20 @@ from torch.nn import functional as F
 
 from maskwright.config import Settings
 from maskwright.data.cache import Cache
-from maskwright.data.dataset import Batch, EpochBatches, InOrder, Samples, build_loader
+from maskwright.data.dataset import EpochBatches, InOrder, Samples, build_loader
 from maskwright.data.input_format import read_image
-from maskwright.errors import InputError
+from maskwright.device import ComputePrecision
+from maskwright.errors import DoesNotFitError, InputError
 from maskwright.models.build import build_network
 from maskwright.training.baseline import chance_dice
+from maskwright.training.figures import Figures, figures_of
 from maskwright.training.freezing import pretrained_layers
 from maskwright.training.health import Circumstances, Finding
-from maskwright.training.loop import (
-    Clock,
-    Figures,
-    Run,
-    Status,
-    _count_patience,
-    count,
-    count_classes,
-    dice_per_picture,
-    figures_of,
-    fit,
-    is_finished,
-    train_epoch,
-    validate,
-)
+from maskwright.training.loop import Clock, Run, Status, _count_patience, fit, is_finished, train_epoch, validate
 from maskwright.training.recovery import go_back
+from maskwright.training.saving import Saver
 from maskwright.training.schedules import Length, learning_rate_at
-from maskwright.training.state import Learner, Position, Tally, build_learner, load_state
+from maskwright.training.state import Learner, Position, build_learner, read_state, restore
 from tests.other_masks import with_drawn_masks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -62,11 +51,18 @@ class Bench:
     """A run on the ellipses, and what it reported."""
 
     def __init__(
-        self, cache: Cache, folder: Path, settings: Settings, *, seconds: float | None = None, train: range = TRAIN
+        self,
+        cache: Cache,
+        folder: Path,
+        settings: Settings,
+        *,
+        seconds: float | None = None,
+        train: range = TRAIN,
+        precision: ComputePrecision = "fp32",
     ) -> None:
         self.settings = settings
         torch.manual_seed(settings.seed)
-        self.learner: Learner = build_learner(build_network(settings.architecture()), settings, precision="fp32")
+        self.learner: Learner = build_learner(build_network(settings.architecture()), settings, precision=precision)
         self.best: list[tuple[int, Figures]] = []
         self.shown: list[Status] = []
         self.told: list[Finding] = []
@@ -80,7 +76,6 @@ class Bench:
         self.run = Run(
             settings=settings,
             device="cpu",
-            precision="fp32",
             length=Length(settings.epochs, seconds),
             scored_classes=(1,),
             state_path=folder / "state.pth",
@@ -88,7 +83,7 @@ class Bench:
             health_path=folder / "health.json",
             circumstances=Circumstances(tuple(settings.loss_terms()), settings.learning_rate, settings.warmup),
             tell=self.told.append,
-            keep_best=lambda figures: self.best.append((self.learner.position.epoch, figures)),
+            keep_best=lambda figures, _: self.best.append((self.learner.position.epoch, figures)),
             show=self.shown.append,
             stop_asked=self._stop_asked,
         )
@@ -101,6 +96,17 @@ class Bench:
 
     def metrics(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.run.metrics_path.read_text().splitlines()]
+
+
+def resume(bench: Bench) -> None:
+    path = bench.run.state_path
+    restore(bench.learner, read_state(path), path)
+
+
+def timeless(bench: Bench) -> list[dict[str, Any]]:
+    """The metrics, without what the clock says."""
+    clocked = ("seconds", "images_per_second")
+    return [{name: value for name, value in line.items() if name not in clocked} for line in bench.metrics()]
 
 
 def change(**values: object) -> Settings:
@@ -156,7 +162,8 @@ def test_the_best_weights_are_kept_when_the_score_is_better_and_only_then(ellips
             best = line["val_dice"]
             better.append((line["epoch"], best))
     assert [(epoch, figures.dice) for epoch, figures in bench.best] == better
-    assert (bench.learner.position.best_epoch, bench.learner.position.best_dice) == better[-1]
+    position = bench.learner.position
+    assert (position.best_step, position.best_dice) == (3 * better[-1][0], better[-1][1])
 
 
 def test_progress_is_shown_after_each_batch(ellipse_cache: Cache, tmp_path: Path) -> None:
@@ -187,7 +194,8 @@ def test_gradients_of_several_batches_equal_those_of_a_large_one(ellipse_cache: 
     for batch_size, accumulate in ((2, 3), (6, 1)):
         settings = dataclasses.replace(plain, batch_size=batch_size, accumulate=accumulate)
         bench = Bench(ellipse_cache, tmp_path / "run", settings, train=range(6))
-        assert train_epoch(bench.learner, bench.train, len(bench.order), bench.run, Clock(0)) == "whole"
+        saver = Saver(bench.learner, bench.run, Clock(0))
+        assert train_epoch(bench.learner, bench.train, len(bench.order), bench.run, Clock(0), saver)
         assert bench.learner.position.step == 1
         gradients.append([parameter.grad for parameter in bench.learner.network.parameters()])
     torch.testing.assert_close(*gradients, atol=1e-7, rtol=1e-4)
@@ -273,7 +281,7 @@ def test_a_run_stopped_while_layers_are_held_goes_on_as_if_it_had_not(ellipse_ca
     assert whole.fit()
     first.stop = lambda: len(first.shown) >= 4
     assert not first.fit()
-    load_state(second.run.state_path, second.learner)
+    resume(second)
     assert second.fit()
     torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
 
@@ -340,7 +348,7 @@ def test_without_any_foreground_the_loss_chooses_the_weights(ellipse_cache: Cach
     )
     bench = Bench(empty, tmp_path / "run", change(epochs=4, loss="ce"))
     bench.fit()
-    assert bench.learner.position.best_epoch == 4
+    assert bench.learner.position.best_step == 12
     assert -1 < bench.learner.position.best_dice < 0
 
 
@@ -348,7 +356,7 @@ def test_patience_stops_a_run_that_gets_no_better(ellipse_cache: Cache, tmp_path
     settings = change(learning_rate=1e-12, weight_decay=0.0, norm="none", epochs=50, patience=2, ema=0.0)
     bench = Bench(ellipse_cache, tmp_path / "run", settings)
     assert bench.fit()
-    assert (bench.learner.position.best_epoch, bench.learner.position.epoch) == (1, 5)
+    assert (bench.learner.position.best_step, bench.learner.position.epoch) == (3, 5)
 
 
 def test_a_run_ends_when_its_seconds_do(ellipse_cache: Cache, tmp_path: Path) -> None:
@@ -395,17 +403,10 @@ def test_a_run_that_was_stopped_and_continued_equals_one_that_was_not(
     first.stop = lambda: len(first.shown) >= stop_at  # with accumulation, in the middle of a step
     assert not first.fit()
     assert stop_at <= len(first.shown) <= stop_at + 1
-    load_state(second.run.state_path, second.learner)
+    resume(second)
     assert second.fit()
     torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
-    timeless = [
-        [
-            {name: value for name, value in line.items() if name not in ("seconds", "images_per_second")}
-            for line in lines
-        ]
-        for lines in (second.metrics(), whole.metrics())
-    ]
-    assert timeless[0] == timeless[1]
+    assert timeless(second) == timeless(whole)
 
 
 def test_an_epoch_of_a_single_step_can_be_stopped(ellipse_cache: Cache, tmp_path: Path) -> None:
@@ -416,10 +417,21 @@ def test_an_epoch_of_a_single_step_can_be_stopped(ellipse_cache: Cache, tmp_path
     assert bench.run.state_path.is_file()
 
 
-def test_a_stop_in_the_last_step_is_the_end(ellipse_cache: Cache, tmp_path: Path) -> None:
-    bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
-    bench.stop = lambda: bench.learner.position.step >= 9
-    assert bench.fit()
+@pytest.mark.parametrize("asked", ["in the last step", "in the last validation"])
+def test_a_stop_before_the_last_score_leaves_that_to_the_resumed_run(
+    asked: str, ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    whole = Bench(ellipse_cache, tmp_path / "whole", SETTINGS)
+    assert whole.fit()
+    first, second = (Bench(ellipse_cache, tmp_path / "parts", SETTINGS) for _ in range(2))
+    first.stop = lambda: first.learner.position.epoch + (asked == "in the last step") >= 3 and len(first.shown) == 9
+    assert not first.fit()
+    assert len(first.metrics()) == 2
+    resume(second)
+    assert second.fit()
+    assert second.shown == []
+    assert timeless(second) == timeless(whole)
+    torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(ellipse_cache: Cache, tmp_path: Path) -> None:
@@ -488,14 +500,14 @@ def test_a_run_stopped_around_its_recovery_equals_one_that_was_not(
         poison(bench, 10)
     first.stop = lambda: len(first.shown) >= stop_at
     assert not first.fit()
-    load_state(second.run.state_path, second.learner)
+    resume(second)
     assert second.fit()
     torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
-    timeless = [
+    found = [
         {name: value for name, value in health_of(bench).items() if name != "seconds_a_step"}
         for bench in (second, whole)
     ]
-    assert timeless[0] == timeless[1]
+    assert found[0] == found[1]
 
 
 def test_a_rate_beyond_all_reason_is_halved_twice_and_then_given_up(ellipse_cache: Cache, tmp_path: Path) -> None:
@@ -570,57 +582,165 @@ def test_a_validation_counts_the_pixels_of_each_class(ellipse_cache: Cache, tmp_
     assert tally.true[1] / sum(tally.true) == pytest.approx(share, abs=0.02)
 
 
-def test_pixels_of_several_classes_are_counted_where_they_count() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits, target = (torch.randn(2, 4, 5, 6, generator=generator) for _ in range(2))
-    target = target.softmax(dim=1)
-    weight = (torch.rand(2, 1, 5, 6, generator=generator) > 0.3).float()
-    tally = Tally()
-    for _ in range(2):
-        count_classes(tally, logits, Batch(torch.zeros(2, 3, 5, 6), target, weight))
-    called, counts = logits.numpy().argmax(1), weight.numpy()[:, 0] > 0
-    assert tally.predicted == [2 * int((called[counts] == k).sum()) for k in range(4)]
-    assert tally.true == pytest.approx([2 * float(target.numpy()[:, k][counts].sum()) for k in range(4)], rel=1e-5)
+# --- Memory
 
 
-# --- Figures
+def run_out_of_memory(bench: Bench, *, from_step: int, above: int, validating: bool = False) -> None:
+    """From some step on, no more than so many pictures fit; the second part of a step is the one to fail."""
+    parts: list[int] = []
+
+    def watch(network: nn.Module, inputs: tuple[torch.Tensor], _logits: torch.Tensor) -> None:
+        if bench.learner.position.step < from_step or network.training == validating:
+            return
+        parts.append(len(inputs[0]))
+        if len(inputs[0]) > above:
+            raise MemoryError
+
+    for network in (bench.learner.network, bench.learner.kept()):
+        network.register_forward_hook(watch)
 
 
-@pytest.mark.parametrize("channels", [1, 4])
-def test_dice_per_picture_equals_numpy(channels: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(3, channels, 6, 7, generator=generator)
-    target = torch.rand(3, channels, 6, 7, generator=generator)
-    weight = (torch.rand(3, 1, 6, 7, generator=generator) > 0.3).float()
-    found = dice_per_picture(logits, target, weight, (0, 2))
-    if channels == 1:
-        pairs = [((logits[:, 0] > 0).numpy(), (target[:, 0] >= 0.5).numpy())]
-    else:
-        called, true = logits.numpy().argmax(1), target.numpy().argmax(1)
-        pairs = [(called == k, true == k) for k in (0, 2)]
-    assert found.shape == (3, len(pairs))
-    for k, (called, true) in enumerate(pairs):
-        for n in range(3):
-            counts = weight[n, 0].numpy() > 0
-            a, b = called[n][counts], true[n][counts]
-            assert float(found[n, k]) == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()))
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_run_short_of_memory_is_the_run_in_smaller_parts_from_that_step_on(
+    accumulate: int, ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    settings = change(batch_size=3 if accumulate == 1 else 2, accumulate=accumulate, epochs=3)
+    short, small = (Bench(ellipse_cache, tmp_path / name, settings) for name in ("short", "small"))
+    from_step = 4 if accumulate == 1 else 3
+    run_out_of_memory(short, from_step=from_step, above=2 if accumulate == 1 else 1)
+
+    def shrink_in_time(_: Status) -> None:
+        if small.learner.position.step == from_step:
+            small.learner.position.micro_batch = short.learner.position.micro_batch
+
+    small.run = dataclasses.replace(small.run, show=shrink_in_time)
+    assert short.fit()
+    assert small.fit()
+    torch.testing.assert_close(numbers(short.learner), numbers(small.learner), atol=0, rtol=0)
+    assert timeless(short) == timeless(small)
+    assert said(short) == ["out-of-memory"]
 
 
-def test_dice_of_a_class_that_is_nowhere_is_no_number() -> None:
-    nothing = torch.zeros(1, 1, 4, 4)
-    assert dice_per_picture(nothing - 1, nothing, nothing + 1, (1,)).isnan().all()
+def test_memory_that_runs_out_late_in_a_step_begins_the_whole_step_again(ellipse_cache: Cache, tmp_path: Path) -> None:
+    settings = change(batch_size=2, accumulate=2, epochs=1)
+    bench, sound = (Bench(ellipse_cache, tmp_path / name, settings) for name in ("short", "sound"))
+    sound.learner.position.micro_batch = 1
+    calls: list[int] = []
+
+    def fail_in_the_second_batch(_network: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        calls.append(len(inputs[0]))
+        if calls == [2, 2]:
+            raise MemoryError
+
+    bench.learner.network.register_forward_pre_hook(fail_in_the_second_batch)
+    assert bench.fit()
+    assert sound.fit()
+    assert calls == [2, 2] + [1] * 8
+    torch.testing.assert_close(numbers(bench.learner), numbers(sound.learner), atol=0, rtol=0)
+    assert timeless(bench) == timeless(sound)
 
 
-def test_an_absent_class_does_not_count_in_the_mean() -> None:
-    tally = Tally()
-    target = torch.zeros(2, 1, 4, 4)
-    target[0] = 1
-    batch_logits = torch.cat([torch.ones(1, 1, 4, 4), -torch.ones(1, 1, 4, 4)])
-    count(tally, 0.5, batch_logits, Batch(torch.zeros(2, 3, 4, 4), target, torch.ones(2, 1, 4, 4)), (1,))
-    assert (tally.images, tally.scored) == (2, 1)
-    assert figures_of(tally).dice == 1.0
-    assert figures_of(tally).loss == 0.5
+def test_what_fits_is_remembered_by_the_state_and_told_by_the_files(ellipse_cache: Cache, tmp_path: Path) -> None:
+    settings = change(epochs=4)
+    whole = Bench(ellipse_cache, tmp_path / "whole", settings)
+    first, second = (Bench(ellipse_cache, tmp_path / "parts", settings) for _ in range(2))
+    for bench in (whole, first):
+        run_out_of_memory(bench, from_step=2, above=2)
+    assert whole.fit()
+    first.stop = lambda: len(first.shown) >= 5
+    assert not first.fit()
+    resume(second)
+    assert second.fit()
+    torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
+    assert (health_of(second)["micro_batch"], health_of(second)["precision"]) == (2, "fp32")
+    assert [finding["name"] for finding in health_of(second)["findings"]] == ["out-of-memory"]
 
 
-def test_an_empty_tally_has_no_figures() -> None:
-    assert all(np.isnan(value) for value in dataclasses.astuple(figures_of(Tally())))
+def test_a_run_whose_pictures_do_not_fit_one_by_one_is_saved_and_goes_on_elsewhere(
+    ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    first, second = (Bench(ellipse_cache, tmp_path / "run", SETTINGS) for _ in range(2))
+    run_out_of_memory(first, from_step=4, above=0)
+    with pytest.raises(DoesNotFitError, match=r"--size, .*--resume"):
+        first.fit()
+    resume(second)
+    assert (second.learner.position.step, second.learner.position.epoch, second.learner.position.batch) == (4, 1, 1)
+    assert second.fit()
+    assert second.learner.position.step == 9
+
+
+def test_a_validation_short_of_memory_looks_at_fewer_pictures(ellipse_cache: Cache, tmp_path: Path) -> None:
+    settings = change(loss="ce", epochs=2)
+    short, sound = (Bench(ellipse_cache, tmp_path / name, settings) for name in ("short", "sound"))
+    run_out_of_memory(short, from_step=0, above=1, validating=True)
+    assert short.fit()
+    assert sound.fit()
+    torch.testing.assert_close(short.learner.network.state_dict(), sound.learner.network.state_dict(), atol=0, rtol=0)
+    for mine, other in zip(timeless(short), timeless(sound), strict=True):
+        assert mine == pytest.approx(other, rel=1e-5)
+    assert (short.learner.position.micro_batch, short.learner.position.val_micro_batch) == (None, 1)
+    assert said(short) == ["out-of-memory"]
+
+
+# --- 16 bit
+
+
+def spoil_16_bit(bench: Bench, step: int) -> None:
+    """Let answers in 16 bit become no numbers from one step on."""
+
+    def spoil(_network: nn.Module, _inputs: object, logits: torch.Tensor) -> torch.Tensor:
+        return logits * math.nan if logits.dtype == torch.bfloat16 and bench.learner.position.step >= step else logits
+
+    bench.learner.network.register_forward_hook(spoil)
+
+
+def test_numbers_that_are_none_in_16_bit_end_16_bit_and_not_the_learning_rate(
+    ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    settings = change(schedule="constant", warmup=0.0)
+    bench = Bench(ellipse_cache, tmp_path / "run", settings, precision="bf16")
+    spoil_16_bit(bench, 4)
+    assert bench.fit()
+    assert said(bench) == ["fp32-instead"]
+    assert "in bf16 at epoch 2, step 4" in findings(bench)[0].sentence
+    assert [line["learning_rate"] for line in bench.metrics()] == pytest.approx([1e-2] * 3)
+    assert (bench.learner.precision, health_of(bench)["precision"]) == ("fp32", "fp32")
+    assert health_of(bench)["recoveries"] == 0
+    weights = [entry for entry in bench.learner.kept().parameters() if entry.ndim == 4 and min(entry.shape) > 1]
+    assert all(entry.is_contiguous() for entry in weights)
+    assert bench.metrics()[-1]["train_loss"] < bench.metrics()[0]["train_loss"]
+
+
+@pytest.mark.parametrize("stop_at", [4, 5])  # before and after 16 bit is given up
+def test_a_run_that_fell_back_to_fp32_stays_there_when_resumed(
+    stop_at: int, ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    whole = Bench(ellipse_cache, tmp_path / "whole", SETTINGS, precision="bf16")
+    first, second = (Bench(ellipse_cache, tmp_path / "parts", SETTINGS, precision="bf16") for _ in range(2))
+    for bench in (whole, first, second):
+        spoil_16_bit(bench, 4)
+    assert whole.fit()
+    first.stop = lambda: len(first.shown) >= stop_at
+    assert not first.fit()
+    resume(second)
+    assert second.learner.precision == ("bf16" if stop_at == 4 else "fp32")
+    assert second.fit()
+    torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_picture_of_no_numbers_is_survived(precision: ComputePrecision, ellipse_cache: Cache, tmp_path: Path) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS, precision=precision)
+
+    def spoil(_network: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        (images,) = inputs
+        if bench.learner.position.step == 4 and not bench.told:
+            images = images.clone()
+            images[0, 0, 0, 0] = math.nan
+        return (images,)
+
+    bench.learner.network.register_forward_pre_hook(spoil)
+    assert bench.fit()
+    assert said(bench) == (["diverged"] if precision == "fp32" else ["fp32-instead"])
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in bench.learner.kept().state_dict().values())
+    assert bench.metrics()[-1]["val_loss"] < bench.metrics()[0]["val_loss"]

@@ -8,7 +8,7 @@ from PIL import Image
 from maskwright.config import Architecture, Settings
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats
-from maskwright.training.measuring import LEAST_OUTLINED, free_memory, look_at_pictures, measure_speed
+from maskwright.training.measuring import LEAST_OUTLINED, look_at_pictures, measure_speed
 from maskwright.training.recipe import LADDER
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -78,12 +78,3 @@ def test_short_of_time_the_speed_comes_from_small_steps_alone() -> None:
     speed = measure_speed(Settings(), architecture, "cpu", "fp32", spent=lambda: 1.0)
     assert speed.per_step == 0
     assert speed.per_megapixel > 0
-
-
-def test_free_memory_is_some_of_the_machines() -> None:
-    free = free_memory("cpu")
-    assert free is None or 1e7 < free < 1e14
-
-
-def test_a_device_of_which_nobody_knows_has_no_free_memory() -> None:
-    assert free_memory("mps") is None

@@ -1,6 +1,7 @@
 """The minutes are kept: whole runs against a clock that only work moves."""
 
 import dataclasses
+import functools
 import itertools
 import json
 from collections.abc import Callable
@@ -12,8 +13,8 @@ from torch import nn
 
 from maskwright.config import Settings
 from maskwright.data.cache import Cache
+from maskwright.data.groups import Groups
 from maskwright.data.reading import Formats
-from maskwright.data.splits import Groups
 from maskwright.inference.predictor import load
 from maskwright.training.closing import choose_closing, score
 from maskwright.training.keeping import keep_best, keep_last, keep_scores
@@ -84,7 +85,7 @@ class Whole:
         self.shown: list[Status] = []
         self.stopping: Callable[[], bool] = lambda: False
         minutes = Minutes(SECONDS, started, machine)
-        self.session = Session(material, RunFolder(folder), SETTINGS, learner, "cpu", "fp32", minutes)
+        self.session = Session(material, RunFolder(folder), SETTINGS, learner, "cpu", minutes)
         if resume:
             self.session = resume_learner(self.session)
         # Files are read as fast as they are: what scoring costs is said.
@@ -100,7 +101,8 @@ class Whole:
         self.run = build_run(
             self.session,
             self.closing,
-            keep_best=lambda figures: keep_best(self.session, figures),
+            keep_best=functools.partial(keep_best, self.session),
+            tell=lambda _: None,
             show=self.shown.append,
             stop_asked=self._stop_asked,
         )

@@ -5,6 +5,7 @@ import pytest
 from maskwright.config import Settings, read_preset
 from maskwright.training.recipe import (
     BATCH_SIZES,
+    DEFAULT_CROP,
     ENOUGH_BOUND,
     ENOUGH_EPOCHS,
     LADDER,
@@ -19,6 +20,7 @@ from maskwright.training.recipe import (
     choose_recipe,
     megapixels,
     pictures_seen,
+    sample_megapixels,
     steps_bought,
 )
 
@@ -30,8 +32,8 @@ CARS = Facts(pictures=52, height=1280, width=1918, bounds=COARSE)
 CRACKS = dataclasses.replace(CARS, bounds=THIN)
 
 
-def with_means(facts: Facts, seconds: float, *, speed: Speed | None = None, memory: float | None = None) -> Facts:
-    return dataclasses.replace(facts, means=Means(seconds, speed or Speed(0.02, 0.5), memory))
+def with_means(facts: Facts, seconds: float, *, speed: Speed | None = None) -> Facts:
+    return dataclasses.replace(facts, means=Means(seconds, speed or Speed(0.02, 0.5)))
 
 
 # --- By epochs
@@ -107,13 +109,6 @@ def test_a_batch_is_made_smaller_before_the_pictures_are() -> None:
     assert (recipe.size, recipe.batch_size) == (512, 4)
 
 
-def test_a_batch_fits_into_the_memory_that_is_free() -> None:
-    plenty, scarce = (choose_recipe(with_means(CRACKS, 1e4, memory=free), OPEN) for free in (64e9, 2e9))
-    assert plenty.size == scarce.size
-    assert scarce.batch_size < plenty.batch_size
-    assert "2.0 GB" in scarce.reasons[1]
-
-
 def test_time_to_spare_buys_a_wider_network() -> None:
     assert choose_recipe(with_means(CARS, 240), OPEN).base_channels == 16
     assert choose_recipe(with_means(CARS, 1e6), OPEN).base_channels == 32
@@ -126,10 +121,45 @@ def test_learning_at_half_size_first_buys_more_steps() -> None:
     assert steps_bought(facts, OPEN, 512, 8) > steps_bought(facts, plain, 512, 8)
 
 
+# --- Cut-outs
+
+
+def test_a_factor_takes_a_crop_and_leaves_the_size() -> None:
+    recipe = choose_recipe(CARS, dataclasses.replace(OPEN, factor=0.5))
+    assert (recipe.size, recipe.crop) == (None, DEFAULT_CROP)
+    assert any(f"Crop {DEFAULT_CROP}" in reason for reason in recipe.reasons)
+    settings = recipe.applied_to(dataclasses.replace(OPEN, factor=0.5))
+    assert (settings.size, settings.factor, settings.crop) == (None, 0.5, DEFAULT_CROP)
+
+
+def test_a_crop_that_was_given_is_kept() -> None:
+    recipe = choose_recipe(CARS, dataclasses.replace(OPEN, factor=0.5, crop=256))
+    assert recipe.crop == 256
+    assert not any("Crop" in reason for reason in recipe.reasons)
+
+
+def test_whole_pictures_are_not_cut() -> None:
+    assert choose_recipe(CARS, OPEN).crop is None
+
+
+def test_a_step_over_cut_outs_costs_their_pixels() -> None:
+    cut = dataclasses.replace(OPEN, crop=256)
+    assert sample_megapixels(CARS, OPEN, 1280) == megapixels(1280, 1918, 1280)
+    assert sample_megapixels(CARS, cut, 1280) == sample_megapixels(CARS, cut, 640) == 256**2 / 1e6
+    assert sample_megapixels(CARS, dataclasses.replace(cut, factor=0.1), None) == 128 * 192 / 1e6
+    facts = with_means(CARS, 100)
+    assert steps_bought(facts, cut, 1280, 4) > steps_bought(facts, OPEN, 1280, 4)
+
+
+def test_as_many_cut_outs_as_cover_a_picture_count_as_one() -> None:
+    facts, cut = with_means(CARS, 100, speed=Speed(0.0, 1.0)), dataclasses.replace(OPEN, crop=256)
+    assert pictures_seen(facts, cut, 960, 4) == pytest.approx(pictures_seen(facts, OPEN, 960, 4))
+
+
 # --- What was given
 
 
-@pytest.mark.parametrize("means", [None, Means(1.0, Speed(1.0, 9.0), 1e6), Means(1e6, Speed(1e-3, 1e-3), 1e12)])
+@pytest.mark.parametrize("means", [None, Means(1.0, Speed(1.0, 9.0)), Means(1e6, Speed(1e-3, 1e-3))])
 def test_what_is_given_is_kept_and_needs_no_reason(means: Means | None) -> None:
     settings = Settings(size=333, batch_size=5, base_channels=24)
     recipe = choose_recipe(dataclasses.replace(CARS, means=means), settings)

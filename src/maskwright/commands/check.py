@@ -10,7 +10,7 @@ from maskwright.errors import InputError
 from maskwright.files import choose_new_folder, write_json
 
 if TYPE_CHECKING:
-    from maskwright.data.doctor import Diagnosis, Finding
+    from maskwright.data.report import Diagnosis, Finding
 
 NOTHING_SAID = MaskSettings()
 # Files of a finding that are named on the terminal.

@@ -2,23 +2,22 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskwright import terminal
 from maskwright.config import MaskSettings
 from maskwright.data.finding import find_dataset
-from maskwright.data.label_survey import LabelOptions, labels_for_model, read_options
-from maskwright.data.pairs import Pair, Pairing
-from maskwright.data.splits import find_groups
+from maskwright.data.groups import find_groups
+from maskwright.data.pairs import Pair
 from maskwright.errors import InputError
 from maskwright.files import choose_new_folder, write_json
 
 if TYPE_CHECKING:
     from maskwright.data.reading import Formats
     from maskwright.evaluation.evaluate import Scores
-    from maskwright.inference.model_file import ModelCard
     from maskwright.inference.predictor import Predictor
 
 WORST = 5
@@ -51,7 +50,8 @@ def evaluate(
     Raises:
         InputError: Something given cannot be used; the sentence says what.
     """
-    from maskwright.evaluation.evaluate import evaluate_pairs
+    from maskwright.evaluation.evaluate import evaluate_pairs, formats_for_model
+    from maskwright.evaluation.unseen import Sieve
     from maskwright.inference.predictor import load
 
     photos = Path(photos)
@@ -62,15 +62,19 @@ def evaluate(
     folder = choose_new_folder(out, f"evaluate-{photos.resolve().name}")
     if not pairing.pairs:
         raise InputError(f"{photos} holds no image with a mask of its own; see the list above.")
-    folder.mkdir(parents=True, exist_ok=True)
-    pairs, remarks = _choose_unseen(pairing.pairs, predictor.card, photos, everything=everything)
-    masks = dataclasses.replace(masks, foreground=masks.foreground or predictor.card.labels.foreground)
-    options = read_options(masks, pairing.classes)
-    formats = _choose_formats(pairing, predictor.card, options)
+    with terminal.counting("Looking at masks", len(pairing.pairs)) as advance:
+        formats = formats_for_model(pairing, predictor.card, masks, advance=advance)
     given = {pair.name: pair.group for pair in pairing.pairs}
-    groups = find_groups([pair.name for pair in pairing.pairs], pattern=group, given=given)
-    with terminal.counting("Scoring", len(pairs)) as advance:
-        scores = evaluate_pairs(predictor, pairs, groups.of, formats=formats, advance=advance)
+    groups = find_groups(list(given), pattern=group, given=given, known=predictor.card.group)
+    sieve = Sieve(predictor.card, everything=everything)
+    with _new_folder(folder), terminal.counting("Scoring", len(pairing.pairs)) as advance:
+        unseen = sieve.passing(pairing.pairs, advance)
+        scores = evaluate_pairs(predictor, unseen, groups.of, formats=formats, advance=advance)
+        if not sieve.passed:
+            raise InputError(
+                f"Training learnt from every picture in {photos}; give a folder of other pictures, or --everything."
+            )
+    remarks = sieve.remarks()
     scores = dataclasses.replace(scores, problems=(*pairing.problems, *scores.problems))
     for problem in scores.problems[len(pairing.problems) :]:
         terminal.warn(f"Not scored: {problem.sentence}")
@@ -82,7 +86,7 @@ def evaluate(
     }
     content |= scores.to_json()
     write_json(folder / "scores.json", content)
-    _draw_worst(folder, scores, pairs, predictor, formats)
+    _draw_worst(folder, scores, sieve.passed, predictor, formats)
     if as_json:
         terminal.say(json.dumps(content, indent=2, ensure_ascii=False))
     else:
@@ -90,43 +94,16 @@ def evaluate(
     return scores
 
 
-def _choose_formats(pairing: Pairing, card: "ModelCard", options: LabelOptions) -> "Formats":
-    """How the folder is read: its masks may be stored in another way than those of training."""
-    from maskwright.data.reading import Formats, choose_formats
-
-    with terminal.counting("Looking at masks", len(pairing.pairs)) as advance:
-        found, _ = choose_formats(pairing.pairs, options, advance=advance)
-    return Formats(labels_for_model(found.labels, card.labels), card.input)
-
-
-def _choose_unseen(
-    pairs: Sequence[Pair], card: "ModelCard", photos: Path, *, everything: bool
-) -> tuple[list[Pair], list[str]]:
-    """The pairs that training did not learn from, and what the reader of the scores must know.
-
-    Pictures are recognised by their content, so that a renamed or copied file is still found.
-    """
-    from maskwright.data.reading import fingerprint_of
-
-    trained_on, chosen_on = set(card.trained_on), set(card.chosen_on)
-    prints = {pair.name: fingerprint_of(pair.image) for pair in pairs}
-    seen = [pair for pair in pairs if prints[pair.name] in trained_on]
-    unseen = [pair for pair in pairs if prints[pair.name] not in trained_on]
-    chosen = sum(prints[pair.name] in chosen_on for pair in unseen)
-    remarks = []
-    if everything:
-        if seen:
-            remarks.append(f"LEAK: training learnt from {len(seen)} of these {len(pairs)} pictures.")
-        return list(pairs), remarks
-    if not unseen:
-        raise InputError(
-            f"Training learnt from every picture in {photos}; give a folder of other pictures, or --everything."
-        )
-    if seen:
-        remarks.append(f"Left out: {len(seen)} of {len(pairs)} pictures, because training learnt from them.")
-    if chosen:
-        remarks.append(f"The best weights were chosen on {chosen} of these {len(unseen)} pictures.")
-    return unseen, remarks
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[None]:
+    """Make a folder before the work begins, in case it cannot be made; it goes again where the work fails."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            folder.rmdir()
+        raise
 
 
 def _draw_worst(

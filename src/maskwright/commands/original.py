@@ -17,9 +17,10 @@ from maskwright.config import read_preset
 from maskwright.data.pairing import find_pairs
 from maskwright.data.pairs import Pair, Pairing
 from maskwright.data.splits import read_split
-from maskwright.device import require_torch
 from maskwright.errors import InputError
-from maskwright.files import RUNS, replacing
+from maskwright.files import RUNS
+from maskwright.inference.model_file import load_model
+from maskwright.interop.weights import write_state_dict
 
 if TYPE_CHECKING:
     from maskwright.inference.predictor import Predictor
@@ -67,7 +68,7 @@ def train_original(
     if not run.finished:
         return False
     _keep_previous(WEIGHTS)
-    _write_state_dict(run.model_path, WEIGHTS)
+    write_state_dict(WEIGHTS, load_model(run.model_path)[1])
     shutil.copyfile(WEIGHTS, run.folder / WEIGHTS.name)
     terminal.say(f"Weights: {WEIGHTS} (a plain state dict); python inference.py draws a picture with them.")
     return True
@@ -134,33 +135,13 @@ def _keep_previous(path: Path) -> None:
     terminal.say(f"The weights of an earlier run are kept as {kept}")
 
 
-def _write_state_dict(model: Path, path: Path) -> None:
-    """Write a model file's weights as PyTorch's plain state dict."""
-    import torch
-
-    from maskwright.inference.model_file import load_model
-
-    _, weights = load_model(model)
-    with replacing(path) as temporary:
-        torch.save({name: torch.from_numpy(array) for name, array in weights.items()}, temporary)
-
-
 def _load_state_dict(path: Path, size: int) -> "Predictor":
-    """A predictor from a plain state dict of the classic U-Net."""
-    require_torch()
-    import torch
-
-    from maskwright.config import Architecture
+    """A predictor from what trainuNet.py left."""
     from maskwright.inference.engines import TorchEngine
-    from maskwright.inference.model_file import ModelCard
     from maskwright.inference.predictor import Predictor
+    from maskwright.interop.imports import import_model
 
     if not path.is_file():
         raise InputError(f"{path} is not there: python trainuNet.py leaves it, or name other weights with --weights.")
-    architecture = Architecture()
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        engine = TorchEngine(architecture, {name: tensor.numpy() for name, tensor in state.items()})
-    except Exception as error:
-        raise InputError(f"{path} does not hold the weights of the classic U-Net that trainuNet.py trains.") from error
-    return Predictor(ModelCard(architecture=architecture, size=size), engine)
+    card, weights = import_model(path, size=size)
+    return Predictor(card, TorchEngine(card.architecture, weights))

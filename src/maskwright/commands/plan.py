@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from maskwright import terminal
 from maskwright.config import Settings
-from maskwright.device import choose_device
+from maskwright.data.resizing import Resize
+from maskwright.device import choose_device, require_torch, why_unusable
+from maskwright.errors import InputError
 from maskwright.training.starting_point import default_settings
 
 if TYPE_CHECKING:
+    from maskwright.training.memory_budget import MemoryUse
     from maskwright.training.minutes import Closing, Minutes
     from maskwright.training.preparation import Preparation
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What one training run would be like; seconds are expected ones.
+    """What one training run would be like; seconds are expected ones, and NaN for a device that is not here.
 
     Attributes:
         models: How many such runs there would be, one for each of the --folds.
@@ -31,15 +34,20 @@ class Plan:
         left_out: Pictures that there is no time to read.
         network: In words.
         parameters: Numbers that are learnt.
-        size: Longer side, in pixels.
+        size: Longer side, in pixels; None where there is a factor.
+        factor: Of the pictures' own size.
+        crop: Side of cut-outs, in pixels; None where pictures are seen whole.
         batch_size: Pictures in a forward pass.
+        accumulate: Forward passes before a step.
+        storage: What is kept for the backward pass.
         base_channels: At full resolution.
         device: Where it computes.
         precision: What in.
         reasons: A sentence for each of these that was chosen.
+        memory: What it would hold, and what other ways would; None where nobody knows how much there is.
         step_seconds: A step, on average over the run.
         epochs: Passes over the pictures.
-        steps: All of them.
+        steps: All of them; None where nobody knows.
         preparing_seconds: Until the first step, as it took now; what is read already is not read again.
         training_seconds: For the steps and what is validated between them.
         validation_seconds: For one validation.
@@ -56,15 +64,20 @@ class Plan:
     left_out: int
     network: str
     parameters: int
-    size: int
+    size: int | None
+    factor: float | None
+    crop: int | None
     batch_size: int
+    accumulate: int
+    storage: str
     base_channels: int
     device: str
     precision: str
     reasons: tuple[str, ...]
+    memory: "MemoryUse | None"
     step_seconds: float
     epochs: float
-    steps: int
+    steps: int | None
     preparing_seconds: float
     training_seconds: float
     validation_seconds: float
@@ -74,9 +87,11 @@ class Plan:
     total_seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, seconds rounded."""
-        content = dataclasses.asdict(self)
-        return {name: round(value, 4) if isinstance(value, float) else value for name, value in content.items()}
+        """Everything, seconds rounded; what nobody knows is null."""
+        content = {name: value for name, value in vars(self).items() if name != "memory"}
+        known = {name: None if value != value else value for name, value in content.items()}  # noqa: PLR0124 - NaN
+        rounded = {name: round(value, 4) if isinstance(value, float) else value for name, value in known.items()}
+        return {**rounded, "memory": None if self.memory is None else self.memory.to_json()}
 
 
 def plan(
@@ -91,7 +106,8 @@ def plan(
     """Say what `train` would do with a folder here, and why.
 
     The pictures are read as `train` reads them, and kept in the cache for it; a few steps, a validation and a picture's
-    score are measured. Nothing else is written.
+    score are measured. Nothing else is written. With a memory named, the device need not be here: then nobody knows how
+    fast it is.
 
     Args:
         photos: The folder.
@@ -108,7 +124,7 @@ def plan(
     settings = (settings or default_settings(preset, None, minutes, may_use_gpu=epochs is None)).with_length(
         minutes, epochs
     )
-    device = choose_device(settings.device)
+    device, is_here = _find_device(settings)
     from maskwright.training.minutes import Minutes
     from maskwright.training.preparation import prepare
 
@@ -118,8 +134,10 @@ def plan(
         settings = dataclasses.replace(settings, fold=0, minutes=settings.minutes and settings.minutes / models)
     budget = None if settings.minutes is None else Minutes(settings.minutes * 60, started)
     say = terminal.warn if as_json else terminal.say
-    prepared = prepare(Path(photos), settings, device=device, minutes=budget, always_measure=True, say=say)
-    found = _plan(prepared, device, budget or Minutes(math.inf, started), models)
+    prepared = prepare(
+        Path(photos), settings, device=device, is_here=is_here, minutes=budget, always_measure=True, say=say
+    )
+    found = _plan(prepared, device, budget or Minutes(math.inf, started), models, is_here=is_here)
     if as_json:
         terminal.say(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:
@@ -127,22 +145,34 @@ def plan(
     return found
 
 
-def _plan(prepared: "Preparation", device: str, minutes: "Minutes", models: int) -> Plan:
+def _find_device(settings: Settings) -> tuple[str, bool]:
+    """The device to plan for, and whether it is here."""
+    require_torch()
+    if settings.device == "auto" or why_unusable(settings.device) is None:
+        return choose_device(settings.device), True
+    if settings.memory is None:
+        raise InputError(
+            f"--device {settings.device} cannot be used here; to plan for one elsewhere, name its --memory, as in 4GB."
+        )
+    return settings.device, False
+
+
+def _plan(prepared: "Preparation", device: str, minutes: "Minutes", models: int, *, is_here: bool) -> Plan:
     """Measure what is not known yet, and reckon."""
     from maskwright.models.build import count_parameters
     from maskwright.training.closing import scored_part
     from maskwright.training.measuring import measure_costs
-    from maskwright.training.minutes import plan_closing
+    from maskwright.training.minutes import Costs, plan_closing
     from maskwright.training.run_folder import RunFolder
     from maskwright.training.session import Session, architecture_for, build_learner_for
 
     settings, material = prepared.settings, prepared.material
     architecture = architecture_for(settings, material.formats)
-    learner = build_learner_for(settings, architecture, device, prepared.precision, None)
+    learner = build_learner_for(settings, architecture, device if is_here else "cpu", prepared.precision, None)
     # Nothing is written: the folder is never asked for.
-    session = Session(material, RunFolder(Path()), settings, learner, device, prepared.precision, None)
+    session = Session(material, RunFolder(Path()), settings, learner, device, None)
     part = scored_part(material, folds=settings.folds is not None)
-    costs = measure_costs(session, part)
+    costs = measure_costs(session, part) if is_here else Costs(0.0, 0.0, 0.0)
     available, held_out = len(material.indices(part)), len(material.indices("val"))
     closing = plan_closing(costs, minutes.seconds, part=part, available=available, held_out=held_out)
     course = _reckon(prepared, minutes, closing)
@@ -155,20 +185,25 @@ def _plan(prepared: "Preparation", device: str, minutes: "Minutes", models: int)
         left_out=len(material.unread),
         network="classic U-Net" if settings.encoder == "none" else f"U-Net on {settings.encoder}",
         parameters=count_parameters(learner.network),
-        size=settings.chosen("size"),
+        size=settings.size,
+        factor=settings.factor,
+        crop=settings.crop,
         batch_size=settings.chosen("batch_size"),
+        accumulate=settings.accumulate or 1,
+        storage=settings.storage or "plain",
         base_channels=architecture.base_channels,
         device=device,
         precision=prepared.precision,
-        reasons=prepared.recipe.reasons,
+        reasons=prepared.reasons,
+        memory=prepared.memory,
         step_seconds=course.step_seconds,
         epochs=course.epochs,
         steps=course.steps,
         preparing_seconds=minutes.used(),
         training_seconds=course.seconds,
-        validation_seconds=closing.validation_seconds,
+        validation_seconds=closing.validation_seconds if is_here else math.nan,
         validated=closing.validated,
-        scoring_seconds=closing.scoring_seconds,
+        scoring_seconds=closing.scoring_seconds if is_here else math.nan,
         scored=closing.scored,
         total_seconds=minutes.used() + course.seconds + ending + closing.scoring_seconds,
     )
@@ -180,20 +215,27 @@ class _Course:
 
     step_seconds: float
     epochs: float
-    steps: int
+    steps: int | None
     seconds: float
 
 
 def _reckon(prepared: "Preparation", minutes: "Minutes", closing: "Closing") -> _Course:
     """How many steps there will be, from what a few took; whichever of epochs and minutes ends first."""
+    from maskwright.data.dataset import cuts_of
     from maskwright.training.loop import VALIDATION_SHARE
 
     settings, material, speed = prepared.settings, prepared.material, prepared.speed
-    assert speed is not None  # noqa: S101 - it was to be measured in any case
+    accumulate = settings.accumulate or 1
     shapes = [material.cache.shapes[index] for index in material.indices("train")]
-    batch = min(settings.chosen("batch_size"), len(shapes))
-    batches = len(shapes) // batch
-    pixels = batch * fmean(height * width for height, width in shapes) / 1e6
+    cuts = [cuts_of(shape, settings.crop) for shape in shapes]
+    batch = min(settings.chosen("batch_size"), sum(cuts))
+    batches = sum(cuts) // batch
+    if speed is None:  # the device is not here
+        steps = None if settings.epochs is None else math.ceil(settings.epochs * batches / accumulate)
+        return _Course(math.nan, settings.epochs or math.nan, steps, math.nan)
+    most = settings.crop or max(map(max, shapes))
+    areas = [min(height, most) * min(width, most) for height, width in shapes]
+    pixels = batch * fmean(areas, cuts) / 1e6
     whole, half, small = speed.of(pixels), speed.of(pixels / 4), settings.small_first
     courses: list[tuple[float, float, float]] = []
     if settings.epochs is not None:
@@ -204,7 +246,7 @@ def _reckon(prepared: "Preparation", minutes: "Minutes", closing: "Closing") -> 
         passes = seconds * (1 - VALIDATION_SHARE) * ((1 - small) / whole + small / half)
         courses.append((passes / batches, seconds, seconds / max(1.0, passes)))
     epochs, seconds, each = min(courses, key=lambda course: course[1])
-    return _Course(each * settings.accumulate, epochs, math.ceil(epochs * batches / settings.accumulate), seconds)
+    return _Course(each * accumulate, epochs, math.ceil(epochs * batches / accumulate), seconds)
 
 
 def _show(found: Plan) -> None:
@@ -214,16 +256,47 @@ def _show(found: Plan) -> None:
         ("pictures", " + ".join(f"{found.pictures[part]} {part}" for part in parts)),
         ("groups", " + ".join(f"{found.groups[part]} {part}" for part in parts)),
         ("network", f"{found.network}, {found.parameters / 1e6:.1f} M parameters, {found.base_channels} channels"),
-        ("longer side", f"{found.size} pixels"),
-        ("batch", f"{found.batch_size} pictures"),
+        ("their size", Resize(found.size, found.factor).in_words()),
+        ("batch", _batch_in_words(found)),
         ("computes", f"{found.device} in {found.precision}"),
-        ("a step", f"{found.step_seconds:.2f} s"),
-        ("training", f"{found.epochs:.1f} epochs, {found.steps} steps, {found.training_seconds:.0f} s"),
-        ("a validation", f"{found.validation_seconds:.1f} s for {found.validated} pictures"),
-        ("scoring", f"{found.scoring_seconds:.1f} s for {found.scored} pictures at their own size"),
-        ("before the first step", f"{found.preparing_seconds:.0f} s, less when the pictures have been read"),
-        ("in all", f"{found.total_seconds / 60:.1f} minutes"),
     ]
+    if found.memory is not None:
+        peak, limit = found.memory.peak.total, found.memory.limit
+        rows.append(("memory", f"{peak / 1e9:.1f} GB at most, of {limit / 1e9:.1f} GB that may be used"))
+    if math.isnan(found.step_seconds):
+        rows.append(("how long", "unknown: that device is not here to be measured"))
+    else:
+        rows += [
+            ("a step", f"{found.step_seconds:.2f} s"),
+            ("training", f"{found.epochs:.1f} epochs, {found.steps} steps, {found.training_seconds:.0f} s"),
+            ("a validation", f"{found.validation_seconds:.1f} s for {found.validated} pictures"),
+            ("scoring", f"{found.scoring_seconds:.1f} s for {found.scored} pictures at their own size"),
+            ("before the first step", f"{found.preparing_seconds:.0f} s, less when the pictures have been read"),
+            ("in all", f"{found.total_seconds / 60:.1f} minutes"),
+        ]
     terminal.show_table("What train would do here", ("", "expected"), rows)
+    if found.memory is not None:
+        _show_memory(found.memory)
     if found.models > 1:
         terminal.say(f"{found.models} such runs, one for each part that is held out: {found.models} times the minutes.")
+
+
+def _batch_in_words(found: Plan) -> str:
+    pictures = f"{found.batch_size} {'pictures' if found.crop is None else f'cut-outs of {found.crop} pixels'}"
+    stored = "" if found.storage == "plain" else f", stored {found.storage}"
+    return f"{pictures}{stored}" if found.accumulate == 1 else f"{found.accumulate} times {pictures} a step{stored}"
+
+
+def _show_memory(memory: "MemoryUse") -> None:
+    """What takes the memory, and what other ways would take."""
+    parts = [(name, f"{size / 1e6:.0f} MB") for name, size in memory.peak.parts().items() if round(size / 1e6)]
+    terminal.show_table("At the largest moment", ("", "predicted"), parts)
+    rows = [
+        (
+            f"{other.way.in_words()}{' (chosen)' if other.way == memory.fit.way else ''}",
+            f"{other.peak / 1e9:.1f} GB{'' if other.peak <= memory.limit else ' (too much)'}",
+            f"{other.time:.2f}",
+        )
+        for other in memory.alternatives
+    ]
+    terminal.show_table("Other ways to train", ("way", "predicted at most", "time of a step"), rows)

@@ -1,49 +1,36 @@
-"""`maskwright predict`: pictures to masks, overlays and panels."""
+"""`maskwright predict`: pictures and videos to masks, cutouts, overlays and lists."""
 
-import glob
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskwright import terminal
-from maskwright.data.finding import find_dataset
-from maskwright.data.image_files import IMAGE_SUFFIXES
-from maskwright.data.pairing import find_masks, find_pictures, match_masks
-from maskwright.data.pairs import AlphaChannel, Mask, Pair, Problem, mask_files
+from maskwright.config import PredictSettings
+from maskwright.data.pairs import Problem
+from maskwright.data.reading import fingerprint_of
 from maskwright.errors import InputError
+from maskwright.files import write_json
+from maskwright.inference.jobs import NOTES, Job, find_jobs, with_truths
 
 if TYPE_CHECKING:
+    from maskwright.inference.cutout import Background
     from maskwright.inference.predictor import Predictor
+    from maskwright.inference.results import Wish
 
-OUTPUTS = ("mask", "overlay", "panel")
+# In place of a file: a picture from standard input, whose result goes to standard output.
+PIPE = "-"
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was written, and which pictures could not be predicted."""
+    """What was written, and what could not be predicted."""
 
     written: tuple[Path, ...]
     problems: tuple[Problem, ...]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One picture.
-
-    Attributes:
-        image: The file.
-        target: Where its results go: the folder and the stem of their names.
-        truth: Its true mask, where one is known.
-    """
-
-    image: Path
-    target: Path
-    truth: Mask | None = None
-
-    def output(self, kind: str) -> Path:
-        """The file of one kind of result."""
-        return self.target.with_name(f"{self.target.name}_{kind}.png")
 
 
 def predict(
@@ -55,130 +42,208 @@ def predict(
     masks: str | Path | None = None,
     overwrite: bool = False,
     device: str = "auto",
+    settings: PredictSettings | None = None,
 ) -> Prediction:
-    """Predict pictures and write what was asked for.
+    """Predict pictures and videos and write what was asked for.
+
+    Results that are there already are left as they are: a run that was stopped goes on where it was.
 
     Args:
         model: The model file.
-        inputs: Pictures, folders (with everything below them) and patterns such as ``photos/*.jpg``.
+        inputs: Pictures, videos, folders (with every picture below them) and patterns such as ``photos/*.jpg``; or
+            ``-`` alone, for a picture on standard input whose result goes to standard output.
         out: Where the results go; the folders below an input folder are mirrored.
-        save: What to write, a comma list of ``mask``, ``overlay`` and ``panel``.
+        save: What to write, a comma list of the kinds in docs/predict.md.
         masks: Folder of true masks for the panel; by default they are looked for beside the pictures.
-        overwrite: Replace results that are there already.
+        overwrite: Make results anew that are there already.
         device: Where to compute.
+        settings: Everything else.
 
     Returns:
         What was written. A picture that cannot be read is listed and does not keep the others from being done.
 
     Raises:
-        InputError: Something given cannot be used, or results are there already.
+        InputError: Something given cannot be used, or there are results that something else made.
     """
-    from maskwright.inference.predictor import load
+    from maskwright.inference.results import SUFFIXES, Wish, check_kinds, read_kinds
 
-    kinds = [kind.strip() for kind in save.split(",")]
-    unknown = [kind for kind in kinds if kind not in OUTPUTS]
-    if unknown:
-        raise InputError(f"--save knows {', '.join(OUTPUTS)}, not {unknown[0]!r}.")
-    jobs = find_jobs(inputs, Path(out))
-    _refuse_collisions(jobs, kinds, overwrite=overwrite)
-    if "panel" in kinds:
-        jobs = _with_truths(jobs, Path(masks) if masks else None)
-    predictor = load(model, device=device)
+    settings = settings or PredictSettings()
+    kinds = read_kinds(save)
+    wish = Wish(kinds, _read_background(kinds, settings.background), renew=overwrite)
+    if PIPE in map(str, inputs):
+        return _predict_pipe(model, inputs, wish, device, settings)
+    found = find_jobs(inputs, Path(out), tuple(SUFFIXES))
+    _refuse_lists_of_videos(found.jobs, kinds)
+    jobs = with_truths(found.jobs, Path(masks) if masks else None) if "panel" in kinds else found.jobs
+    predictor = _load(model, device, settings)
+    check_kinds(kinds, predictor.card.labels)
+    _note_makers(Path(out), jobs, wish, predictor, {"model": fingerprint_of(Path(model)), **asdict(settings)})
     written: list[Path] = []
-    problems: list[Problem] = []
-    with terminal.counting("Predicting", len(jobs)) as advance:
-        for job in jobs:
-            try:
-                written += _predict_one(predictor, job, kinds)
-            except InputError as error:
-                problems.append(Problem(job.image, str(error)))
-            advance()
+    problems = [*found.problems]
+    pending = [job for job in jobs if not _is_done(job, wish, predictor)]
+    for outcome in _outcomes(predictor, pending, wish):
+        if isinstance(outcome, Problem):
+            problems.append(outcome)
+        else:
+            written += outcome
+    written += _gather(jobs, wish, Path(out), predictor)
     for problem in problems:
         terminal.warn(f"Not predicted: {problem.sentence}")
-    terminal.say(f"{len(jobs) - len(problems)} of {len(jobs)} pictures predicted; results in {out}")
+    done, number = len(pending) + len(found.problems) - len(problems), len(jobs) + len(found.problems)
+    already = (
+        f" ({len(jobs) - len(pending)} were there already; --overwrite makes them anew)"
+        if len(pending) < len(jobs)
+        else ""
+    )
+    terminal.say(f"{done} of {number} pictures predicted{already}; results in {out}")
     return Prediction(tuple(written), tuple(problems))
 
 
-def find_jobs(inputs: Sequence[str | Path], out: Path) -> list[Job]:
-    """Every picture that the inputs name, once each."""
-    jobs: dict[Path, Job] = {}
-    for name in inputs:
-        path = Path(name)
-        found = _jobs_in_folder(path, out) if path.is_dir() else _jobs_of_files(str(name), out)
-        for job in found:
-            jobs.setdefault(job.image, job)
-    if not jobs:
-        raise InputError(f"There are no pictures in {', '.join(map(str, inputs))}; name files or another folder.")
-    return list(jobs.values())
+def _load(model: str | Path, device: str, settings: PredictSettings) -> "Predictor":
+    from maskwright.inference.predictor import load
+
+    predictor = load(model, device=device)
+    if settings.threshold is None:
+        return predictor
+    if predictor.card.labels.num_classes > 2:
+        raise InputError("--threshold is for models of two classes; of several, the likeliest is taken.")
+    return predictor.with_threshold(settings.threshold)
 
 
-def _jobs_in_folder(folder: Path, out: Path) -> list[Job]:
-    """The pictures below a folder. Masks that lie beside their pictures are truths, not pictures to predict."""
-    try:
-        truths = {pair.image: pair.mask for pair in find_dataset(folder).pairs}
-    except InputError:  # a folder without masks is the usual case here
-        truths = {}
-    masks = {file for mask in truths.values() if not isinstance(mask, AlphaChannel) for file in mask_files(mask)}
-    return [
-        Job(image, out / image.relative_to(folder).with_suffix(""), truths.get(image))
-        for image in find_pictures(folder)
-        if image not in masks
-    ]
+def _read_background(kinds: Sequence[str], wish: str | None) -> "Background | None":
+    """The picture of that name, or a colour."""
+    from PIL import ImageColor
 
-
-def _jobs_of_files(name: str, out: Path) -> list[Job]:
-    """A file, or the pictures that a pattern matches."""
-    path = Path(name)
-    if path.exists():
-        return [Job(path, out / path.stem)]
-    matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-    images = [path for path in map(Path, matches) if path.suffix.lower() in IMAGE_SUFFIXES]
-    if not images:
-        raise InputError(f"{name} matches no picture; check the name.")
-    return [Job(image, out / image.stem) for image in images]
-
-
-def _refuse_collisions(jobs: Sequence[Job], kinds: Sequence[str], *, overwrite: bool) -> None:
-    """Refuse to write one result over another, or over one that is there already."""
-    owners: dict[Path, Path] = {}
-    for job in jobs:
-        other = owners.setdefault(job.target, job.image)
-        if other != job.image:
-            raise InputError(
-                f"{other} and {job.image} would both be written to {job.target}_{kinds[0]}.png; "
-                "predict them into different --out folders."
-            )
-        existing = next((job.output(kind) for kind in kinds if job.output(kind).exists()), None)
-        if existing and not overwrite:
-            raise InputError(f"{existing} is there already; choose another --out, or replace results with --overwrite.")
-
-
-def _with_truths(jobs: Sequence[Job], masks: Path | None) -> list[Job]:
-    """The jobs with their true masks: from a folder that was named, else from where they usually lie."""
-    images = [job.image for job in jobs if masks or not job.truth]
-    truths = match_masks(images, masks) if masks else find_masks(images)
-    return [job if job.truth and not masks else replace(job, truth=truths.get(job.image)) for job in jobs]
-
-
-def _predict_one(predictor: "Predictor", job: Job, kinds: Sequence[str]) -> list[Path]:
-    """Predict one picture and write its results."""
-    from maskwright.data.image_files import write_image
     from maskwright.data.input_format import read_image
-    from maskwright.data.reading import read_mask
-    from maskwright.inference import outputs
 
-    labels = predictor.card.labels
-    image = read_image(job.image, predictor.card.input)
-    mask = predictor(image)
-    written = []
-    for kind in kinds:
-        if kind == "mask":
-            outputs.write_mask(job.output(kind), mask, labels)
-        elif kind == "overlay":
-            write_image(job.output(kind), outputs.overlay(image, mask, labels))
+    if ("background" in kinds) != (wish is not None):
+        raise InputError("--save background and --background go together: what comes behind, such as '#00ff88'.")
+    if wish is None:
+        return None
+    if Path(wish).is_file():
+        return read_image(Path(wish))
+    try:
+        red, green, blue = ImageColor.getrgb(wish)[:3]
+    except ValueError as error:
+        raise InputError(f"--background {wish} is neither a picture nor a colour such as '#00ff88'.") from error
+    return red, green, blue
+
+
+def _refuse_lists_of_videos(jobs: Sequence[Job], kinds: Sequence[str]) -> None:
+    from maskwright.inference.results import GATHERED
+
+    video = next((job for job in jobs if job.is_video), None)
+    kind = next((kind for kind in kinds if kind in ("panel", *GATHERED)), None)
+    if video and kind:
+        raise InputError(f"--save {kind} is made of pictures, and {video.source} is a video; leave one of them out.")
+
+
+def _note_makers(
+    out: Path, jobs: Sequence[Job], wish: "Wish", predictor: "Predictor", makers: dict[str, object]
+) -> None:
+    """Write down what makes the results of a folder, so that no later run adds results of something else.
+
+    Raises:
+        InputError: There are results that something else made.
+    """
+    from maskwright.inference.results import paths_of
+
+    note = out / NOTES / "makers.json"
+    if not wish.renew:
+        if note.is_file():
+            noted = json.loads(note.read_text(encoding="utf-8"))
+            other = next((name for name, value in makers.items() if noted.get(name) != value), None)
+            advice = "choose another --out, or replace them with --overwrite"
+            if other:
+                raise InputError(f"{out} holds results made with another {other.replace('_', '-')}; {advice}.")
         else:
-            pair = Pair(job.image.stem, job.image, job.truth) if job.truth else None
-            truth = read_mask(pair, labels, *mask.shape) if pair else None
-            write_image(job.output(kind), outputs.panel(image, mask, truth, labels=labels))
-        written.append(job.output(kind))
+            paths = (path for job in jobs for kind in wish.kinds for path in paths_of(kind, job, predictor.card.labels))
+            stranger = next((path for path in paths if path.exists()), None)
+            if stranger:
+                raise InputError(
+                    f"{stranger} is there and was not made here; choose another --out, or use --overwrite."
+                )
+    write_json(note, makers)
+
+
+def _is_done(job: Job, wish: "Wish", predictor: "Predictor") -> bool:
+    """Whether all of a picture's results are there; the frames of a video are looked at one by one."""
+    from maskwright.inference.bulk import film_of
+    from maskwright.inference.results import DRAWN, missing_kinds
+
+    if not job.is_video:
+        return not missing_kinds(job, wish, predictor.card.labels)
+    return not wish.renew and all(kind in DRAWN and film_of(kind, job).exists() for kind in wish.kinds)
+
+
+def _outcomes(predictor: "Predictor", jobs: Sequence[Job], wish: "Wish") -> Iterator[list[Path] | Problem]:
+    """Pictures first, and videos one after the other."""
+    from maskwright.inference.bulk import predict_pictures, predict_video
+
+    pictures = [job for job in jobs if not job.is_video]
+    if pictures:
+        with terminal.counting("Predicting", len(pictures)) as advance:
+            for outcome in predict_pictures(predictor, pictures, wish):
+                yield outcome
+                advance()
+    for job in jobs:
+        if not job.is_video:
+            continue
+        with terminal.progressing(f"Predicting {job.name}") as update:
+            try:
+                yield predict_video(
+                    predictor,
+                    job,
+                    wish,
+                    advance=lambda frame, frames, update=update: update(
+                        min(frame / frames, 1) if frames else 0, f"frame {frame} of {frames or '?'}"
+                    ),
+                )
+            except InputError as error:
+                yield Problem(job.source, str(error))
+
+
+def _gather(jobs: Sequence[Job], wish: "Wish", out: Path, predictor: "Predictor") -> list[Path]:
+    """Write the files that hold the results of all pictures, from what each has left."""
+    from maskwright.inference.gathering import Part, write_coco, write_kaggle, write_sheets
+    from maskwright.inference.results import GATHERED, paths_of
+
+    written: list[Path] = []
+    labels = predictor.card.labels
+    for kind in (kind for kind in wish.kinds if kind in GATHERED):
+        candidates = [Part(job.name, paths_of(kind, job, labels)[0]) for job in jobs]
+        parts = [part for part in candidates if part.path.exists()]
+        match kind:
+            case "coco":
+                written.append(out / "coco.json")
+                write_coco(written[-1], parts, labels)
+            case "kaggle":
+                written.append(out / "submission.csv")
+                write_kaggle(written[-1], parts, labels)
+            case "sheet":
+                written += write_sheets(out, parts)
     return written
+
+
+def _predict_pipe(
+    model: str | Path, inputs: Sequence[str | Path], wish: "Wish", device: str, settings: PredictSettings
+) -> Prediction:
+    """A picture from standard input to one result on standard output, and nothing else there."""
+    from maskwright.data.image_files import MOST_BYTES
+    from maskwright.inference.bulk import predict_pictures
+    from maskwright.inference.results import GATHERED, check_kinds, paths_of
+
+    predictor = _load(model, device, settings)
+    check_kinds(wish.kinds, predictor.card.labels)
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(Path(folder) / "picture", "picture", Path(folder), Path("result"))
+        files = [path for kind in wish.kinds for path in paths_of(kind, job, predictor.card.labels)]
+        if len(inputs) > 1 or len(files) > 1 or wish.kinds[0] in GATHERED:
+            raise InputError("From - one picture becomes one result; name no other input, and one kind to --save.")
+        job.source.write_bytes(sys.stdin.buffer.read(MOST_BYTES + 1))
+        (outcome,) = predict_pictures(predictor, [job], wish)
+        if isinstance(outcome, Problem):
+            raise InputError(outcome.sentence.replace(str(job.source), "The picture on standard input"))
+        sys.stdout.buffer.write(files[0].read_bytes())
+        sys.stdout.buffer.flush()
+    return Prediction((), ())

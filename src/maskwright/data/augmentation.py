@@ -8,7 +8,7 @@ matter of fetching whole words, a fraction of the work of one bilinear look-up f
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,8 @@ WORDS = {4: torch.int32, 8: torch.int64}
 # Positions are whole numbers of 1/1024 pixel.
 FRACTION_BITS = 10
 
+# Of pixels (n, S), which are foreground (n,).
+IsForeground = Callable[[NDArray[np.uint8]], NDArray[np.bool_]]
 # Along one axis: where the pixel in column x and row y comes from is a x + b y + c; 0 is the middle of the first pixel.
 Origin = tuple[float, float, float]
 
@@ -73,6 +75,32 @@ class Change:
     saturation: float
     hue: float
     tint: Tint | None = None
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a picture that a sample shows, before it is moved.
+
+    Attributes:
+        top: Its first row.
+        left: Its first column.
+        height: In pixels; none lies beyond the picture.
+        width: Likewise.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Row and column."""
+        return self.top + (self.height - 1) / 2, self.left + (self.width - 1) / 2
+
+    def of(self, pixels: Tensor) -> Tensor:
+        """Its part of pixels ``(H, W, S)``, a view."""
+        return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 @dataclass(frozen=True)
@@ -123,8 +151,45 @@ def _draw_tint(settings: Settings, rng: np.random.Generator) -> Tint | None:
     return Tint(tuple(order), tuple(factors.tolist()), lift) if is_tinted else None
 
 
-def move(change: Change, pixels: Tensor, *, channels: int, mixed: int) -> Iterator[Band]:
-    """Mirror, turn, shift and scale a picture, a band of rows at a time.
+def draw_window(
+    pixels: NDArray[np.uint8], side: int, rng: np.random.Generator, *, is_foreground: IsForeground | None
+) -> Window:
+    """Draw where to cut a square out of a picture; a shorter side is taken whole.
+
+    Args:
+        pixels: ``(H, W, S)``.
+        side: Pixels a side.
+        rng: Decides. What is drawn from it depends on the picture.
+        is_foreground: Of pixels ``(n, S)``, which are foreground: then the window lies around one of those that are.
+    """
+    height, width = (min(side, length) for length in pixels.shape[:2])
+    most = (pixels.shape[0] - height, pixels.shape[1] - width)
+    found = None if is_foreground is None or most == (0, 0) else _draw_pixel(pixels, rng, is_foreground)
+    if found is None:
+        return Window(*(int(rng.integers(free + 1)) for free in most), height, width)
+    # Anywhere in the window, since a network that finds it in the middle learns to look there.
+    place = (at - rng.integers(length) for at, length in zip(found, (height, width), strict=True))
+    return Window(*(int(np.clip(at, 0, free)) for at, free in zip(place, most, strict=True)), height, width)
+
+
+def _draw_pixel(
+    pixels: NDArray[np.uint8], rng: np.random.Generator, is_foreground: IsForeground
+) -> tuple[int, int] | None:
+    """Row and column of a pixel of the foreground; None where there is none.
+
+    Any row that has some, then any such pixel of it: few rows of a large file are touched.
+    """
+    for row in rng.permutation(len(pixels)):
+        columns = np.flatnonzero(is_foreground(pixels[row]))
+        if len(columns):
+            return int(row), int(rng.choice(columns))
+    return None
+
+
+def move(change: Change, pixels: Tensor, *, channels: int, mixed: int, window: Window | None = None) -> Iterator[Band]:
+    """Mirror, turn, shift and scale a picture, or a window of one, a band of rows at a time.
+
+    A window turns around its own middle, and shows what lies beside it in the picture where it is turned or shrunk.
 
     Each pixel is the mean of the two that lie nearest to its origin, a quarter of a pixel up and left of it and a
     quarter down and right: linear interpolation in steps of half a pixel, the same for the image and its target.
@@ -135,31 +200,33 @@ def move(change: Change, pixels: Tensor, *, channels: int, mixed: int) -> Iterat
         channels: The first so many bytes of a pixel are its image: `BEYOND` beyond the edge, where all others are 0.
         mixed: The first so many bytes of a pixel may be averaged. The others are class indices and what belongs to
             them; they are taken from the one pixel nearest to the origin.
+        window: The whole picture where there is none.
 
     Yields:
         Bands from top to bottom.
     """
     height, width, size = pixels.shape
+    window = window or Window(0, 0, height, width)
     word = WORDS[math.gcd(size, 8)]
     words = pixels.view(word).view(height * width, -1).squeeze(1)  # one dimension is faster than two
     beyond = torch.zeros(size, dtype=torch.uint8)
     beyond[:channels] = BEYOND
-    axes = _origins(change, height, width)
+    axes = _origins(change, window)
     offsets = [-0.25, 0.25] if mixed == size else [-0.25, 0.25, 0.0]
-    x_by_column, x_by_row = _position_terms(axes[0], offsets, height, width)
-    y_by_column, y_by_row = _position_terms(axes[1], offsets, height, width)
-    first_columns, last_columns = _spans(axes, height, width)
-    columns = np.arange(width, dtype=np.int32)
-    for rows in bands_of(height, width):
+    x_by_column, x_by_row = _position_terms(axes[0], offsets, window)
+    y_by_column, y_by_row = _position_terms(axes[1], offsets, window)
+    first_columns, last_columns = _spans(axes, (width, height), window)
+    columns = np.arange(window.width, dtype=np.int32)
+    for rows in bands_of(window.height, window.width):
         first, last = first_columns[rows, None], last_columns[rows, None]
-        is_whole = not first.any() and (last == width - 1).all()
+        is_whole = not first.any() and (last == window.width - 1).all()
         x = (x_by_row[:, rows] + x_by_column).bitwise_right_shift_(FRACTION_BITS)  # (offsets, n, W)
         y = (y_by_row[:, rows] + y_by_column).bitwise_right_shift_(FRACTION_BITS)
         if not is_whole:
             x.clamp_(0, width - 1)
             y.clamp_(0, height - 1)
         fetched = words.index_select(0, x.add_(y, alpha=width).view(-1)).view(torch.uint8)
-        one, other, *nearest = fetched.view(len(offsets), -1, width, size)
+        one, other, *nearest = fetched.view(len(offsets), -1, window.width, size)
         # The mean of two bytes without a ninth bit.
         moved = (one & other).add_((one ^ other).bitwise_right_shift_(1))
         if nearest:
@@ -244,37 +311,43 @@ def mean_grey(pixels: Tensor) -> float:
     return float(pixels[::8, ::8, :3].numpy().mean((0, 1)) @ LUMA) / 255
 
 
-def _origins(change: Change, height: int, width: int) -> tuple[Origin, Origin]:
-    """Where the pixels of a moved picture come from, along x and along y."""
+def _origins(change: Change, window: Window) -> tuple[Origin, Origin]:
+    """Where the pixels of a moved window come from in its picture, along x and along y."""
     angle = math.radians(change.degrees)
     cos, sin = math.cos(angle) / change.scale, math.sin(angle) / change.scale
-    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
-    to_x, to_y = middle_x + change.shift[0] * width, middle_y + change.shift[1] * height
+    middle_y, middle_x = window.middle
+    to_x = (window.width - 1) / 2 + change.shift[0] * window.width
+    to_y = (window.height - 1) / 2 + change.shift[1] * window.height
     from_x = (cos, sin, middle_x - cos * to_x - sin * to_y)
     from_y = (-sin, cos, middle_y + sin * to_x - cos * to_y)
     if change.mirror:
-        from_x = (-from_x[0], -from_x[1], width - 1 - from_x[2])
+        from_x = (-from_x[0], -from_x[1], 2 * middle_x - from_x[2])
     return from_x, from_y
 
 
-def _position_terms(origin: Origin, offsets: Sequence[float], height: int, width: int) -> tuple[Tensor, Tensor]:
+def _position_terms(origin: Origin, offsets: Sequence[float], window: Window) -> tuple[Tensor, Tensor]:
     """What a pixel's column and its row, ``(W,)`` and ``(offsets, H, 1)``, add to where it comes from along one axis.
 
     Fixed point, counted from the border of the first pixel: shifted right, it is the pixel that a position lies in.
     """
     along, down, start = origin
-    by_column = along * np.arange(width)
-    by_row = down * np.arange(height) + start + 0.5 + np.array(offsets)[:, None]
+    by_column = along * np.arange(window.width)
+    by_row = down * np.arange(window.height) + start + 0.5 + np.array(offsets)[:, None]
     terms = (np.round(term * (1 << FRACTION_BITS)).astype(np.int32) for term in (by_column, by_row[..., None]))
     return tuple(map(torch.from_numpy, terms))  # type: ignore[return-value]
 
 
-def _spans(axes: tuple[Origin, Origin], height: int, width: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Of each row, the first and the last column that come from the picture; the last lies first where none does."""
-    first, last = np.zeros(height), np.full(height, width - 1.0)
+def _spans(
+    axes: tuple[Origin, Origin], sides: tuple[int, int], window: Window
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Of each row, the first and the last column that come from the picture; the last lies first where none does.
+
+    ``sides`` are the picture's width and height.
+    """
+    first, last = np.zeros(window.height), np.full(window.height, window.width - 1.0)
     hair = 1e-3  # what sines and cosines leave of a pixel on the very edge
-    for (a, b, c), side in zip(axes, (width, height), strict=True):
-        low = -hair - b * np.arange(height) - c  # <= a x
+    for (a, b, c), side in zip(axes, sides, strict=True):
+        low = -hair - b * np.arange(window.height) - c  # <= a x
         high = low + side - 1 + 2 * hair  # >= a x
         if abs(a) < 1e-9:
             last[(low > 0) | (high < 0)] = -1
@@ -282,4 +355,4 @@ def _spans(axes: tuple[Origin, Origin], height: int, width: int) -> tuple[NDArra
         first = np.maximum(first, np.ceil(np.minimum(low / a, high / a)))
         last = np.minimum(last, np.floor(np.maximum(low / a, high / a)))
     # Cut off, since a picture may lie anywhere.
-    return np.minimum(first, width).astype(np.int32), np.maximum(last, -1).astype(np.int32)
+    return np.minimum(first, window.width).astype(np.int32), np.maximum(last, -1).astype(np.int32)

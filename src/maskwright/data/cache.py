@@ -27,11 +27,11 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from maskwright.data import image_files
 from maskwright.data.duplicates import SIDE, thumbnail
 from maskwright.data.labels import IGNORED
 from maskwright.data.pairs import Drawing, Layers, Mask, Pair, Polygons, Problem, Runs, mask_files
 from maskwright.data.reading import fingerprint_of
+from maskwright.data.resizing import Resize, resize_image
 from maskwright.data.targets import pack_target
 from maskwright.data.threads import in_threads
 from maskwright.errors import InputError
@@ -90,11 +90,13 @@ class Entry:
     Attributes:
         facts: What is known of it.
         fingerprint: A hash of the image file's content.
+        content: A hash of what the image and its mask hold.
         path: None where there was no room: it is decoded whenever it is needed.
     """
 
     facts: Facts
     fingerprint: str
+    content: str
     path: Path | None
 
 
@@ -103,6 +105,7 @@ class Missing(NamedTuple):
 
     pair: Pair
     fingerprint: str
+    content: str
     path: Path
 
 
@@ -124,14 +127,14 @@ class Cache:
         entries: Where each lies.
         read: Reads a pair, where it does not lie anywhere.
         num_classes: Of the masks, the background included.
-        longer_side: Pixels of the longer side.
+        resize: What size they have.
     """
 
     pairs: tuple[Pair, ...]
     entries: tuple[Entry, ...]
     read: Read
     num_classes: int
-    longer_side: int
+    resize: Resize
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
@@ -171,7 +174,7 @@ class Cache:
             with contextlib.suppress(OSError, ValueError):
                 # Writing to it would change a copy: torch takes no arrays that must not be written to.
                 return np.memmap(path, np.uint8, "c", PIXELS_AT, (facts.height, facts.width, facts.pixel_bytes))
-        picture = prepare(self.pairs[index], self.read, self.num_classes, self.longer_side)
+        picture = prepare(self.pairs[index], self.read, self.num_classes, self.resize)
         if picture.facts != facts:
             raise InputError(f"{self.pairs[index].image} or its mask changed during the run; start again.")
         return picture.pixels
@@ -201,7 +204,7 @@ def build_cache(
     read: Read,
     num_classes: int,
     settings_key: str,
-    longer_side: int,
+    resize: Resize,
     advance: Callable[[], None],
     limit_bytes: int = DEFAULT_LIMIT_BYTES,
     spent: Callable[[], float] = lambda: 0.0,
@@ -214,7 +217,7 @@ def build_cache(
         read: Reads the image ``(H, W, C)`` and the mask of classes ``(H, W)`` of a pair; it goes to other processes.
         num_classes: Of the masks, the background included.
         settings_key: Names everything besides the files that decides what ``read`` returns.
-        longer_side: Pixels of the longer side of each picture afterwards.
+        resize: What size each picture gets.
         advance: Called after each pair, for a progress bar.
         limit_bytes: The folder grows to this; beyond it, what has not been used for longest goes. Nothing of this run
             goes; what finds no room is decoded whenever it is needed.
@@ -231,24 +234,25 @@ def build_cache(
         if number >= LEAST_READ and spent() >= 0.5:
             return None
         try:
-            fingerprint, key = _keys(pair, f"{num_classes} {longer_side} {settings_key}")
+            fingerprint, content, key = _keys(pair, f"{num_classes} {resize} {settings_key}")
         except InputError as error:
             return Problem(pair.image, str(error))
         path = folder / key[:2] / f"{key}.pixels"
         facts = _read_facts(path)
-        return Missing(pair, fingerprint, path) if facts is None else Entry(facts, fingerprint, path)
+        known = fingerprint, content, path
+        return Missing(pair, *known) if facts is None else Entry(facts, *known)
 
     def make(numbered: tuple[int, Missing]) -> Entry | Problem | None:
         number, missing = numbered
         if number >= LEAST_READ and spent() >= 1:
             return None
         try:
-            picture = prepare(missing.pair, read, num_classes, longer_side)
+            picture = prepare(missing.pair, read, num_classes, resize)
         except InputError as error:
             return Problem(missing.pair.image, str(error))
         has_room = room.claim(PIXELS_AT + picture.pixels.nbytes)
         is_kept = has_room and _write(missing.path, picture)
-        return Entry(picture.facts, missing.fingerprint, missing.path if is_kept else None)
+        return Entry(picture.facts, missing.fingerprint, missing.content, missing.path if is_kept else None)
 
     found: list[Entry | Missing | Problem | None] = []
     for one in in_threads(find, enumerate(pairs)):
@@ -261,7 +265,7 @@ def build_cache(
         found[place] = one
         advance()
     kept = [(pair, one) for pair, one in zip(pairs, found, strict=True) if isinstance(one, Entry)]
-    cache = Cache(tuple(pair for pair, _ in kept), tuple(one for _, one in kept), read, num_classes, longer_side)
+    cache = Cache(tuple(pair for pair, _ in kept), tuple(one for _, one in kept), read, num_classes, resize)
     return cache, tuple(one for one in found if isinstance(one, Problem))
 
 
@@ -281,19 +285,19 @@ def default_cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "maskwright"
 
 
-def prepare(pair: Pair, read: Read, num_classes: int, longer_side: int) -> Picture:
+def prepare(pair: Pair, read: Read, num_classes: int, resize: Resize) -> Picture:
     """Read a pair and bring it to training size.
 
     Raises:
         InputError: It cannot be read.
     """
     image, mask = read(pair)
-    height, width = image_files.fit_size(image.shape[0], image.shape[1], longer_side)
+    height, width = resize.shape_of(*image.shape[:2])
     packed = pack_target(mask, num_classes, height, width)
     counts = np.bincount(mask.ravel(), minlength=IGNORED + 1)[:num_classes]
     facts = Facts(height, width, image.shape[2], packed.shape[2], tuple(counts.tolist()))
     pixels = np.zeros((height, width, facts.pixel_bytes), np.uint8)
-    pixels[..., : facts.channels] = image_files.resize_image(image, height, width)
+    pixels[..., : facts.channels] = resize_image(image, height, width)
     pixels[..., facts.channels : facts.channels + facts.planes] = packed
     return Picture(facts, pixels, thumbnail(image))
 
@@ -344,13 +348,17 @@ def _free_bytes(folder: Path) -> int:
     return disk.free - min(SPARED_BYTES, int(SPARED_SHARE * disk.total))
 
 
-def _keys(pair: Pair, how: str) -> tuple[str, str]:
-    """The fingerprint of the image, and the name under which it lies with its mask."""
+def _keys(pair: Pair, how: str) -> tuple[str, str, str]:
+    """The fingerprint of the image, a hash of what it and its mask hold, and the name under which they lie."""
     files = {path: fingerprint_of(path) for path in {pair.image, *mask_files(pair.mask)}}
     # Suffixes tell lossy files from others; another Pillow may decode and resize a little differently.
     contents = [(files[path], path.suffix.lower()) for path in (pair.image, *mask_files(pair.mask))]
-    everything = repr((FORMAT, PIL.__version__, how, contents, type(pair.mask).__name__, _details(pair.mask)))
-    return files[pair.image], hashlib.blake2b(everything.encode(), digest_size=16).hexdigest()
+    held = (contents, type(pair.mask).__name__, _details(pair.mask))
+    return files[pair.image], _hash(held), _hash((FORMAT, PIL.__version__, how, *held))
+
+
+def _hash(facts: object) -> str:
+    return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
 
 
 def _details(mask: Mask) -> object:
@@ -399,7 +407,8 @@ def _write(path: Path, picture: Picture) -> bool:
     if len(header) > HEADER_BYTES:
         return False
     try:
-        with replacing(path) as unfinished, unfinished.open("wb") as file:
+        # A picture that a power cut takes back is decoded again.
+        with replacing(path, lasting=False) as unfinished, unfinished.open("wb") as file:
             file.write(header.ljust(HEADER_BYTES))
             file.write(picture.thumbnail.tobytes())
             file.write(picture.pixels.data)

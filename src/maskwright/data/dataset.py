@@ -5,19 +5,24 @@ index). So a loader has no state but two numbers, and the results do not depend 
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from maskwright.config import Settings
 from maskwright.data.augmentation import (
+    Window,
     colour_matrix,
     draw_change,
+    draw_window,
     mean_grey,
     move,
     recolour,
@@ -26,17 +31,29 @@ from maskwright.data.augmentation import (
 )
 from maskwright.data.cache import Cache
 from maskwright.data.targets import unpack_target
+from maskwright.errors import InputError
+from maskwright.signals import ignore_signals
 
 # A batch whose sides divide by this needs no padding inside networks of up to five halvings.
 SIDE_MULTIPLE = 32
+# Of a picture with less foreground than this share, so many of the cut-outs are sure to show some of it.
+RARE, AROUND_FOREGROUND = 0.1, 0.5
 
 
 class Draw(NamedTuple):
-    """Which sample to make: everything that decides it."""
+    """Which sample to make: everything that decides it.
+
+    Attributes:
+        epoch: From 0.
+        picture: Where it lies in the cache.
+        half: Whether at half size.
+        cut: Which of the epoch's cut-outs of the picture.
+    """
 
     epoch: int
     picture: int
     half: bool
+    cut: int = 0
 
 
 class Batch(NamedTuple):
@@ -52,12 +69,13 @@ class Batch(NamedTuple):
 
 
 class Samples(Dataset[Batch]):
-    """Pictures of a cache as training samples, with or without augmentation."""
+    """Pictures of a cache as samples, with or without augmentation: whole, or cut-outs of so many pixels a side."""
 
-    def __init__(self, cache: Cache, settings: Settings, *, augment: bool) -> None:
+    def __init__(self, cache: Cache, settings: Settings, *, augment: bool, crop: int | None = None) -> None:
         self.cache = cache
         self.settings = settings
         self.augment = augment
+        self.crop = crop
 
     def __getitem__(self, draw: Draw) -> Batch:
         """One sample, without a batch dimension."""
@@ -77,7 +95,7 @@ class Samples(Dataset[Batch]):
             padded = Batch(*planes)
             own = Batch(*(tensor[:, : size[0], : size[1]] for tensor in padded))
             if draw.half:
-                whole = Batch(*(tensor[0] for tensor in self._empty_batch(1, *self.cache.shapes[draw.picture])))
+                whole = Batch(*(tensor[0] for tensor in self._empty_batch(1, *self._whole_size(draw))))
                 self._fill(draw, whole)
                 halve(whole, own)
             else:
@@ -87,11 +105,16 @@ class Samples(Dataset[Batch]):
 
     def _size(self, draw: Draw) -> tuple[int, int]:
         """Height and width of a sample."""
-        facts = self.cache.entries[draw.picture].facts
+        height, width = self._whole_size(draw)
         if not draw.half:
-            return facts.height, facts.width
-        thin = min(facts.height, facts.width) < 2  # a side of one pixel stays one
-        return (facts.height + thin) // 2, (facts.width + thin) // 2
+            return height, width
+        thin = min(height, width) < 2  # a side of one pixel stays one
+        return (height + thin) // 2, (width + thin) // 2
+
+    def _whole_size(self, draw: Draw) -> tuple[int, int]:
+        """The same before it is halved."""
+        height, width = self.cache.shapes[draw.picture]
+        return (height, width) if self.crop is None else (min(height, self.crop), min(width, self.crop))
 
     def _empty_batch(self, size: int, height: int, width: int) -> Batch:
         """Tensors with nothing in them yet."""
@@ -103,16 +126,18 @@ class Samples(Dataset[Batch]):
     def _fill(self, draw: Draw, sample: Batch) -> None:
         """Make a sample at full size."""
         pixels = torch.from_numpy(self.cache.pixels(draw.picture))  # (H, W, S)
-        if not self.augment:
-            to_planes(pixels, 0, [*sample.images])
-            self._unpack_target(draw, pixels, sample)
-            return
         facts, num_classes = self.cache.entries[draw.picture].facts, self.cache.num_classes
-        change = draw_change(self.settings, np.random.default_rng((self.settings.seed, draw.epoch, draw.picture)))
-        matrix, offset = colour_matrix(change, mean_grey(pixels))
+        rng = np.random.default_rng((self.settings.seed, draw.epoch, draw.picture, *([draw.cut] if draw.cut else [])))
+        change = draw_change(self.settings, rng) if self.augment else None
+        window = self._draw_window(draw, pixels.numpy(), rng)
+        if change is None:
+            to_planes(window.of(pixels), 0, [*sample.images])
+            self._unpack_target(draw, window.of(pixels), sample)
+            return
+        matrix, offset = colour_matrix(change, mean_grey(window.of(pixels)))
         # Class indices have no mean.
         mixed = facts.channels + (facts.planes if num_classes == 2 else 0)
-        for band in move(change, pixels, channels=facts.channels, mixed=mixed):
+        for band in move(change, pixels, channels=facts.channels, mixed=mixed, window=window):
             part = Batch(*(tensor[:, band.rows] for tensor in sample))
             if facts.channels == 3:
                 recolour(band.pixels, matrix, offset, out=part.images)
@@ -123,6 +148,17 @@ class Samples(Dataset[Batch]):
                 tint_foreground(change.tint, part.images, part.targets[0])
             if band.inside is not None:
                 part.weights.mul_(band.inside)
+
+    def _draw_window(self, draw: Draw, pixels: NDArray[np.uint8], rng: np.random.Generator) -> Window:
+        """The part of the picture that the sample shows."""
+        if self.crop is None:
+            return Window(0, 0, *pixels.shape[:2])
+        facts = self.cache.entries[draw.picture].facts
+        around = 0 < facts.foreground < RARE and rng.random() < AROUND_FOREGROUND
+        # The first byte of a target is the share of the foreground, or the largest class, of which 0 is the first.
+        return draw_window(
+            pixels, self.crop, rng, is_foreground=(lambda row: row[:, facts.channels] > 0) if around else None
+        )
 
     def _unpack_target(self, draw: Draw, pixels: Tensor, sample: Batch) -> None:
         facts = self.cache.entries[draw.picture].facts
@@ -155,8 +191,17 @@ def pad(sample: Batch, height: int, width: int) -> None:
         tensor[..., height:, :] = 0
 
 
+def cuts_of(shape: tuple[int, int], crop: int | None) -> int:
+    """How many cut-outs of a picture an epoch has: as many as cover it.
+
+    >>> cuts_of((1280, 1918), 512), cuts_of((1280, 1918), None)
+    (12, 1)
+    """
+    return 1 if crop is None else math.prod(math.ceil(length / crop) for length in shape)
+
+
 class EpochBatches(Sampler[list[Draw]]):
-    """The batches of one epoch in a shuffled order.
+    """The batches of one epoch in a shuffled order; each picture once, or as many cut-outs of it as cover it.
 
     Set before each pass: ``epoch``; ``skip``, the batches already learnt from, after a resume; and ``is_half``, which
     says for a batch whether it is learnt at half size.
@@ -164,9 +209,10 @@ class EpochBatches(Sampler[list[Draw]]):
     epoch's order takes other ones. Fewer pictures than one batch make a batch of their own.
     """
 
-    def __init__(self, indices: Sequence[int], settings: Settings) -> None:
-        self.indices = np.asarray(indices)
-        self.size = min(settings.chosen("batch_size"), len(indices))
+    def __init__(self, indices: Sequence[int], settings: Settings, shapes: Sequence[tuple[int, int]] = ()) -> None:
+        cuts = [cuts_of(shapes[index], settings.crop) if shapes else 1 for index in indices]
+        self.parts = [(int(index), cut) for index, count in zip(indices, cuts, strict=True) for cut in range(count)]
+        self.size = min(settings.chosen("batch_size"), len(self.parts))
         self.seed = settings.seed
         self.epoch = 0
         self.skip = 0
@@ -174,15 +220,15 @@ class EpochBatches(Sampler[list[Draw]]):
 
     def __len__(self) -> int:
         """Batches in a whole epoch."""
-        return len(self.indices) // self.size
+        return len(self.parts) // self.size
 
     def __iter__(self) -> Iterator[list[Draw]]:
         """Draws, a list for each batch."""
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.indices)
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.parts))
         for batch in range(self.skip, len(self)):
             half = self.is_half(batch)
-            chosen = order[batch * self.size : (batch + 1) * self.size]
-            yield [Draw(self.epoch, int(index), half) for index in chosen]
+            chosen = (self.parts[place] for place in order[batch * self.size : (batch + 1) * self.size])
+            yield [Draw(self.epoch, index, half, cut) for index, cut in chosen]
 
 
 class InOrder(Sampler[list[Draw]]):
@@ -203,7 +249,10 @@ class InOrder(Sampler[list[Draw]]):
 
 
 def build_loader(samples: Samples, batches: Sampler[list[Draw]], *, workers: int, pin: bool) -> DataLoader[Batch]:
-    """A loader whose workers, where there are any, live as long as the run."""
+    """A loader whose workers, where there are any, live as long as the run.
+
+    It has a random state of its own: drawn from torch's, its numbers would change those that come after a resume.
+    """
     return DataLoader(
         samples,
         batch_sampler=batches,
@@ -211,7 +260,36 @@ def build_loader(samples: Samples, batches: Sampler[list[Draw]], *, workers: int
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin,
+        generator=torch.Generator(),
+        worker_init_fn=_be_a_worker if workers else None,
+        # Newer Pythons start processes from another one, which knows nothing of ours and would import it all again.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
     )
+
+
+@contextmanager
+def telling_of_workers() -> Iterator[None]:
+    """Say in a sentence what went wrong in a worker; torch says it with a traceback.
+
+    Raises:
+        InputError: A picture could not be read, or a worker died.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).rpartition(f"{InputError.__name__}: ")[2].strip()) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise InputError(
+            "A process that prepared pictures died, most likely for want of memory: --resume goes on from where the "
+            "run was saved; fewer --workers, or none, take less."
+        ) from error
+
+
+def _be_a_worker(_number: int) -> None:
+    """Workers end when the run does."""
+    ignore_signals()
 
 
 def _as_made(batch: Any) -> Any:  # noqa: ANN401 - torch's type for it is a list of samples

@@ -4,30 +4,21 @@ Each kind of finding comes once, with all the files that it is about, and says w
 """
 
 import os
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from math import inf
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
-from typing import Any, Literal
 
-import numpy as np
-
-from maskwright.data.duplicates import find_near_duplicates
+from maskwright.data.copies import chained, find_copies, find_near, tell_copies
 from maskwright.data.examination import Picture
+from maskwright.data.groups import Groups, find_groups
 from maskwright.data.label_survey import Decision
-from maskwright.data.labels import describe_raw
 from maskwright.data.pairs import AlphaChannel, Pairing, Problem, ProblemKind
 from maskwright.data.reading import Formats, has_same_shape
-from maskwright.data.splits import Groups, find_groups, make_split
+from maskwright.data.report import LEVELS, Diagnosis, Finding, Level, agreeing, counted, first_few, shown_name
+from maskwright.data.splits import make_split
 from maskwright.errors import InputError
 from maskwright.terminal import printable
-
-Level = Literal["problem", "question", "warning", "note"]
-LEVELS: tuple[Level, ...] = ("problem", "question", "warning", "note")
-"""From what training refuses to what is merely said."""
 
 # A bound below this costs more than a longer training gains.
 LEAST_BOUND = 0.97
@@ -37,152 +28,8 @@ SMALL_SHARE, TINY_SHARE = 0.03, 0.001
 FEWEST_PICTURES = 3
 # Longer sides, in pixels, that are unusual.
 TINY_SIDE, HUGE_SIDE = 64, 6000
-# Names in a sentence.
-MOST_IN_A_SENTENCE = 6
 
 _NO_GUESS = "its shape does not tell"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that was found in a folder.
-
-    Attributes:
-        kind: Two or three words that stay the same, for scripts.
-        level: A problem stops training; a question could mean two things, and an option answers it; with a warning,
-            training goes on but its scores suffer; a note is said, and nothing is to be done.
-        sentence: What was found.
-        remedy: What to do about it, or what is done by itself.
-        files: What it is about, below the folder, each with a sentence of its own or "".
-    """
-
-    kind: str
-    level: Level
-    sentence: str
-    remedy: str = ""
-    files: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ClassShare:
-    """How much of a data set is one class.
-
-    Attributes:
-        name: Of the class.
-        share: Of all pixels that count.
-        pictures: How many show it.
-        raw: The raw values that stand for it, as a user writes them.
-    """
-
-    name: str
-    share: float
-    pictures: int
-    raw: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Diagnosis:
-    """Everything that is to be said about a folder.
-
-    Attributes:
-        folder: That was looked at.
-        layout: How images and masks lie in it, in one phrase.
-        formats: How its files are read.
-        pictures: Those that can be used.
-        size: The longer side of training that findings go by.
-        groups: Which pictures belong together.
-        split: The part that training would put each picture into, by name; empty where there can be no split.
-        findings: The gravest first.
-    """
-
-    folder: Path
-    layout: str
-    formats: Formats
-    pictures: tuple[Picture, ...]
-    size: int
-    groups: Groups
-    split: Mapping[str, str]
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def verdict(self) -> Literal["clean", "findings", "unusable"]:
-        """Clean with nothing but notes; unusable where no picture can be used."""
-        if not self.pictures:
-            return "unusable"
-        return "clean" if all(finding.level == "note" for finding in self.findings) else "findings"
-
-    def name_of(self, picture: Picture) -> str:
-        """The image, as findings name it."""
-        return shown_name(picture.pair.image, self.folder)
-
-    def part_of(self, picture: Picture) -> str | None:
-        """The part of the split; None where there can be none."""
-        return self.split.get(picture.pair.name)
-
-    def classes(self) -> list[ClassShare]:
-        """The balance of the classes, in their order."""
-        labels = self.formats.labels
-        totals = [sum(counts) for counts in zip(*(picture.counts for picture in self.pictures), strict=True)]
-        return [
-            ClassShare(
-                name,
-                totals[index] / max(1, sum(totals[:-1])),
-                sum(picture.counts[index] > 0 for picture in self.pictures),
-                tuple(map(describe_raw, labels.values[index])) if index < len(labels.values) else (),
-            )
-            for index, name in enumerate(labels.class_names if totals else ())
-        ]
-
-    def parts(self) -> dict[str, tuple[int, int]]:
-        """Pictures and groups of each part of the split."""
-        members = {part: [name for name in self.split if self.split[name] == part] for part in ("train", "val", "test")}
-        return {
-            part: (len(names), len({self.groups.of[name] for name in names}))
-            for part, names in members.items()
-            if names
-        }
-
-    def bound(self) -> dict[int, float]:
-        """The mean of the best Dice that the masks could reach, by longer side; up to that of the largest picture."""
-        measured = [picture.bound for picture in self.pictures if picture.bound]
-        largest = max((max(picture.size) for picture in self.pictures), default=0)
-        sides = sorted(measured[0]) if measured else []
-        enough = next((side for side in sides if side >= largest), inf)
-        return {side: fmean(bound[side] for bound in measured) for side in sides if side <= max(enough, self.size)}
-
-    def sizes(self) -> list[tuple[int, int]]:
-        """Widths and heights of the pictures, the smallest area first."""
-        return sorted((picture.size[::-1] for picture in self.pictures), key=lambda size: (size[0] * size[1], size))
-
-    def to_json(self) -> dict[str, Any]:
-        """The report for scripts."""
-        sizes = self.sizes()
-        return {
-            "photos": str(self.folder),
-            "verdict": self.verdict,
-            "layout": self.layout,
-            "pictures": len(self.pictures),
-            "findings": [
-                {
-                    "kind": finding.kind,
-                    "level": finding.level,
-                    "sentence": finding.sentence,
-                    "remedy": finding.remedy,
-                    "files": dict(finding.files),
-                }
-                for finding in self.findings
-            ],
-            "masks": self.formats.labels.kind,
-            "ignored": [describe_raw(raw) for raw in self.formats.labels.ignore],
-            "classes": [
-                {"name": some.name, "raw": list(some.raw), "share": some.share, "pictures": some.pictures}
-                for some in self.classes()
-            ],
-            "groups": {"rule": self.groups.rule, "count": len(set(self.groups.of.values()))},
-            "split": {part: {"pictures": some, "groups": groups} for part, (some, groups) in self.parts().items()},
-            "sizes": {"smallest": sizes[0], "median": sizes[len(sizes) // 2], "largest": sizes[-1]} if sizes else {},
-            "resolution": [{"longer_side": side, "best_dice": best} for side, best in self.bound().items()],
-        }
 
 
 def diagnose(
@@ -212,8 +59,8 @@ def diagnose(
         InputError: The pattern is no regular expression or does not match a name.
     """
     pictures, problems = examined
-    copies = _find_copies(pictures)
-    near = _find_near(pictures)
+    copies = find_copies(pictures)
+    near = find_near(pictures)
     given = {picture.pair.name: picture.pair.group for picture in pictures}
     named = find_groups(list(given), pattern=pattern, given=given)
     findings = _tell_problems([*pairing.problems, *problems], folder)
@@ -221,35 +68,14 @@ def diagnose(
     findings += [Finding("labels", remark.kind, remark.sentence) for remark in decision.remarks if pictures]
     split, groups = dict[str, str](), named
     try:
-        split, groups = _make_split(pictures, pattern, val_share, [*near, *_chained(copies)])
+        split, groups = _make_split(pictures, pattern, val_share, [*near, *chained(copies)])
     except InputError as error:
         findings += [Finding("split", "problem", str(error))] if pictures else []
     case = Diagnosis(folder, pairing.layout, formats, tuple(pictures), size, groups, split)
-    findings += _tell_copies(case, named, copies, near)
+    findings += tell_copies(case, named, copies, near)
     for tell in (_tell_odd_masks, _tell_odd_images, _tell_sizes, _tell_turned, _tell_classes, _tell_resolution):
         findings += tell(case)
     return replace(case, findings=tuple(sorted(findings, key=lambda finding: LEVELS.index(finding.level))))
-
-
-def shown_name(path: Path, folder: Path) -> str:
-    """A path as the report names it: below the folder where it lies there, and printable whatever it is."""
-    relative = path.relative_to(folder) if path.is_relative_to(folder) else path
-    return printable(relative.as_posix())
-
-
-def counted(number: int, word: str) -> str:
-    """A number of things in words.
-
-    >>> counted(1, "picture"), counted(1200, "class")
-    ('1 picture', '1,200 classes')
-    """
-    plural = f"{word}es" if word.endswith("s") else f"{word}s"
-    return f"{number:,} {word if number == 1 else plural}"
-
-
-def _agreeing(sentence: str, number: int) -> str:
-    """The sentence with those of its ``[singular|plural]`` words that fit the number."""
-    return re.sub(r"\[([^|\]]*)\|([^]]*)\]", lambda words: words[1 if number == 1 else 2], sentence)
 
 
 def _tell(
@@ -267,7 +93,23 @@ def _tell(
     total = counted(len(case.pictures), "picture")
     number = f"All {total}" if len(some) == len(case.pictures) > 1 else f"{len(some):,} of {total}"
     files = {case.name_of(picture): say(picture) for picture in some}
-    return [Finding(kind, level, _agreeing(sentence.format(number), len(some)), remedy, files)]
+    return [Finding(kind, level, agreeing(sentence.format(number), len(some)), remedy, files)]
+
+
+def _make_split(
+    pictures: Sequence[Picture], pattern: str | None, val_share: float, together: Sequence[tuple[int, int]]
+) -> tuple[dict[str, str], Groups]:
+    """As training makes it."""
+    names = [picture.pair.name for picture in pictures]
+    return make_split(
+        [picture.pair for picture in pictures],
+        pattern=pattern,
+        val_share=val_share,
+        test_share=0.0,
+        seed=0,
+        shares={picture.pair.name: 1 - picture.share_of([0]) for picture in pictures},
+        near=[(names[first], names[second]) for first, second in together],
+    )
 
 
 # --- What cannot be used
@@ -295,7 +137,7 @@ def _tell_problems(problems: Sequence[Problem], folder: Path) -> list[Finding]:
             details[shown_name(problem.path, folder)].append(_detail(problem, folder))
         files = {name: " ".join(dict.fromkeys(told)) for name, told in details.items()}
         if some:
-            sentence = _agreeing(f"{len(some):,} {words}.", len(some))
+            sentence = agreeing(f"{len(some):,} {words}.", len(some))
             findings.append(Finding(kind, "problem", sentence, f"{remedy} Or train with --skip-bad.", files))
     return findings
 
@@ -306,125 +148,6 @@ def _detail(problem: Problem, folder: Path) -> str:
     for mark in (" ", ": ", ", "):
         sentence = sentence.removeprefix(f"{problem.path}{mark}")
     return printable(sentence.replace(f"{folder}{os.sep}", ""))
-
-
-# --- Copies
-
-
-def _find_copies(pictures: Sequence[Picture]) -> list[list[int]]:
-    """Pictures whose files are equal, byte for byte."""
-    same = defaultdict(list)
-    for index, picture in enumerate(pictures):
-        same[picture.fingerprint].append(index)
-    return [indices for indices in same.values() if len(indices) > 1]
-
-
-def _find_near(pictures: Sequence[Picture]) -> list[tuple[int, int]]:
-    """Pictures that look the same although their files differ."""
-    thumbnails = (
-        np.stack([picture.thumbnail for picture in pictures]) if pictures else np.zeros((0, 64, 64, 3), np.uint8)
-    )
-    return [
-        (first, second)
-        for first, second in find_near_duplicates(thumbnails)
-        if pictures[first].fingerprint != pictures[second].fingerprint
-    ]
-
-
-def _chained(copies: Iterable[Sequence[int]]) -> list[tuple[int, int]]:
-    return [(some[0], other) for some in copies for other in some[1:]]
-
-
-def _make_split(
-    pictures: Sequence[Picture], pattern: str | None, val_share: float, together: Sequence[tuple[int, int]]
-) -> tuple[dict[str, str], Groups]:
-    """As training makes it."""
-    names = [picture.pair.name for picture in pictures]
-    return make_split(
-        [picture.pair for picture in pictures],
-        pattern=pattern,
-        val_share=val_share,
-        test_share=0.0,
-        seed=0,
-        shares={picture.pair.name: 1 - picture.share_of([0]) for picture in pictures},
-        near=[(names[first], names[second]) for first, second in together],
-    )
-
-
-def _tell_copies(
-    case: Diagnosis, named: Groups, copies: Sequence[Sequence[int]], near: Sequence[tuple[int, int]]
-) -> list[Finding]:
-    """Equal files, files that look the same, and where the split that the folder gives parts them."""
-    pictures = case.pictures
-    contradictory = [some for some in copies if len({pictures[index].mask_print for index in some}) > 1]
-    doubled = [some for some in copies if some not in contradictory]
-    extra = sum(len(some) - 1 for some in doubled)
-    together = [*near, *_chained(copies)]
-    apart = [(one, other) for one, other in together if case.part_of(pictures[one]) != case.part_of(pictures[other])]
-    across = [
-        (one, other)
-        for one, other in near
-        if (one, other) not in apart and named.of[pictures[one].pair.name] != named.of[pictures[other].pair.name]
-    ]
-    rows: list[tuple[str, Level, Sequence[tuple[int, int]], str, str]] = [
-        (
-            "leak",
-            "warning",
-            apart,
-            f"{_members(apart)} pictures have a copy in another part of the split that the folder gives; scores will "
-            "look better than they are.",
-            "Move each into the part of its copy.",
-        ),
-        (
-            "contradictory masks",
-            "warning",
-            _chained(contradictory),
-            _agreeing(
-                f"{counted(len(contradictory), 'picture')} [is|are] there more than once, with different masks.",
-                len(contradictory),
-            ),
-            "Keep the mask that is right; --fix leaves all of them out.",
-        ),
-        (
-            "duplicates",
-            "warning",
-            _chained(doubled),
-            _agreeing(
-                f"{counted(extra, 'picture')} [is an exact copy|are exact copies] of others, and count[s|] again in "
-                "training and in scores.",
-                extra,
-            ),
-            "Keep one of each; --fix keeps the first.",
-        ),
-        (
-            "near-duplicates",
-            "note",
-            across,
-            f"{_members(across)} pictures look like another one that their names do not put into the same group.",
-            "Training puts them into one group, so that none is scored by its own copy.",
-        ),
-    ]
-    return [
-        Finding(kind, level, sentence, remedy, _linked(case, pairs))
-        for kind, level, pairs, sentence, remedy in rows
-        if pairs
-    ]
-
-
-def _members(pairs: Iterable[tuple[int, int]]) -> int:
-    return len({index for pair in pairs for index in pair})
-
-
-def _linked(case: Diagnosis, pairs: Iterable[tuple[int, int]]) -> dict[str, str]:
-    """Both pictures of each pair, each with its partners."""
-    partners = defaultdict(list)
-    for first, second in pairs:
-        partners[first].append(second)
-        partners[second].append(first)
-    names = [case.name_of(picture) for picture in case.pictures]
-    return {
-        names[index]: f"like {_first_few([names[other] for other in partners[index]])}" for index in sorted(partners)
-    }
 
 
 # --- Odd files
@@ -552,7 +275,7 @@ def _tell_sizes(case: Diagnosis) -> list[Finding]:
             "note",
             [some for some in case.pictures if max(some.size) > HUGE_SIDE],
             f"{{}} [is|are] larger than {HUGE_SIDE:,} pixels on the longer side.",
-            f"They are shrunk to {case.size}; a larger --size, or pictures cut into parts, keep more of them.",
+            f"They are shrunk to {case.size}; a larger --size, or --factor with cut-outs of them, keeps more.",
             lambda some: _in_words(some.size),
         ),
     ]
@@ -639,15 +362,10 @@ def _tell_classes(case: Diagnosis) -> list[Finding]:
         ),
     ]
     return [
-        Finding(kind, level, f"{words}: {_first_few(names)}.", remedy)
+        Finding(kind, level, f"{words}: {first_few(names)}.", remedy)
         for kind, level, names, words, remedy in rows
         if names
     ]
-
-
-def _first_few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_IN_A_SENTENCE} more" if len(names) > MOST_IN_A_SENTENCE else ""
-    return ", ".join(names[:MOST_IN_A_SENTENCE]) + more
 
 
 def _tell_resolution(case: Diagnosis) -> list[Finding]:

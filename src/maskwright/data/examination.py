@@ -2,9 +2,8 @@
 
 import hashlib
 import math
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,11 +18,9 @@ from maskwright.data.labels import IGNORED, MaskError
 from maskwright.data.pairs import AlphaChannel, Drawing, Mask, Pair, Problem, mask_files
 from maskwright.data.reading import Formats, fingerprint_of, read_mask
 from maskwright.data.resolution import SIDES, resolution_bound
-from maskwright.data.threads import in_threads
+from maskwright.data.threads import in_threads, limit_pixels
 from maskwright.errors import InputError
 
-# Pixels that all threads together decode at a time. A picture takes some 12 bytes for each while it is read.
-PIXELS_AT_A_TIME = 40_000_000
 # Masks that the resolution bound is measured on, evenly spaced. A mask costs as much as reading four pictures, and the
 # mean of so many is settled in its third digit.
 MOST_MEASURED = 32
@@ -96,27 +93,6 @@ def examine(
     found = list(in_threads(look, range(len(pairs))))
     pictures = tuple(entry for entry in found if isinstance(entry, Picture))
     return pictures, tuple(entry for entry in found if isinstance(entry, Problem))
-
-
-def limit_pixels(most: int = PIXELS_AT_A_TIME) -> Callable[[int], AbstractContextManager[None]]:
-    """Something to hold while so many pixels are decoded; who asks for more than there are gets them alone."""
-    free, changed = most, threading.Condition()
-
-    @contextmanager
-    def hold(pixels: int) -> Iterator[None]:
-        nonlocal free
-        taken = min(pixels, most)
-        with changed:
-            changed.wait_for(lambda: free >= taken)
-            free -= taken
-        try:
-            yield
-        finally:
-            with changed:
-                free += taken
-                changed.notify_all()
-
-    return hold
 
 
 def _examine(

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from maskwright.data import image_files
-from maskwright.data.doctor import Diagnosis, shown_name
-from maskwright.data.examination import Picture, limit_pixels
+from maskwright.data.examination import Picture
 from maskwright.data.input_format import PHOTOGRAPH, read_image
 from maskwright.data.labels import IGNORED
 from maskwright.data.pairs import Colour, Drawing
 from maskwright.data.reading import read_mask
-from maskwright.data.threads import in_threads
+from maskwright.data.report import Diagnosis, shown_name
+from maskwright.data.threads import in_threads, limit_pixels
 from maskwright.errors import InputError
 from maskwright.files import write_json, write_text
 

@@ -1,92 +1,21 @@
 """Train, val and test that never split a group.
 
-Pictures of one car, patient or street resemble each other. With some of them in train, the others
-are no test, so groups are found in the names of files and folders, or given, and stay together. Which
-part a group goes to depends on its name, the seed and how much foreground its pictures show, never
-on the order of the files.
+With some pictures of a group in train, the others are no test. Which part a group goes to depends on
+its name, the seed and how much foreground its pictures show, never on the order of the files.
 """
 
 import hashlib
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from maskwright.data.folder_words import read_place
+from maskwright.data.groups import Groups, find_groups, merge_groups
 from maskwright.data.pairs import Pair
 from maskwright.errors import InputError
 
 PARTS = ("train", "val", "test")
-
-_LEAST_GROUPS = 5
-_SEPARATORS = ("_", "-", ".", " ")
-_LETTERS_THEN_DIGITS = re.compile(r"([^\W\d_]+)\d+")
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Which pictures belong together, and how that was found."""
-
-    of: dict[str, str]
-    """Group of each name."""
-
-    rule: str
-    """One phrase for the user."""
-
-
-def find_groups(
-    names: Sequence[str], *, pattern: str | None = None, given: Mapping[str, str | None] | None = None
-) -> Groups:
-    """Finds pictures that belong together, by what is said of them or else by their names.
-
-    A prefix of the file names, or the folder, groups pictures when it yields at least 5 groups of 2
-    or more; otherwise each picture stands alone. Of several prefixes the one with the fewest groups
-    is taken, and where folders group pictures too, what either of them puts together: too coarse a
-    split is still honest, too fine a one is not. Where that leaves too few groups, the prefixes run
-    across the folders, as numbers that start anew in each do, and the folders decide alone.
-
-    Args:
-        names: Relative posix paths without suffix, as in `Pair.name`. Of the folders those count
-            that are no part of a split and do not tell images from masks.
-        pattern: A regular expression searched in the whole name instead; its first group, or the
-            whole match without one, is the picture's group.
-        given: Group of each name, as a manifest gives it; without a group a picture stands alone. A
-            pattern is asked for later than a manifest is written, and goes before it.
-
-    Raises:
-        InputError: The pattern is no regular expression or does not match a name.
-    """
-    if pattern is not None:
-        of = _groups_by_pattern(names, pattern)
-        return Groups(of, f"{_count_groups(of)} groups by the pattern {pattern}")
-    if given is not None and any(given.get(name) for name in names):
-        of = {name: given.get(name) or name for name in names}
-        return Groups(of, f"{_count_groups(of)} groups as the manifest gives them")
-    by_prefix, by_folder = _coarsest(_prefix_groups(names)), _coarsest(_folder_groups(names))
-    if by_prefix and by_folder:
-        return _coarser(by_prefix, by_folder)
-    alone = f"no prefix of the names and no folder makes at least {_LEAST_GROUPS} groups of 2 or more"
-    return by_prefix or by_folder or Groups({name: name for name in names}, f"each picture stands alone: {alone}")
-
-
-def merge_groups(groups: Groups, near: Iterable[tuple[str, str]]) -> Groups:
-    """Joins the groups of pictures that are copies of each other.
-
-    Args:
-        groups: As found.
-        near: Pairs of names, in any order.
-
-    Returns:
-        Groups that keep the first of the names that were joined; the same ones where nothing was.
-    """
-    of = _joined(groups.of, near)
-    before, after = _count_groups(groups.of), _count_groups(of)
-    if before == after:
-        return groups
-    return Groups(of, f"{groups.rule}; near-duplicates joined {before} groups to {after}")
 
 
 def split_groups(
@@ -279,53 +208,6 @@ def apply_split(pairs: Sequence[Pair], saved: Mapping[str, str]) -> dict[str, st
     return split
 
 
-def _coarsest(ways: Sequence[Groups]) -> Groups | None:
-    """The way with the fewest groups, of those that do group the pictures."""
-    found = [groups for groups in ways if _is_grouping(groups.of)]
-    return min(found, key=lambda groups: _count_groups(groups.of), default=None)
-
-
-def _coarser(by_prefix: Groups, by_folder: Groups) -> Groups:
-    """What prefixes and folders put together, or the folders alone where that is too much."""
-    first_of: dict[str, str] = {}
-    links = [(name, first_of.setdefault(group, name)) for name, group in by_folder.of.items()]
-    of = _joined(by_prefix.of, links)
-    if not _is_grouping(of):
-        return by_folder
-    for single in (by_prefix, by_folder):
-        if _count_groups(single.of) == _count_groups(of):
-            return single
-    return Groups(of, f"{_count_groups(of)} groups by the names and the folders together")
-
-
-def _joined(of: Mapping[str, str], links: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Groups after those of linked names are made one, which keeps the first of their names."""
-    leader: dict[str, str] = {group: group for group in of.values()}
-
-    def find(group: str) -> str:
-        while leader[group] != group:
-            leader[group] = group = leader[leader[group]]
-        return group
-
-    for one, other in links:
-        first, second = sorted((find(of[one]), find(of[other])))
-        leader[second] = first
-    return {name: find(group) for name, group in of.items()}
-
-
-def _folder_groups(names: Sequence[str]) -> list[Groups]:
-    """Every way to group by the outermost folders; names with fewer folders stand for themselves.
-
-    The same folder in two parts of a split, `train/patient_1` and `val/patient_1`, is one group.
-    """
-    folders = {name: read_place(PurePosixPath(name).parts[:-1]).plain_folders for name in names}
-    ways = []
-    for depth in range(1, max(map(len, folders.values()), default=0) + 1):
-        of = {name: "/".join(path[:depth]) if len(path) >= depth else name for name, path in folders.items()}
-        ways.append(Groups(of, f"{_count_groups(of)} groups by folder"))
-    return ways
-
-
 def _given_parts(pairs: Sequence[Pair], groups: Groups) -> dict[str, str]:
     """The parts as given; a pair without one goes with its group, where that lies in one part."""
     parts_of: dict[str, set[str]] = {}
@@ -341,66 +223,6 @@ def _given_parts(pairs: Sequence[Pair], groups: Groups) -> dict[str, str]:
 
 def _groups_in_train(split: Mapping[str, str], groups: Groups) -> dict[str, str]:
     return {name: groups.of[name] for name, part in split.items() if part == "train"}
-
-
-def _prefix_groups(names: Sequence[str]) -> list[Groups]:
-    """Every way to group by a prefix; names without the prefix stand for themselves."""
-    stems = {name: PurePosixPath(name).name for name in names}
-    ways = {
-        f"the part of the name before the {end} '{separator}'": {
-            name: _own_unless_cut(name, stem, cut(stem, separator)) for name, stem in stems.items()
-        }
-        for separator in _SEPARATORS
-        for end, cut in (("first", _before_first), ("last", _before_last))
-    }
-    ways["the letters before the number"] = {
-        name: _own_unless_cut(name, stem, _letters(stem)) for name, stem in stems.items()
-    }
-    return [Groups(of, f"{_count_groups(of)} groups by {way}") for way, of in ways.items()]
-
-
-def _own_unless_cut(name: str, stem: str, prefix: str) -> str:
-    """The prefix; a name that has none is a group of its own, also where another folder has the same stem."""
-    return name if prefix == stem else prefix
-
-
-def _before_first(stem: str, separator: str) -> str:
-    return stem.split(separator, 1)[0] or stem
-
-
-def _before_last(stem: str, separator: str) -> str:
-    return stem.rsplit(separator, 1)[0] or stem
-
-
-def _letters(stem: str) -> str:
-    match = _LETTERS_THEN_DIGITS.fullmatch(stem)
-    return match[1] if match else stem
-
-
-def _is_grouping(of: Mapping[str, str]) -> bool:
-    return sum(size >= 2 for size in Counter(of.values()).values()) >= _LEAST_GROUPS
-
-
-def _groups_by_pattern(names: Sequence[str], pattern: str) -> dict[str, str]:
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise InputError(f"--group {pattern!r} is no regular expression ({error}); correct it.") from error
-    return {name: _match_group(compiled, name) for name in names}
-
-
-def _match_group(compiled: re.Pattern[str], name: str) -> str:
-    match = compiled.search(name)
-    group: str | None = match[min(compiled.groups, 1)] if match else None
-    if not group:
-        raise InputError(
-            f"--group {compiled.pattern!r} finds nothing in {name}; change it so that it matches every name."
-        )
-    return group
-
-
-def _count_groups(of: Mapping[str, str]) -> int:
-    return len(set(of.values()))
 
 
 def _require_groups(found: int, needed: int, what: str) -> None:

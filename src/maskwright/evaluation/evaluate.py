@@ -1,13 +1,18 @@
 """A predictor and pairs to scores per picture, at the pictures' own size."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from maskwright.data.pairs import Pair, Problem
-from maskwright.data.reading import Formats, read_pair
+from maskwright.config import MaskSettings
+from maskwright.data.label_survey import labels_for_model, read_options
+from maskwright.data.labels import LabelMap
+from maskwright.data.pairs import Pair, Pairing, Problem
+from maskwright.data.reading import Formats, choose_formats, read_pair
 from maskwright.errors import InputError
 from maskwright.evaluation.metrics import (
     Interval,
@@ -16,6 +21,7 @@ from maskwright.evaluation.metrics import (
     dice_per_class,
     iou_per_class,
 )
+from maskwright.inference.model_file import ModelCard
 from maskwright.inference.predictor import Predictor
 
 DEFINITIONS = (
@@ -89,6 +95,46 @@ class Scores:
         return content
 
 
+def scores_from_json(content: dict[str, Any]) -> Scores:
+    """The scores that `Scores.to_json` made plain values of; of problems, their sentences name the files."""
+    return Scores(
+        pictures=tuple(PictureScore(**_with_nan(row)) for row in content["pictures"]),
+        **_intervals(content),
+        groups=content["groups"],
+        classes=tuple(
+            ClassScore(row["name"], **_intervals(row), pictures=row["pictures"]) for row in content["classes"]
+        ),
+        problems=tuple(Problem(Path(), sentence) for sentence in content["problems"]),
+    )
+
+
+MASKS_AS_TRAINED = MaskSettings()
+"""Nothing is said of them, so they mean what they did in training."""
+
+
+def formats_for_model(
+    pairing: Pairing,
+    card: ModelCard,
+    masks: MaskSettings = MASKS_AS_TRAINED,
+    *,
+    advance: Callable[[], None] = lambda: None,
+) -> Formats:
+    """How a folder is read for a model: its masks may be stored in another way than those of training.
+
+    Args:
+        pairing: What was found in the folder.
+        card: Of the model.
+        masks: What the user says of them.
+        advance: Called after each mask is looked at, for a progress bar.
+
+    Raises:
+        InputError: No one way reads them all, or they hold classes that the model does not know.
+    """
+    masks = replace(masks, foreground=masks.foreground or card.labels.foreground)
+    found, _ = choose_formats(pairing.pairs, read_options(masks, pairing.classes), advance=advance)
+    return Formats(labels_for_model(found.labels, card.labels), card.input)
+
+
 def evaluate_pairs(
     predictor: Predictor,
     pairs: Iterable[Pair],
@@ -131,13 +177,19 @@ def evaluate_pairs(
 
 def score_pair(predictor: Predictor, pair: Pair, group: str, formats: Formats | None = None) -> PictureScore:
     """Predict one picture and compare with its mask, both at the picture's own size."""
-    labels = predictor.card.labels
     image, truth = read_pair(pair, formats or predictor.card.formats)
-    counts = confusion_counts(truth, predictor(image), num_classes=labels.num_classes)
+    return score_mask(predictor(image), truth, predictor.card.labels, name=pair.name, group=group)
+
+
+def score_mask(
+    mask: NDArray[np.uint8], truth: NDArray[np.uint8], labels: LabelMap, *, name: str = "", group: str = ""
+) -> PictureScore:
+    """Compare a mask with what it should be, both ``(H, W)``."""
+    counts = confusion_counts(truth, mask, num_classes=labels.num_classes)
     scored = list(labels.scored_classes)
     dice, iou = dice_per_class(counts)[scored], iou_per_class(counts)[scored]
     return PictureScore(
-        name=pair.name,
+        name=name,
         group=group,
         dice=_mean(dice),
         iou=_mean(iou),
@@ -172,3 +224,18 @@ def _without_nan(value: Any) -> Any:  # noqa: ANN401 - walks any JSON
             return [_without_nan(entry) for entry in value]
         case _:
             return value
+
+
+def _intervals(row: dict[str, Any]) -> dict[str, Interval]:
+    return {name: Interval(**_with_nan(row[name])) for name in ("dice", "iou")}
+
+
+def _with_nan(row: dict[str, Any]) -> dict[str, Any]:
+    """What `_without_nan` was given: a score that does not exist is NaN, and lists are tuples."""
+
+    def convert(value: Any) -> Any:  # noqa: ANN401 - any JSON
+        if isinstance(value, list):
+            return tuple(convert(entry) for entry in value)
+        return float("nan") if value is None else value
+
+    return {name: convert(value) for name, value in row.items()}

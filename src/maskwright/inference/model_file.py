@@ -1,13 +1,18 @@
 """One file that carries everything: weights, and in its header all that is needed to use them.
 
-The format is safetensors; nothing is ever unpickled. The header holds a `ModelCard` as JSON under ``maskwright``.
+The format is safetensors; nothing is ever unpickled. The header holds a `ModelCard` as JSON under ``maskwright``, and
+so do the headers of exported files.
 """
 
 import dataclasses
 import json
 import math
+import os
+import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +25,21 @@ from maskwright.config import Architecture
 from maskwright.data.input_format import PHOTOGRAPH, InputFormat
 from maskwright.data.labels import BLACK_AND_WHITE, LabelMap
 from maskwright.data.reading import Formats
+from maskwright.data.resizing import Resize
 from maskwright.errors import InputError
 from maskwright.files import replacing
 
 FORMAT = 1
+# Where in the header of a file its card stands.
+HEADER = "maskwright"
 
 
 @dataclass(frozen=True)
 class Parent:
-    """The model whose weights a training started from.
+    """The file whose weights a training started from, or that a model was imported from.
 
     Attributes:
-        name: The folder and the name of its file.
+        name: The folder and the name of the file.
         fingerprint: A hash of that file's content.
     """
 
@@ -45,34 +53,47 @@ class ModelCard:
 
     Attributes:
         architecture: The network that the weights belong to.
-        size: Pictures are resized so that their longer side has so many pixels.
+        size: Pictures are resized so that their longer side has so many pixels; None where ``factor`` says their size.
         labels: The classes, and which raw values of a mask mean them.
         input: How stored pixels become the network's input.
         threshold: Probability from which a pixel is foreground.
         metrics: Scores of these weights, as training measured them.
         trained_on: Fingerprints of the pictures that training saw, that of the models it started from included.
         chosen_on: Fingerprints of the pictures that the best weights were chosen on, likewise.
-        parent: The model that training started from, where there was one.
-        settings: The settings of the run.
+        group: Regular expression that found in the pictures' names which of them belong together, where one did.
+        parent: The model that training started from, or the file that was imported, where there was one.
+        settings: The settings of the run; of an imported model, whose it was.
+        factor: Pictures are resized by it, at most 1.
+        tile: Training saw cut-outs of so many pixels a side; None where it saw whole pictures.
         versions: What made the file.
     """
 
     architecture: Architecture
-    size: int
+    size: int | None
     labels: LabelMap = BLACK_AND_WHITE
     input: InputFormat = PHOTOGRAPH
     threshold: float = 0.5
     metrics: dict[str, float] = field(default_factory=dict)
     trained_on: tuple[str, ...] = ()
     chosen_on: tuple[str, ...] = ()
+    group: str | None = None
     parent: Parent | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    factor: float | None = None
+    tile: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a threshold that no probability could be told apart by."""
+        """Refuse a threshold that tells no probabilities apart, pictures of two sizes or none, and a broken pattern."""
+        _ = self.resize
         if not 0 < self.threshold < 1:
             raise InputError(f"The threshold must lie between 0 and 1, not at {self.threshold}.")
+        re.compile(self.group or "")
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether nothing is known of the pictures that the weights have learnt from."""
+        return not self.trained_on
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -80,18 +101,37 @@ class ModelCard:
         return self.labels.class_names
 
     @property
+    def resize(self) -> Resize:
+        """How pictures come to the size that the network sees."""
+        return Resize(self.size, self.factor)
+
+    @property
     def formats(self) -> Formats:
         """How pictures and masks are read for this model."""
         return Formats(self.labels, self.input)
 
 
+def versions_here() -> dict[str, str]:
+    """What makes a model file on this machine."""
+    packages = {name: version(name) for name in ("maskwright", "torch")}
+    return {**packages, "python": platform.python_version()}
+
+
 def save_model(path: Path, card: ModelCard, weights: Mapping[str, NDArray[Any]]) -> None:
-    """Write a model file, whole or not at all."""
-    header = {"format": FORMAT, **dataclasses.asdict(card)}
-    header["metrics"] = {name: value for name, value in card.metrics.items() if not math.isnan(value)}  # not JSON
+    """Write a model file, whole or not at all.
+
+    Raises:
+        OSError: The disk is full, say.
+    """
     arrays = {name: np.asarray(array, order="C") for name, array in weights.items()}
     with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata={"maskwright": json.dumps(header)})
+        try:
+            save_file(arrays, temporary, metadata={HEADER: card_to_json(card)})
+        except SafetensorError as error:  # it says of an error of the system nothing but its number, in its words
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def load_model(path: Path) -> tuple[ModelCard, dict[str, NDArray[Any]]]:
@@ -108,13 +148,28 @@ def load_model(path: Path) -> tuple[ModelCard, dict[str, NDArray[Any]]]:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is not a whole safetensors file; use the model file of another run.") from error
-    if "maskwright" not in metadata:
+    return card_from_header(metadata, path), weights
+
+
+def card_to_json(card: ModelCard) -> str:
+    """What stands in the header of a file."""
+    header = {"format": FORMAT, **dataclasses.asdict(card)}
+    header["metrics"] = {name: value for name, value in card.metrics.items() if not math.isnan(value)}  # not JSON
+    return json.dumps(header)
+
+
+def card_from_header(header: Mapping[str, str], path: Path) -> ModelCard:
+    """The card in the header of a file.
+
+    Raises:
+        InputError: There is none, or it is damaged.
+    """
+    if HEADER not in header:
         raise InputError(f"{path} holds weights but was not written by maskwright, so nothing says how to use them.")
     try:
-        card = _read_card(json.loads(metadata["maskwright"]), path)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return _read_card(json.loads(header[HEADER]), path)
+    except (ValueError, KeyError, TypeError, AttributeError, re.error) as error:
         raise InputError(f"{path} has a damaged header; use the model file of another run.") from error
-    return card, weights
 
 
 def _read_card(header: dict[str, Any], path: Path) -> ModelCard:

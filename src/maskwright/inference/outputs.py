@@ -1,12 +1,12 @@
-"""What a mask becomes: a file, an overlay, a panel."""
+"""What a mask looks like: a file, an overlay, a contour, a panel."""
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from maskwright.data import image_files
 from maskwright.data.labels import IGNORED, LabelMap
@@ -58,23 +58,33 @@ def as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def overlay(image: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8]:
     """The picture with its classes tinted and their outlines drawn, ``(H, W, 3)``; a background stays as it is."""
     painted = as_rgb(image).copy()
-    # Of two classes one is drawn, and a colour of ours shows on any photograph; masks are often white on black.
-    colours = class_colours(labels) if labels.num_classes > 2 else ((0, 0, 0), FIRST_COLOURS[0])
-    for index in labels.scored_classes:
+    for index, colour in _drawn_classes(mask, labels):
         inside = mask == index
-        if not inside.any():
-            continue
-        colour = np.array(colours[index], np.float32)
         tinted = painted[inside] * (1 - OVERLAY_STRENGTH) + colour * OVERLAY_STRENGTH
         painted[inside] = tinted.round().astype(np.uint8)
         painted[outline(inside)] = colour.astype(np.uint8)
     return painted
 
 
-def outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels of a region within a few of its edge; about a thousandth of the picture's longer side."""
+def contour(image: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8]:
+    """The picture with a smooth line around each of its classes, ``(H, W, 3)``; a background gets none."""
+    drawn = as_rgb(image).copy()
+    width = max(1, round(max(mask.shape) / 1000))
+    for index, colour in _drawn_classes(mask, labels):
+        inside = mask == index
+        line = outline(inside, width) | outline(~inside, width)
+        smooth = Image.fromarray(line.view(np.uint8) * np.uint8(255)).filter(ImageFilter.BoxBlur(width / 2))
+        share = np.asarray(smooth)
+        near = share > 0
+        strength = share[near][:, np.newaxis] / np.float32(255)
+        drawn[near] = np.rint(drawn[near] * (1 - strength) + colour * strength)
+    return drawn
+
+
+def outline(inside: NDArray[np.bool_], width: int | None = None) -> NDArray[np.bool_]:
+    """Pixels of a region within so many of its edge; by default, about a thousandth of the picture's longer side."""
     edge = np.zeros_like(inside)
-    for step in range(1, 1 + max(1, max(inside.shape) // 1000)):
+    for step in range(1, 1 + (width or max(1, max(inside.shape) // 1000))):
         edge[step:] |= inside[step:] & ~inside[:-step]
         edge[:-step] |= inside[:-step] & ~inside[step:]
         edge[:, step:] |= inside[:, step:] & ~inside[:, :-step]
@@ -97,6 +107,15 @@ def panel(
     height = min(PANEL_HEIGHT, image.shape[0])
     width = max(1, round(image.shape[1] * height / image.shape[0]))
     return side_by_side([(caption, image_files.resize_image(tile, height, width)) for caption, tile in columns])
+
+
+def _drawn_classes(mask: NDArray[np.uint8], labels: LabelMap) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """The classes that a mask holds, but for a background, each with the colour that shows it on a photograph."""
+    # Of two classes one is drawn, and a colour of ours shows on any photograph; masks are often white on black.
+    colours = class_colours(labels) if labels.num_classes > 2 else ((0, 0, 0), FIRST_COLOURS[0])
+    for index in labels.scored_classes:
+        if (mask == index).any():
+            yield index, np.array(colours[index], np.float32)
 
 
 def side_by_side(columns: Sequence[tuple[str, NDArray[np.uint8]]]) -> NDArray[np.uint8]:

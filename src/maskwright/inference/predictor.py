@@ -1,35 +1,56 @@
 """A picture to its mask, at the picture's own size.
 
-The way is the one that training prepared its pictures on: bring to 0..255 by the scale that training fixed, fit to the
-model's size, compute logits. The logits are then enlarged to the original size and thresholded last, so that outlines
-fall between the model's pixels.
+The way is the one that training prepared its pictures on: bring to 0..255 by the scale that training fixed, resize to
+what the model sees, compute logits, in tiles where that is too large. The logits are then enlarged to the original size
+and thresholded last, so that outlines fall between the model's pixels.
 """
 
 import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.data import image_files
 from maskwright.data.input_format import scale_pixels
-from maskwright.device import choose_device
+from maskwright.data.resizing import resize_image, resize_plane
 from maskwright.errors import InputError
-from maskwright.inference.engines import Engine, TorchEngine
-from maskwright.inference.model_file import ModelCard, load_model
+from maskwright.inference.cleanup import NOTHING, Cleanup, clean
+from maskwright.inference.engines import Engine, EngineName, open_model
+from maskwright.inference.flips import Mirroring
+from maskwright.inference.model_file import ModelCard
+from maskwright.inference.tiling import choose_tiling, strips_of_logits
 
 
 class Predictor:
     """A model file in use: call it with a picture, get its mask.
 
+    Args:
+        card: What the model file says of itself.
+        engine: What computes.
+        flips: Look at each picture mirrored as well, and take the mean of the logits: a little better, twice the time.
+        cleanup: What is done to each mask.
+
     >>> predictor = load("runs/cars/model.safetensors")  # doctest: +SKIP
     >>> mask = predictor(image)                          # doctest: +SKIP
     """
 
-    def __init__(self, card: ModelCard, engine: Engine) -> None:
+    def __init__(self, card: ModelCard, engine: Engine, *, flips: bool = False, cleanup: Cleanup = NOTHING) -> None:
         self.card = card
-        self._engine = engine
+        self.cleanup = cleanup
+        self._engine = Mirroring(engine) if flips else engine
+        self._tiling = choose_tiling(card.architecture, card.tile)
+
+    @property
+    def engine_name(self) -> str:
+        """What computes, with its version and where."""
+        return self._engine.name
+
+    def with_threshold(self, threshold: float) -> "Predictor":
+        """The same model with another probability from which a pixel is foreground."""
+        return Predictor(replace(self.card, threshold=threshold), self._engine, cleanup=self.cleanup)
 
     def __call__(self, image: NDArray[Any]) -> NDArray[np.uint8]:
         """Class of each pixel.
@@ -41,7 +62,18 @@ class Predictor:
         Returns:
             Class indices ``(H, W)``, uint8; 0 is the background.
         """
-        logits = self.logits(image)
+        return clean(self.classes(self.logits(image)), self.cleanup)
+
+    def batch(self, images: Iterable[NDArray[Any]]) -> list[NDArray[np.uint8]]:
+        """The mask of each picture, whatever their sizes.
+
+        One after the other: on a processor a batch takes longer than its pictures do by themselves, which find more of
+        what they need in its caches.
+        """
+        return [self(image) for image in images]
+
+    def classes(self, logits: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Class indices ``(H, W)`` of logits ``(C, H, W)``."""
         if len(logits) == 1:
             # The threshold is moved to the logits: the same answer without an exponential for each pixel.
             inside = logits[0] >= math.log(self.card.threshold / (1 - self.card.threshold))
@@ -50,11 +82,7 @@ class Predictor:
 
     def probabilities(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Probability of each class at each pixel, ``(C, H, W)``; of the foreground alone where ``C`` is 1."""
-        logits = self.logits(image)
-        if len(logits) == 1:
-            return _sigmoid(logits)
-        powers = np.exp(logits - logits.max(axis=0))
-        return np.asarray(powers / powers.sum(axis=0), np.float32)
+        return as_probabilities(self.logits(image))
 
     def logits(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Logits ``(C, H, W)`` at the picture's own size."""
@@ -62,24 +90,57 @@ class Predictor:
             raise InputError(f"A picture is an array of shape (H, W, C) or (H, W), not {image.shape}.")
         pixels = scale_pixels(image if image.ndim == 3 else image[..., np.newaxis], self.card.input, "The picture")
         height, width = pixels.shape[:2]
-        small = image_files.resize_image(pixels, *image_files.fit_size(height, width, self.card.size))
-        batch = (small.astype(np.float32) / 255).transpose(2, 0, 1)[np.newaxis]  # (1, 3, h, w)
-        logits = self._engine.logits(np.ascontiguousarray(batch))[0]  # (C, h, w)
-        return np.stack([image_files.resize_plane(plane, height, width) for plane in logits])
+        small = resize_image(pixels, *self.card.resize.shape_of(height, width))
+        strips = list(self.strips(lambda start, stop: small[start:stop], *small.shape[:2]))
+        logits = strips[0] if len(strips) == 1 else np.concatenate(strips, axis=1)  # (C, h, w)
+        return np.stack([resize_plane(plane, height, width) for plane in logits])
+
+    def strips(
+        self, rows_of: Callable[[int, int], NDArray[np.uint8]], height: int, width: int
+    ) -> Iterator[NDArray[np.float32]]:
+        """Logits ``(C, n, W)`` of a picture at the size that the model sees; see `tiling.strips_of_logits`."""
+        return strips_of_logits(self._engine, rows_of, height, width, self._tiling)
 
 
-def load(path: str | Path, *, device: str = "cpu") -> Predictor:
-    """A predictor from a model file.
+def load(
+    path: str | Path,
+    *,
+    engine: EngineName | None = None,
+    device: str = "cpu",
+    flips: bool = False,
+    cleanup: Cleanup = NOTHING,
+) -> Predictor:
+    """A predictor from a model file, or from one that `maskwright export` made of it, which needs no torch.
+
+    Args:
+        path: The file. ``.safetensors`` is computed by PyTorch, ``.onnx`` by ONNX Runtime, ``.xml`` by OpenVINO.
+        engine: Refuse a file that another engine computes.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        flips: As for `Predictor`; for models that have learnt from mirrored pictures.
+        cleanup: What is done to each mask.
 
     Raises:
-        InputError: The file is missing or is not one of ours, or the device cannot be used.
+        InputError: The file is missing or is not one of ours, the device cannot be used, or pictures must not be
+            mirrored for this model.
+        MissingExtraError: What computes the file is not installed.
     """
-    card, weights = load_model(Path(path))
-    try:
-        engine = TorchEngine(card.architecture, weights, choose_device(device))
-    except ValueError as error:
-        raise InputError(f"{path} holds weights of another network than it says; use another model file.") from error
-    return Predictor(card, engine)
+    card, computing = open_model(Path(path), engine=engine, device=device)
+    if flips and not learnt_mirrored(card):
+        raise InputError(f"{path} has not learnt from mirrored pictures, which flips would show it; leave flips out.")
+    return Predictor(card, computing, flips=flips, cleanup=cleanup)
+
+
+def learnt_mirrored(card: ModelCard) -> bool:
+    """Whether training mirrored its pictures; a model of other programs, which says nothing of it, may have."""
+    return bool(card.settings.get("augment", True)) and card.settings.get("flip", 1.0) > 0
+
+
+def as_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities ``(C, H, W)`` of logits, as `Predictor.probabilities` gives them."""
+    if len(logits) == 1:
+        return _sigmoid(logits)
+    powers = np.exp(logits - logits.max(axis=0))
+    return np.asarray(powers / powers.sum(axis=0), np.float32)
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,16 +1,19 @@
-"""Weights that others trained: from the packages that carry them, and from files of the user's."""
+"""Files of weights: those that packages carry, those of the user, and PyTorch's plain state dict written."""
 
 import hashlib
 import importlib
 import pickle
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from maskwright.errors import InputError, MissingExtraError
+from maskwright.files import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -136,23 +139,50 @@ def read_weight_file(path: Path) -> "dict[str, Tensor]":
     Raises:
         InputError: The file is not there, or holds something else.
     """
+    return require_tensors(read_state_dict(path), path)
+
+
+def read_state_dict(path: Path) -> dict[str, Any]:
+    """What a file of weights holds under its names, weights or not; nothing in it is executed.
+
+    Raises:
+        InputError: The file is not there, or cannot be read without executing what it says.
+    """
     import torch
     from safetensors.torch import load_file
 
     if not path.is_file():
-        raise InputError(f"{path} is not there; --encoder-weights is a .pth or .safetensors file.")
+        raise InputError(f"{path} is not there; weights are a .pth or .safetensors file.")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return dict(load_file(path))
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         raise InputError(f"{path} holds no weights that can be read safely; save its state_dict anew.") from error
     for name in WEIGHTS_IN_CHECKPOINT:
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
-    weights = content if isinstance(content, dict) else {}
-    if not weights or not all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in weights.items()
-    ):
+    return dict(content) if isinstance(content, dict) else {}
+
+
+def require_tensors(state: Mapping[str, Any], path: Path) -> "dict[str, Tensor]":
+    """The same, where all of it is weights.
+
+    Raises:
+        InputError: Something else is there, or nothing.
+    """
+    import torch
+
+    weights = {name: tensor for name, tensor in state.items() if isinstance(name, str) and torch.is_tensor(tensor)}
+    if not weights or len(weights) < len(state):
         raise InputError(f"{path} holds no state_dict; save one with torch.save(network.state_dict(), ...).")
     return weights
+
+
+def write_state_dict(path: Path, weights: Mapping[str, NDArray[Any]]) -> None:
+    """Write weights as PyTorch's plain state dict, whole or not at all."""
+    import torch
+
+    # An open file: torch refuses some names of temporary ones.
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.save({name: torch.from_numpy(array) for name, array in weights.items()}, file)

@@ -19,6 +19,7 @@ class EncoderUNet(nn.Module):
         num_classes: Channels of the logits.
         encoder: One of ours, or ``torchvision:`` or ``timm:`` with a name of theirs.
         base_channels: Channels of the decoder at full resolution, doubled at each level below.
+        widest: Most channels of a level of the decoder; None for no such bound.
         norm: Normalisation in the decoder; the encoder keeps its own.
         upsampling: How the decoder doubles the resolution.
         unshuffle: The decoder ends at so many pixels to one, 1, 2 or 4, and the head gives each of them logits of its
@@ -32,6 +33,7 @@ class EncoderUNet(nn.Module):
         *,
         encoder: str = "efficientnet_lite0",
         base_channels: int = 16,
+        widest: int | None = None,
         norm: Norm = "batch",
         upsampling: Upsampling = "transposed",
         unshuffle: int = 1,
@@ -44,7 +46,7 @@ class EncoderUNet(nn.Module):
         self.ups = nn.ModuleList()
         deeper, stride = self.encoder.channels[-1], self.coarsest // 2
         while stride >= unshuffle:
-            width = base_channels * stride
+            width = base_channels * stride if widest is None else min(base_channels * stride, widest)
             self.ups.append(Up(deeper, skips.get(stride, 0), width, norm=norm, upsampling=upsampling))
             self.decoder_strides.append(stride)
             deeper, stride = width, stride // 2

@@ -30,13 +30,16 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
 class DoubleConv(nn.Sequential):
     """Twice: 3x3 convolution, normalisation, ReLU."""
 
-    def __init__(self, in_channels: int, out_channels: int, norm: Norm = "batch") -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, norm: Norm = "batch", *, mid_channels: int | None = None
+    ) -> None:
         bias = norm == "none"  # a normalisation subtracts the mean, and any bias with it
+        mid_channels = mid_channels or out_channels
         super().__init__(
-            nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=bias),
-            norm_layer(norm, out_channels),
+            nn.Conv2d(in_channels, mid_channels, kernel_size=3, padding=1, bias=bias),
+            norm_layer(norm, mid_channels),
             nn.ReLU(inplace=True),
-            nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1, bias=bias),
+            nn.Conv2d(mid_channels, out_channels, kernel_size=3, padding=1, bias=bias),
             norm_layer(norm, out_channels),
             nn.ReLU(inplace=True),
         )
@@ -69,14 +72,22 @@ class Up(nn.Module):
     ) -> None:
         super().__init__()
         self.up: nn.Module
-        if upsampling == "transposed":
-            self.up = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2)
-        else:
-            self.up = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, kernel_size=1),  # first, while there are four times fewer pixels
-                nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
-            )
-        self.conv = DoubleConv(out_channels + skip_channels, out_channels, norm)
+        mid_channels = up_channels = out_channels
+        match upsampling:
+            case "transposed":
+                self.up = nn.ConvTranspose2d(in_channels, up_channels, kernel_size=2, stride=2)
+            case "bilinear":
+                self.up = nn.Sequential(
+                    nn.Conv2d(
+                        in_channels, up_channels, kernel_size=1
+                    ),  # first, while there are four times fewer pixels
+                    nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+                )
+            case "bilinear_aligned":
+                self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
+                up_channels = in_channels
+                mid_channels = (in_channels + skip_channels) // 2  # the double convolution narrows in two steps
+        self.conv = DoubleConv(up_channels + skip_channels, out_channels, norm, mid_channels=mid_channels)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         """``(N, C, H, W)`` and a skip ``(N, S, 2H, 2W)`` to ``(N, C', 2H, 2W)``."""
@@ -115,12 +126,18 @@ class UNet(nn.Module):
         self.unshuffle = unshuffle
         self.coarsest = unshuffle * 2**depth
         widths = [base_channels * 2**level for level in range(depth + 1)]
+        narrow = upsampling == "bilinear_aligned"  # no convolution comes before a skip: what lies below has its width
+        if narrow:
+            widths[-1] = widths[-2]
         self.stem = DoubleConv(in_channels * unshuffle**2, widths[0], norm)
         self.downs = nn.ModuleList(Down(upper, lower, norm) for upper, lower in pairwise(widths))
-        self.ups = nn.ModuleList(
-            Up(lower, upper, upper, norm=norm, upsampling=upsampling)
-            for upper, lower in reversed(list(pairwise(widths)))
-        )
+        ups = []
+        deeper = widths[-1]
+        for level in reversed(range(depth)):
+            width = widths[max(level - 1, 0)] if narrow else widths[level]
+            ups.append(Up(deeper, widths[level], width, norm=norm, upsampling=upsampling))
+            deeper = width
+        self.ups = nn.ModuleList(ups)
         self.head = nn.Conv2d(widths[0], num_classes * unshuffle**2, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,19 +1,16 @@
 """What a run is told of its health: the checks before it, and how findings are said."""
 
 import dataclasses
-import os
-from typing import TYPE_CHECKING
 
 from torch.utils.data import DataLoader
 
 from maskwright import terminal
-from maskwright.config import Settings, write_settings
+from maskwright.config import write_settings
 from maskwright.data.dataset import Batch, EpochBatches, Samples
+from maskwright.errors import DoesNotFitError, is_out_of_memory
 from maskwright.training.balance import choose_weights
-from maskwright.training.baseline import chance_dice
 from maskwright.training.curves import draw_rates
-from maskwright.training.health import Circumstances, Finding
-from maskwright.training.material import Material
+from maskwright.training.health import Finding, mistrusted, shrunk
 from maskwright.training.overfit import (
     LEAST_STEPS,
     SIDES,
@@ -25,33 +22,10 @@ from maskwright.training.overfit import (
     learn_by_heart,
     seconds_for,
 )
+from maskwright.training.precision import find_fault
 from maskwright.training.rate_search import choose_rate, search_rates
-
-if TYPE_CHECKING:
-    from maskwright.training.session import Session
-
-
-def circumstances_of(material: Material, settings: Settings, device: str, workers: int) -> Circumstances:
-    """What the figures of this run are judged by."""
-    cache = material.cache
-    labels = material.formats.labels
-    # Decoding pictures again would take seconds.
-    train, val = ([index for index in material.indices(part) if cache.entries[index].path] for part in ("train", "val"))
-    plain = Samples(cache, settings, augment=False)
-    known = {}
-    if train and val:
-        known["chance_dice"] = chance_dice(plain, train, val, labels.scored_classes, seed=settings.seed)
-    return Circumstances(
-        loss_terms=tuple(settings.loss_terms()),
-        learning_rate=settings.learning_rate,
-        warmup=settings.warmup,
-        class_names=labels.class_names,
-        workers=workers,
-        cores=os.cpu_count() or 1,
-        uncached=cache.uncached,
-        device=device,
-        **known,
-    )
+from maskwright.training.session import Session
+from maskwright.training.state import fall_back_to_fp32
 
 
 def tell(finding: Finding) -> None:
@@ -59,10 +33,37 @@ def tell(finding: Finding) -> None:
     (terminal.warn if finding.is_warning else terminal.say)(finding.sentence)
 
 
-def check_overfit(session: "Session") -> None:
+def check_precision(session: Session, train: DataLoader[Batch]) -> None:
+    """See whether 16 bit is sound on the first batch, and compute in fp32 where it is not."""
+    learner = session.learner
+    if learner.precision == "fp32":
+        return
+    batch = next(iter(train)).to(session.device)
+    class_weights = choose_weights(session.material, session.settings)
+    findings, most = [], learner.position.micro_batch
+    fault = find_fault(learner, batch, session.settings, class_weights=class_weights)
+    if fault is not None:
+        findings.append(mistrusted(learner.precision, fault))
+        fall_back_to_fp32(learner)
+    if learner.position.micro_batch != most:
+        findings.append(
+            shrunk(len(batch.images), learner.position.micro_batch, f"The memory of {session.device} ran out")
+        )
+    for finding in findings:
+        learner.health.note_finding(finding, epoch=learner.position.epoch, step=learner.position.step)
+        tell(finding)
+
+
+def check_overfit(session: Session) -> None:
     """See whether the network can learn a handful of cut-outs by heart, and say so where it cannot."""
     health, settings = session.learner.health, session.settings
-    overfit = _learn_cut_outs(session)
+    try:
+        overfit = _learn_cut_outs(session)
+    except (DoesNotFitError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        terminal.warn("There is too little memory for the check before the run; it is left out.")
+        return
     health.overfit = overfit.to_json()
     names = [session.material.cache.pairs[index].name for index in overfit.pictures]
     finding = find_no_overfit(overfit, settings, names)
@@ -71,7 +72,7 @@ def check_overfit(session: "Session") -> None:
         tell(finding)
 
 
-def _learn_cut_outs(session: "Session") -> Overfit:
+def _learn_cut_outs(session: Session) -> Overfit:
     """The check at the largest size that there is time for."""
     cache, settings = session.material.cache, session.settings
     train = session.material.indices("train")
@@ -85,7 +86,7 @@ def _learn_cut_outs(session: "Session") -> Overfit:
                 session.learner.network,
                 batch,
                 settings,
-                precision=session.precision,
+                precision=session.learner.precision,
                 scored_classes=session.material.formats.labels.scored_classes,
                 afford=seconds_for(settings, batch, pixels=pixels),
                 show=lambda step: update(step / STEPS, f"step {step}"),
@@ -96,25 +97,31 @@ def _learn_cut_outs(session: "Session") -> Overfit:
     return overfit
 
 
-def search_rate(session: "Session", train: DataLoader[Batch], order: EpochBatches) -> "Session":
+def search_rate(session: Session, train: DataLoader[Batch], order: EpochBatches) -> Session:
     """Search a learning rate, say and draw what was found, and write it into the run's settings.
 
     Returns:
         The session with the rate that it is to use.
     """
     settings, folder = session.settings, session.folder
-    with terminal.progressing("Searching a learning rate") as update:
-        search = search_rates(
-            session.learner.network,
-            session.learner.pretrained,
-            train,
-            order,
-            settings,
-            class_weights=choose_weights(session.material, settings),
-            device=session.device,
-            precision=session.precision,
-            show=lambda share: update(share, ""),
-        )
+    try:
+        with terminal.progressing("Searching a learning rate") as update:
+            search = search_rates(
+                session.learner.network,
+                session.learner.pretrained,
+                train,
+                order,
+                settings,
+                class_weights=choose_weights(session.material, settings),
+                device=session.device,
+                precision=session.learner.precision,
+                show=lambda share: update(share, ""),
+            )
+    except (DoesNotFitError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        terminal.warn(f"There is too little memory to search a learning rate; it stays at {settings.learning_rate:g}.")
+        return session
     if not search.rates:
         terminal.warn(f"The minutes leave no time to search a learning rate; it stays at {settings.learning_rate:g}.")
         return session

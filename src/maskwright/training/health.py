@@ -22,6 +22,9 @@ Name = Literal[
     "no-better-than-chance",
     "waits-for-pictures",
     "computes",
+    "not-saved",
+    "out-of-memory",
+    "fp32-instead",
 ]
 
 # A run has so many segments, whose mean losses are compared.
@@ -207,7 +210,6 @@ class Health:
 
     def forget_trend(self) -> None:
         """After going back to earlier weights, the loss is smoothed anew."""
-        self.recoveries += 1
         self.smoothed_loss, self.smoothed_over, self.lowest_loss = 0.0, 0, self.first_loss
 
     def note_finding(self, finding: Finding, *, epoch: int, step: int) -> None:
@@ -388,6 +390,33 @@ def recovered(health: Health, *, epoch: int, step: int, peak: float) -> Finding:
     )
 
 
+def shrunk(pictures: int, most: int | None, seen: str) -> Finding:
+    """What is said when memory was short, and a batch of so many ``pictures`` goes through the network in parts now."""
+    return Finding(
+        "out-of-memory",
+        f"{seen}: nothing is lost, and it is done again with {most} of {pictures} pictures at a time.",
+    )
+
+
+def mistrusted(precision: str, seen: str) -> Finding:
+    """What is said when 16 bit fails the test before the first step."""
+    return Finding(
+        "fp32-instead",
+        f"{precision} cannot be trusted here ({seen} on the first batch), so the run computes in fp32; "
+        "--precision fp32 says so from the start.",
+    )
+
+
+def unsound(precision: str, *, epoch: int, step: int) -> Finding:
+    """What is said when 16 bit is given up."""
+    return Finding(
+        "fp32-instead",
+        f"The loss or its gradients are no numbers in {precision} at epoch {epoch}, step {step}: the run goes on in "
+        "fp32, and stays there, from the weights of its last good validation (or its start); next time use "
+        "--precision fp32.",
+    )
+
+
 def given_up(health: Health, *, epoch: int, step: int, has_model: bool) -> Finding:
     """What is said when going back was of no use."""
     kept = " The best weights before that are kept." if has_model else ""
@@ -400,6 +429,15 @@ def given_up(health: Health, *, epoch: int, step: int, has_model: bool) -> Findi
         tried = "before anything could be learnt"
         advice = "start a new run with a lower --learning-rate or --precision fp32, and look for pictures of no numbers"
     return Finding("no-numbers", f"{_what_happened(health)} at epoch {epoch}, step {step}, {tried}: {advice}.{kept}")
+
+
+def not_saved(error: OSError) -> Finding:
+    """What is said when a file of the run could not be written."""
+    return Finding(
+        "not-saved",
+        f"{error.filename or 'A file of the run'} cannot be written: {error.strerror}. What it held before is whole; "
+        "training goes on, and it is tried again.",
+    )
 
 
 def _what_happened(health: Health) -> str:

@@ -1,4 +1,4 @@
-"""Samples and a network to weights: one function for a step, one for an epoch, one for validation, one for the run."""
+"""Samples and a network to weights: one function for an epoch, one for validation, one for the run."""
 
 import dataclasses
 import functools
@@ -6,53 +6,49 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 from torch.utils.data import DataLoader
 
 from maskwright.config import Settings
 from maskwright.data.dataset import Batch, EpochBatches
 from maskwright.device import ComputePrecision
-from maskwright.errors import InputError
+from maskwright.errors import DoesNotFitError, InputError, is_out_of_memory
 from maskwright.files import write_json
+from maskwright.signals import Stopped
+from maskwright.training.figures import Figures, count, count_classes, dice_per_picture, figures_of
 from maskwright.training.freezing import hold
 from maskwright.training.health import (
-    MEASURED_EVERY,
-    SETTLED,
     Circumstances,
     Finding,
     find_new,
     given_up,
     is_diverging,
+    not_saved,
     recovered,
+    shrunk,
+    unsound,
 )
-from maskwright.training.losses import compute_loss
-from maskwright.training.movement import movement, sample_weights
-from maskwright.training.recovery import can_go_back, go_back, remember_good
+from maskwright.training.out_of_memory import MemoryPressesError, begin, begin_again, looking_at_fewer, shrink
+from maskwright.training.recovery import can_go_back, go_back, has_sound_weights, remember_good
+from maskwright.training.run_folder import write_metrics
+from maskwright.training.saving import KeepBest, Saver
 from maskwright.training.schedules import Length, learning_rate_at
-from maskwright.training.state import Learner, Position, Tally, clip_gradients, save_state, set_rate
+from maskwright.training.state import Learner, Position, Tally, fall_back_to_fp32, set_rate
+from maskwright.training.step import add_gradients, loss_of, move_weights, parts_of
+from maskwright.training.whole_pictures import whole_logits, whole_pictures_at_once
 
 # In a run by the clock, validating and saving may take this share of the time.
 VALIDATION_SHARE = 0.1
 # Patience goes by the median of so many scores: one lucky validation on a few pictures is no progress.
 SMOOTHED = 3
-# A long epoch is saved in between at least this often.
-SAVE_SECONDS = 120.0
-
-
-@dataclass(frozen=True)
-class Figures:
-    """How an epoch or a validation went: means over pictures. ``dice`` is measured at training size."""
-
-    loss: float
-    dice: float
-    images_per_second: float
+# What is said where nothing smaller is left to try.
+SAVED = "The run is saved: --resume goes on with it where there is more memory."
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,6 @@ class Run:
     Attributes:
         settings: What the user asked for.
         device: Where the network lies.
-        precision: What the forward pass computes in.
         length: When the run ends.
         scored_classes: Channels of the logits that Dice is measured on, where there are several.
         state_path: Where the state is saved.
@@ -80,7 +75,7 @@ class Run:
         health_path: Where the findings are written.
         circumstances: What the figures are judged by.
         tell: Called with each finding.
-        keep_best: Called with the validation figures whenever the score is the best so far.
+        keep_best: Called with validation figures and weights whenever the score is the best so far, once that is saved.
         show: Called after each batch.
         stop_asked: Whether a signal asked the run to stop after this step.
         correct: Called after each validation; what the run's length is, now that the clock says more.
@@ -91,7 +86,6 @@ class Run:
 
     settings: Settings
     device: str
-    precision: ComputePrecision
     length: Length
     scored_classes: tuple[int, ...]
     state_path: Path
@@ -99,7 +93,7 @@ class Run:
     health_path: Path
     circumstances: Circumstances
     tell: Callable[[Finding], None]
-    keep_best: Callable[[Figures], None]
+    keep_best: KeepBest
     show: Callable[[Status], None]
     stop_asked: Callable[[], bool]
     correct: Callable[[Length], Length] = lambda length: length
@@ -130,39 +124,80 @@ def fit(
     """Train until the run's length is reached or patience ends, or until a signal asks to stop.
 
     Returns:
-        Whether the run came to its end; False after a signal, with the state saved.
+        Whether the run came to its end; False after a signal. Either way the state is saved.
+
+    Raises:
+        OSError: That state could not be written.
+        DoesNotFitError: Memory is too small for a single picture at a time; the state is saved.
     """
     position = learner.position
     clock = Clock(position.seconds, run.now)
+    saver = Saver(
+        learner,
+        run.state_path,
+        every=run.settings.save_every,
+        seconds=clock.seconds,
+        keep_best=run.keep_best,
+        tell=run.tell,
+    )
     if learner.good is None:
         remember_good(learner)
     finished = is_finished(learner, run)
-    while not finished:
-        order.epoch, order.skip = position.epoch, position.batch
-        order.is_half = functools.partial(_is_half, run, position, len(order), clock)
-        ending = train_epoch(learner, train, len(order), run, clock)
-        if ending == "signal":
-            _save(learner, run, clock)
-            return False
-        figures = figures_of(learner.tally)
-        if ending == "whole":
-            position.epoch, position.batch, learner.tally = position.epoch + 1, 0, Tally()
-        position.seconds = clock.seconds()
-        finished = is_finished(learner, run)
-        val_figures = None
-        if finished or _validation_is_due(learner, run):
-            val_figures = _validate_and_remember(learner, val, run, clock)
-            finished = finished or is_finished(learner, run)
-        _write_metrics(learner, run, figures, val_figures)
-        _look_for_findings(learner, run)
-        write_json(run.health_path, learner.health.to_json())
-        stopped = run.stop_asked() and not finished
-        if val_figures is not None or stopped:
-            _save(learner, run, clock)
-            run = dataclasses.replace(run, length=run.correct(run.length))
-        if stopped:
-            return False
+    try:
+        while not finished:
+            order.epoch, order.skip = position.epoch, position.batch
+            order.is_half = functools.partial(_is_half, run, position, len(order), clock)
+            ending = _train_or_shrink(learner, train, order, run, clock, saver)
+            if ending != "memory":
+                run, finished = _end_epoch(learner, val, run, clock, saver, is_whole=ending == "whole")
+            if run.stop_asked() and not finished:
+                raise Stopped
+    except Stopped:
+        saver.save()
+        return False
+    except DoesNotFitError as error:
+        saver.save()
+        raise DoesNotFitError(f"{error} {SAVED}") from None
     return True
+
+
+def _end_epoch(
+    learner: Learner, val: DataLoader[Batch], run: Run, clock: Clock, saver: Saver, *, is_whole: bool
+) -> tuple[Run, bool]:
+    """Validate where that is due, write down how the epoch went, and save.
+
+    Returns:
+        The run, its length corrected; and whether it is finished.
+
+    Raises:
+        Stopped: A signal asked to in the validation; the position is that before it.
+        DoesNotFitError: Memory is too small to validate; likewise.
+    """
+    position, figures = learner.position, figures_of(learner.tally)
+    before = dataclasses.replace(position), learner.tally
+    if is_whole:
+        position.epoch, position.batch, learner.tally = position.epoch + 1, 0, Tally()
+    position.seconds = clock.seconds()
+    finished = is_finished(learner, run)
+    val_figures = None
+    if finished or _validation_is_due(learner, run):
+        try:
+            val_figures = _validate_and_remember(learner, val, run, clock)
+        except (Stopped, DoesNotFitError):  # resumed, the epoch has no batches left, so that this comes next
+            learner.position, learner.tally = before
+            raise
+        finished = finished or is_finished(learner, run)
+    _write_metrics(learner, run, figures, val_figures)
+    _look_for_findings(learner, run)
+    _write_health(learner, run)
+    best = val_figures if position.best_step == position.step else None
+    if finished:
+        saver.save(best)
+    elif val_figures is not None:
+        saver.try_to_save(best)
+    if val_figures is not None:
+        run = dataclasses.replace(run, length=run.correct(run.length))
+    return run, finished
 
 
 def _is_half(run: Run, position: Position, batches: int, clock: Clock, batch: int) -> bool:
@@ -178,16 +213,42 @@ def is_finished(learner: Learner, run: Run) -> bool:
     return 0 < patience <= position.validations_since_best
 
 
+def _train_or_shrink(
+    learner: Learner, train: DataLoader[Batch], order: EpochBatches, run: Run, clock: Clock, saver: Saver
+) -> Literal["whole", "time", "memory"]:
+    """Train for an epoch; where memory runs out, undo the step and let fewer pictures through the network at a time.
+
+    Raises:
+        Stopped: A signal asked to.
+        DoesNotFitError: It is one picture already; all is as it was before the step.
+    """
+    try:
+        return train_epoch(learner, train, len(order), run, clock, saver)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        seen = "is nearly used up" if isinstance(error, MemoryPressesError) else "ran out"
+    begin_again(learner)
+    shrink(learner, order.size)
+    _tell(
+        learner, run, shrunk(order.size, learner.position.micro_batch, f"The memory of {run.device} {seen} in a step")
+    )
+    return "memory"
+
+
 def train_epoch(
-    learner: Learner, loader: DataLoader[Batch], batches: int, run: Run, clock: Clock
-) -> Literal["whole", "time", "signal"]:
+    learner: Learner, loader: DataLoader[Batch], batches: int, run: Run, clock: Clock, saver: Saver
+) -> Literal["whole", "time"]:
     """Learn from every batch once, or from those that are left after a resume.
 
     Returns:
-        What ended it: the epoch, the minutes, or a signal.
+        What ended it: the epoch, or the minutes.
+
+    Raises:
+        Stopped: A signal asked to.
     """
     settings, position, tally = run.settings, learner.position, learner.tally
-    learner.network.train()
+    learner.begin_to_learn()
     started = ready = clock.seconds()
     for number, batch in enumerate(loader):
         waiting = clock.seconds() - ready
@@ -207,14 +268,14 @@ def train_epoch(
         run.show(Status(progress, position.epoch + 1, figures_of(tally), position.best_dice))
         _look_for_findings(learner, run)
         ready = clock.seconds()
-        if position.batch % settings.accumulate or position.batch == batches:
-            continue  # gradients of a step half done are in no state; after a whole epoch `fit` decides
+        if position.batch % (settings.accumulate or 1) and position.batch < batches:
+            continue  # gradients of a step half done are in no state
         if run.stop_asked():
-            return "signal"
-        if run.length.progress(0, now) >= 1:
+            raise Stopped
+        if position.batch < batches and run.length.progress(0, now) >= 1:
             return "time"
-        if now - learner.saved_at > SAVE_SECONDS:
-            _save(learner, run, clock)
+        if saver.is_due():
+            saver.try_to_save()
     return "whole"
 
 
@@ -225,42 +286,27 @@ def _learn(learner: Learner, batch: Batch, rate: float, run: Run, batches: int, 
         FloatingPointError: The loss or its gradients are no numbers, or far above what they were; no step was made.
     """
     settings, position = run.settings, learner.position
-    first = position.batch - position.batch % settings.accumulate
-    together = min(settings.accumulate, batches - first)
+    passes = settings.accumulate or 1
+    first = position.batch - position.batch % passes
+    together = min(passes, batches - first)
     if position.batch == first:
-        learner.optimizer.zero_grad(set_to_none=True)
-    with autocast(run.device, run.precision):
-        logits = learner.network(batch.images)
-    loss = loss_of(logits, batch, settings, run.class_weights)
+        begin(learner)
     position.batch += 1
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise FloatingPointError
-    learner.health.note_batch(value, progress)
+    outcome = add_gradients(
+        learner,
+        batch,
+        settings,
+        class_weights=run.class_weights,
+        scored_classes=run.scored_classes,
+        together=together,
+    )
+    learner.health.note_batch(outcome.loss, progress)
     if is_diverging(learner.health, run.circumstances):
         raise FloatingPointError
-    learner.scaler.scale(loss / together).backward()  # type: ignore[no-untyped-call]
-    count(learner.tally, value, logits.detach(), batch, run.scored_classes)
-    if position.batch < first + together:
-        return
-    set_rate(learner.optimizer, rate)
-    _step(learner, settings)
-
-
-def _step(learner: Learner, settings: Settings) -> None:
-    """One step of the optimizer; now and then, how far it moves the weights is measured."""
-    network, position = learner.network, learner.position
-    norm = clip_gradients(network, learner.optimizer, learner.scaler, settings.clip_norm)
-    if not learner.scaler.is_enabled() and not torch.isfinite(norm):  # the scaler skips such steps by itself
-        raise FloatingPointError
-    before = sample_weights(network) if position.step % MEASURED_EVERY == SETTLED else None
-    learner.scaler.step(learner.optimizer)
-    learner.scaler.update()
-    if before is not None:
-        learner.health.note_update(movement(before, sample_weights(network)))
-    if learner.average is not None:
-        learner.average.update_parameters(network)
-    position.step += 1
+    count(learner.tally, outcome.loss, outcome.dices)
+    if position.batch == first + together:
+        set_rate(learner.optimizer, rate)
+        move_weights(learner, settings.clip_norm)
 
 
 def _recover(learner: Learner, run: Run) -> None:
@@ -271,6 +317,12 @@ def _recover(learner: Learner, run: Run) -> None:
     """
     health, position = learner.health, learner.position
     epoch, step = position.epoch + 1, position.step
+    if learner.precision != "fp32" and not is_diverging(health, run.circumstances) and has_sound_weights(learner):
+        finding = unsound(learner.precision, epoch=epoch, step=step)
+        go_back(learner, slower=False)
+        fall_back_to_fp32(learner)
+        _tell(learner, run, finding)
+        return
     if not can_go_back(learner):
         finding = given_up(health, epoch=epoch, step=step, has_model=position.best_dice > -1)
         _note_finding(learner, run, finding)
@@ -278,108 +330,74 @@ def _recover(learner: Learner, run: Run) -> None:
     peak = run.settings.learning_rate * position.rate_factor / 2
     finding = recovered(health, epoch=epoch, step=step, peak=peak)
     go_back(learner)
-    _note_finding(learner, run, finding)
-    run.tell(finding)
+    _tell(learner, run, finding)
 
 
 def _look_for_findings(learner: Learner, run: Run) -> None:
     for finding in find_new(learner.health, run.circumstances, best_dice=learner.position.best_dice):
-        _note_finding(learner, run, finding)
-        run.tell(finding)
+        _tell(learner, run, finding)
+
+
+def _tell(learner: Learner, run: Run, finding: Finding) -> None:
+    """Say a finding and keep it."""
+    _note_finding(learner, run, finding)
+    run.tell(finding)
 
 
 def _note_finding(learner: Learner, run: Run, finding: Finding) -> None:
     """Keep a finding for the state and for `health.json`."""
     learner.health.note_finding(finding, epoch=learner.position.epoch + 1, step=learner.position.step)
-    write_json(run.health_path, learner.health.to_json())
+    _write_health(learner, run)
 
 
-def loss_of(logits: Tensor, batch: Batch, settings: Settings, class_weights: Sequence[float] = ()) -> Tensor:
-    """The loss that the settings ask for."""
-    return compute_loss(
-        settings.loss_terms(),
-        logits,
-        batch.targets,
-        batch.weights,
-        boundary_weight=settings.boundary_weight,
-        class_weights=class_weights,
-    )
+def _write_health(learner: Learner, run: Run) -> None:
+    """Write the findings and figures of the run, and how it computes now."""
+    position = learner.position
+    now = {
+        "precision": learner.precision,
+        "micro_batch": position.micro_batch,
+        "val_micro_batch": position.val_micro_batch,
+    }
+    try:
+        write_json(run.health_path, learner.health.to_json() | now)
+    except OSError as error:
+        run.tell(not_saved(error))
 
 
-def validate(network: nn.Module, loader: DataLoader[Batch], run: Run) -> Tally:
-    """Sums over pictures that are not learnt from, at training size; those of each class's pixels among them."""
+def validate(
+    network: nn.Module,
+    loader: DataLoader[Batch],
+    run: Run,
+    *,
+    precision: ComputePrecision = "fp32",
+    most: int | None = None,
+) -> Tally:
+    """Sums over pictures that are not learnt from, at training size; those of each class's pixels among them.
+
+    Args:
+        network: Is told that it does not train.
+        loader: Of the pictures.
+        run: Decides the loss.
+        precision: What to compute in.
+        most: Pictures that go through the network at a time; None for whole batches.
+
+    Raises:
+        Stopped: A signal asked to.
+    """
     network.eval()
     tally = Tally()
     started = time.monotonic()
     with torch.inference_mode():
         for cpu_batch in loader:
-            batch = cpu_batch.to(run.device)
-            with autocast(run.device, run.precision):
-                logits = network(batch.images)
-            loss = loss_of(logits, batch, run.settings, run.class_weights)
-            count(tally, float(loss), logits, batch, run.scored_classes)
-            count_classes(tally, logits, batch)
+            if run.stop_asked():
+                raise Stopped
+            for part, _ in parts_of(cpu_batch.to(run.device), most):
+                logits = whole_logits(network, part.images, run.settings, precision)
+                loss = loss_of(logits, part, run.settings, run.class_weights)
+                count(tally, float(loss), dice_per_picture(logits, part.targets, part.weights, run.scored_classes))
+                count_classes(tally, logits, part)
     tally.seconds = time.monotonic() - started
     return tally
-
-
-def autocast(device: str, precision: ComputePrecision) -> torch.autocast:
-    """The precision of the forward pass."""
-    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-    return torch.autocast(device.partition(":")[0], dtype, enabled=precision != "fp32")
-
-
-def count(tally: Tally, loss: float, logits: Tensor, batch: Batch, scored_classes: tuple[int, ...]) -> None:
-    """Add one batch to a tally."""
-    dice = dice_per_picture(logits, batch.targets, batch.weights, scored_classes).nanmean(dim=1)
-    present = ~dice.isnan()
-    tally.images += len(logits)
-    tally.loss += loss * len(logits)
-    tally.dice += float(dice[present].sum())
-    tally.scored += int(present.sum())
-
-
-def count_classes(tally: Tally, logits: Tensor, batch: Batch) -> None:
-    """Add the pixels of each class, predicted and true; of the true ones the shares, which thin lines leave few of."""
-    weight = (batch.weights > 0).float()  # (N, 1, H, W)
-    if logits.shape[1] == 1:
-        counted, foreground = weight.sum(), ((logits > 0) * weight).sum()
-        true_foreground = (batch.targets * weight).sum()
-        predicted = torch.stack([counted - foreground, foreground])
-        true = torch.stack([counted - true_foreground, true_foreground])
-    else:
-        predicted = torch.bincount(logits.argmax(1)[weight[:, 0] > 0], minlength=logits.shape[1]).float()
-        true = (batch.targets * weight).sum((0, 2, 3))
-    for mine, new in ((tally.predicted, predicted), (tally.true, true)):
-        mine[:] = [old + added for old, added in zip(mine or [0.0] * len(new), new.tolist(), strict=True)]
-
-
-def figures_of(tally: Tally) -> Figures:
-    """Sums to means; NaN where there is nothing to average."""
-    nan = float("nan")
-    return Figures(
-        loss=tally.loss / tally.images if tally.images else nan,
-        dice=tally.dice / tally.scored if tally.scored else nan,
-        images_per_second=tally.images / tally.seconds if tally.seconds else nan,
-    )
-
-
-def dice_per_picture(logits: Tensor, target: Tensor, weight: Tensor, scored_classes: tuple[int, ...]) -> Tensor:
-    """Dice coefficient of each scored class of each picture, ``(N, K)``; NaN where a class is nowhere.
-
-    Of one channel, shares of at least a half are foreground; of several, the largest is the class.
-    """
-    if logits.shape[1] == 1:
-        predicted, truth = logits > 0, target >= 0.5
-    else:
-        predicted, truth = (
-            F.one_hot(scores.argmax(1), scores.shape[1]).movedim(-1, 1)[:, scored_classes].bool()
-            for scores in (logits, target)
-        )
-    counts = weight > 0
-    overlap = (predicted & truth & counts).sum((2, 3))
-    total = (predicted & counts).sum((2, 3)) + (truth & counts).sum((2, 3))
-    return 2 * overlap / total  # 0 / 0 is NaN
 
 
 def _validation_is_due(learner: Learner, run: Run) -> bool:
@@ -392,22 +410,34 @@ def _validation_is_due(learner: Learner, run: Run) -> bool:
 
 
 def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, clock: Clock) -> Figures:
-    """Validate the weights worth keeping, and keep them if they are the best so far."""
+    """Validate the weights worth keeping, and note whether they are the best so far."""
     position = learner.position
     started = clock.seconds()
-    tally = validate(learner.kept(), val, run)
+    tally = _validate_in_memory(learner, val, run)
     figures = figures_of(tally)
     if learner.health.note_validation(figures.loss, tally.predicted, tally.true):
         remember_good(learner)
     # Without any overlap, or any foreground, Dice tells nothing apart; then the loss decides, below any Dice.
     score = figures.dice if figures.dice > 0 else -figures.loss / (1 + figures.loss)
     if score > position.best_dice:
-        position.best_dice, position.best_epoch = score, position.epoch
-        run.keep_best(figures)
+        position.best_dice, position.best_step = score, position.step
     _count_patience(position, score)
     position.validated_at = clock.seconds()
     position.validation_seconds = position.validated_at - started
     return figures
+
+
+def _validate_in_memory(learner: Learner, val: DataLoader[Batch], run: Run) -> Tally:
+    """Validate; where memory runs out, fewer pictures at a time, now and later."""
+    position = learner.position
+    look = functools.partial(validate, learner.kept(), val, run, precision=learner.precision)
+    before = position.val_micro_batch or position.micro_batch
+    pictures = whole_pictures_at_once(run.settings)
+    tally, most = looking_at_fewer(lambda most: look(most=most), before, pictures)
+    if most != before:
+        position.val_micro_batch = most
+        _tell(learner, run, shrunk(pictures, most, f"The memory of {run.device} ran out in a validation"))
+    return tally
 
 
 def _count_patience(position: Position, score: float) -> None:
@@ -421,13 +451,8 @@ def _count_patience(position: Position, score: float) -> None:
         position.best_smoothed, position.validations_since_best = smoothed, 0
 
 
-def _save(learner: Learner, run: Run, clock: Clock) -> None:
-    learner.position.seconds = learner.saved_at = clock.seconds()
-    save_state(run.state_path, learner)
-
-
 def _write_metrics(learner: Learner, run: Run, figures: Figures, val: Figures | None) -> None:
-    """Append one line of JSON. NaN is no JSON: what was not measured is left out."""
+    """Add a line of JSON. NaN is no JSON: what was not measured is left out."""
     position = learner.position
     line: dict[str, float] = {
         "epoch": position.epoch + (1 if position.batch else 0),
@@ -441,6 +466,9 @@ def _write_metrics(learner: Learner, run: Run, figures: Figures, val: Figures | 
     if val is not None:
         line |= {"val_loss": val.loss, "val_dice": val.dice}
     known = {name: value for name, value in line.items() if not math.isnan(value)}
-    with run.metrics_path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(known) + "\n")
+    learner.lines.append(json.dumps(known) + "\n")
+    try:
+        write_metrics(run.metrics_path, learner.lines)
+    except OSError as error:
+        run.tell(not_saved(error))
     run.record(known)

@@ -9,9 +9,11 @@ from pathlib import Path
 from maskwright.config import Settings
 from maskwright.data.cache import Cache, build_cache, default_cache_folder
 from maskwright.data.duplicates import find_near_duplicates
+from maskwright.data.groups import Groups, find_groups
 from maskwright.data.pairs import Pair, Problem
 from maskwright.data.reading import Formats, read_pair
-from maskwright.data.splits import Groups, apply_split, find_groups, make_split, read_split
+from maskwright.data.resizing import resize_for
+from maskwright.data.splits import apply_split, make_split, read_split
 
 GIGABYTE = 10**9
 
@@ -49,6 +51,10 @@ class Material:
         """What recognises the pictures of a part later."""
         return tuple(self.cache.fingerprints[index] for index in self.indices(part))
 
+    def contents(self) -> dict[str, str]:
+        """A hash of what each picture and its mask hold, by its name."""
+        return {pair.name: entry.content for pair, entry in zip(self.cache.pairs, self.cache.entries, strict=True)}
+
 
 def read_pictures(
     pairs: Sequence[Pair],
@@ -65,7 +71,7 @@ def read_pictures(
         read=functools.partial(read_pair, formats=formats),
         num_classes=formats.labels.num_classes,
         settings_key=json.dumps(asdict(formats)),
-        longer_side=settings.chosen("size"),
+        resize=resize_for(settings),
         limit_bytes=int(settings.cache_gb * GIGABYTE),
         advance=advance,
         spent=spent,

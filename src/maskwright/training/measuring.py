@@ -30,12 +30,15 @@ from maskwright.inference.predictor import Predictor
 from maskwright.models.build import build_network
 from maskwright.models.storage import store
 from maskwright.training.curves import draw_curves
+from maskwright.training.freezing import pretrained_layers
 from maskwright.training.keeping import model_card, weights_of
-from maskwright.training.loop import autocast, loss_of
 from maskwright.training.minutes import BYTES_PER_SECOND, Costs, drawn
+from maskwright.training.out_of_memory import looking_at_fewer, on_device_or_cpu
 from maskwright.training.recipe import LADDER, Speed
 from maskwright.training.session import Session
-from maskwright.training.state import Learner, build_learner, clip_gradients
+from maskwright.training.state import Learner, build_learner
+from maskwright.training.step import loss_of, make_step, parts_of
+from maskwright.training.whole_pictures import whole_logits, whole_pictures_at_once
 
 # A usual size is known after so many headers, and what a size does to the masks after so many masks ...
 DESCRIBED, OUTLINED = 50, 16
@@ -49,6 +52,16 @@ SMALL_PROBE, LARGE_PROBE = (2, 160), (4, 256)
 PROBE_STEPS = 3
 
 
+def shapes_of(pairs: Sequence[Pair], *, seed: int) -> list[tuple[int, int]]:
+    """Heights and widths of some pictures, one at least."""
+    shapes = []
+    for pair in drawn(pairs, DESCRIBED, seed):
+        with contextlib.suppress(InputError):  # said when it is read
+            stored = image_files.describe(pair.image)
+            shapes.append((stored.height, stored.width))
+    return shapes or [(LADDER[0], LADDER[0])]
+
+
 def look_at_pictures(
     pairs: Sequence[Pair], formats: Formats, *, seed: int, spent: Callable[[], float] = lambda: 0.0
 ) -> tuple[int, int, dict[int, float]]:
@@ -60,14 +73,8 @@ def look_at_pictures(
         seed: Decides which of them are looked at.
         spent: The share that is over of the time for this.
     """
-    sizes = []
-    for pair in drawn(pairs, DESCRIBED, seed):
-        with contextlib.suppress(InputError):  # said when it is read
-            stored = image_files.describe(pair.image)
-            sizes.append((stored.height, stored.width))
-    if not sizes:
-        return LADDER[0], LADDER[0], {}
-    height, width = sorted(sizes, key=lambda size: (max(size), size))[len(sizes) // 2]
+    shapes = sorted(shapes_of(pairs, seed=seed), key=lambda shape: (max(shape), shape))
+    height, width = shapes[len(shapes) // 2]
 
     def bound_of(numbered: tuple[int, Pair]) -> dict[int, float]:
         number, pair = numbered
@@ -114,13 +121,14 @@ def measure_speed(
     cards = [torch.device(device)] if device.startswith("cuda") else []
     with torch.random.fork_rng(cards):
         network = store(build_network(architecture), settings.storage).to(device)
-        learner = build_learner(network, settings, precision=precision)
+        # What will be held is held here too: it takes no backward pass.
+        learner = build_learner(network, settings, precision=precision, pretrained=pretrained_layers(network))
         small, large = (_random_batch(architecture, *probe).to(device) for probe in (SMALL_PROBE, LARGE_PROBE))
-        small_seconds = _seconds_of_steps(learner, small, settings, precision, spent)
+        small_seconds = _seconds_of_steps(learner, small, settings, spent)
         pixels = [batch.images.shape[0] * batch.images.shape[-1] ** 2 / 1e6 for batch in (small, large)]
         if spent() >= 0.5:
             return Speed(0.0, small_seconds / pixels[0])
-        large_seconds = _seconds_of_steps(learner, large, settings, precision, spent)
+        large_seconds = _seconds_of_steps(learner, large, settings, spent)
     slope = max(0.0, large_seconds - small_seconds) / (pixels[1] - pixels[0])
     # Where small steps were disturbed, all is laid on the pixels.
     slope = min(slope, large_seconds / pixels[1]) or large_seconds / pixels[1]
@@ -130,42 +138,37 @@ def measure_speed(
 def measure_costs(session: Session, part: str) -> Costs:
     """Measure what one picture takes to be validated and scored; the second time counts, when everything is warm."""
     material, settings, learner = session.material, session.settings, session.learner
-    batch = material.indices("val")[: settings.chosen("batch_size")]
+    batch = material.indices("val")[: whole_pictures_at_once(settings)]
     samples = Samples(material.cache, settings, augment=False)
 
-    def validate() -> None:
+    def validate(most: int | None) -> None:
         for cpu_batch in build_loader(samples, InOrder(batch, len(batch)), workers=0, pin=False):
             with torch.inference_mode():
-                compared = cpu_batch.to(session.device)
-                with autocast(session.device, session.precision):
-                    logits = network(compared.images)
-                float(loss_of(logits, compared, settings))
+                for compared, _ in parts_of(cpu_batch.to(session.device), most):
+                    logits = whole_logits(network, compared.images, settings, learner.precision)
+                    float(loss_of(logits, compared, settings))
+
+    def score(device: str) -> float:
+        predictor = Predictor(card, TorchEngine(card.architecture, weights_of(learner), device))
+        return _second_time(lambda: score_pair(predictor, pair, ""), now)
 
     network = learner.kept()
     was_training = network.training
     network.eval()
     now = time.monotonic if session.minutes is None else session.minutes.now
-    validating = _second_time(validate, now) / len(batch)
+    position = learner.position
+    validating, position.val_micro_batch = looking_at_fewer(
+        lambda most: _second_time(lambda: validate(most), now) / len(batch),
+        position.val_micro_batch or position.micro_batch,
+        len(batch),
+    )
     network.train(was_training)
-    card = model_card(session, {})
-    predictor = Predictor(card, TorchEngine(card.architecture, weights_of(learner), session.device))
-    pair = material.pairs(part)[0]
-    scoring = _second_time(lambda: score_pair(predictor, pair, ""), now)
+    card, pair = model_card(session, {}), material.pairs(part)[0]
+    scoring = on_device_or_cpu(score, session.device)
     with tempfile.TemporaryDirectory() as scratch:
         nothing, picture = Path(scratch) / "metrics.jsonl", Path(scratch) / "curves.png"
         drawing = _second_time(lambda: draw_curves(nothing, picture), now)
     return Costs(validating, scoring, drawing + _bytes_of_files(learner) / BYTES_PER_SECOND)
-
-
-def free_memory(device: str) -> float | None:
-    """Bytes that are free on a device; None where nobody says."""
-    if device.startswith("cuda"):
-        return float(torch.cuda.mem_get_info(torch.device(device))[0])
-    if device == "cpu":
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-            return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    return None
 
 
 def _random_batch(architecture: Architecture, count: int, side: int) -> Batch:
@@ -175,38 +178,18 @@ def _random_batch(architecture: Architecture, count: int, side: int) -> Batch:
     return Batch(images, targets, torch.ones(count, 1, side, side))
 
 
-def _seconds_of_steps(
-    learner: Learner,
-    batch: Batch,
-    settings: Settings,
-    precision: ComputePrecision,
-    spent: Callable[[], float],
-) -> float:
+def _seconds_of_steps(learner: Learner, batch: Batch, settings: Settings, spent: Callable[[], float]) -> float:
     """The fastest of a few steps after a first one."""
-    learner.network.train()
+    learner.begin_to_learn()
     seconds = []
     for number in range(1 + PROBE_STEPS):
         if number > 1 and spent() >= 1:
             break
         started = time.monotonic()
-        _step(learner, batch, settings, precision)
+        make_step(learner, batch, settings)
+        next(learner.kept().parameters()).detach().flatten()[0].item()  # a GPU answers when it is done
         seconds.append(time.monotonic() - started)
     return min(seconds[1:])
-
-
-def _step(learner: Learner, batch: Batch, settings: Settings, precision: ComputePrecision) -> None:
-    device = batch.images.device.type
-    learner.optimizer.zero_grad(set_to_none=True)
-    with autocast(device, precision):
-        logits = learner.network(batch.images)
-    loss = loss_of(logits, batch, settings)
-    learner.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-    clip_gradients(learner.network, learner.optimizer, learner.scaler, settings.clip_norm)
-    learner.scaler.step(learner.optimizer)
-    learner.scaler.update()
-    if learner.average is not None:
-        learner.average.update_parameters(learner.network)
-    next(learner.kept().parameters()).detach().flatten()[0].item()  # a GPU answers when it is done
 
 
 def _second_time(work: Callable[[], object], now: Callable[[], float]) -> float:

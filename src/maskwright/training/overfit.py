@@ -6,6 +6,7 @@ learns masks of other pictures by heart as well; `baseline` is there for those.
 """
 
 import copy
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -19,8 +20,10 @@ from torch.nn import functional as F
 from maskwright.config import Settings
 from maskwright.data.dataset import SIDE_MULTIPLE, Batch, Draw, Samples, pad
 from maskwright.device import ComputePrecision
+from maskwright.training.figures import dice_per_picture
 from maskwright.training.health import Finding
-from maskwright.training.loop import autocast, dice_per_picture, loss_of
+from maskwright.training.state import Learner, build_scaler
+from maskwright.training.step import compute_logits, loss_of, make_step
 
 PICTURES = 4
 # Cut-outs of so many pixels a side; smaller ones where the network is too slow for these.
@@ -47,7 +50,7 @@ class Overfit:
         losses: Of the whole batch, for each step.
         dices: Likewise; NaN where the cut-outs show nothing of any scored class.
         blind_dice: Of one answer for all pixels, the best there is.
-        picture_losses: Of each cut-out, in the last step.
+        picture_losses: Of each cut-out, after the last step.
         foreground: Share of the cut-outs' pixels that are of another class than the first.
         moves: Whether any gradient reached a weight.
         seconds: What it took.
@@ -136,36 +139,35 @@ def learn_by_heart(
     started = time.monotonic()
     device = str(next(network.parameters()).device)
     batch = batch.to(device)
+    unclipped = dataclasses.replace(settings, clip_norm=0.0)
     losses: list[float] = []
     dices: list[float] = []
     blind = blind_dice(batch, scored_classes)
     moves = False
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
-        learner = copy.deepcopy(network).train()
-        optimizer = torch.optim.AdamW(learner.parameters(), lr=RATE)
-        scaler = torch.amp.GradScaler(device.partition(":")[0], enabled=precision == "fp16")
+        copied = copy.deepcopy(network).train()
+        optimizer = torch.optim.AdamW(copied.parameters(), lr=RATE)
+        learner = Learner(copied, optimizer, None, build_scaler(device, precision), precision=precision)
         allowed = math.inf
         while len(losses) < STEPS and time.monotonic() - started < allowed:
-            optimizer.zero_grad(set_to_none=True)
-            with autocast(device, precision):
-                logits = learner(batch.images)
-            loss = loss_of(logits, batch, settings)
-            losses.append(float(loss.detach()))
-            dices.append(
-                float(dice_per_picture(logits.detach(), batch.targets, batch.weights, scored_classes).nanmean())
-            )
-            if not math.isfinite(losses[-1]) or is_learnt(losses, dices, blind):
+            try:
+                outcome = make_step(learner, batch, unclipped, scored_classes=scored_classes)
+            except FloatingPointError:
+                losses.append(math.nan)
+                dices.append(math.nan)
                 break
-            if loss.requires_grad:
-                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            moves = moves or any(weight.grad is not None and bool(weight.grad.any()) for weight in learner.parameters())
-            scaler.step(optimizer)
-            scaler.update()
+            losses.append(outcome.loss)
+            dices.append(float(outcome.dices.nanmean()))
+            if is_learnt(losses, dices, blind):
+                break
+            moves = moves or any(weight.grad is not None and bool(weight.grad.any()) for weight in copied.parameters())
             show(len(losses))
             if len(losses) == 1:
                 allowed = afford(time.monotonic() - started)
-    singles = tuple(_loss_of_one(logits.detach(), batch, settings, place) for place in range(len(batch.images)))
-    foreground = float((batch.targets if logits.shape[1] == 1 else 1 - batch.targets[:, :1]).mean())
+        with torch.no_grad():
+            logits = compute_logits(copied, batch.images, precision)
+    singles = tuple(_loss_of_one(logits, batch, settings, place) for place in range(len(batch.images)))
+    foreground = float((batch.targets if batch.targets.shape[1] == 1 else 1 - batch.targets[:, :1]).mean())
     seconds = time.monotonic() - started
     return Overfit(tuple(pictures), tuple(losses), tuple(dices), blind, singles, foreground, moves, seconds)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from maskwright import terminal
-from maskwright.config import Settings, read_settings
+from maskwright.config import Settings
 from maskwright.data.cache import LEAST_READ, Cache
 from maskwright.data.dataset import Samples
 from maskwright.data.finding import find_dataset
@@ -19,14 +19,17 @@ from maskwright.data.label_survey import read_options
 from maskwright.data.pairs import Pair, Pairing, Problem
 from maskwright.data.reading import Formats, choose_formats
 from maskwright.data.splits import PARTS, apply_split, read_split
-from maskwright.device import ComputePrecision, choose_precision, read_facts
+from maskwright.device import ComputePrecision, assumed_facts, choose_precision, read_facts
 from maskwright.errors import InputError
 from maskwright.training.appearance import choose_tint
+from maskwright.training.fitting import Way
 from maskwright.training.material import Material, deal_out, read_pictures
-from maskwright.training.measuring import free_memory, look_at_pictures, measure_speed
+from maskwright.training.measuring import look_at_pictures, measure_speed, shapes_of
+from maskwright.training.memory_budget import Device, MemoryUse, fit_into_memory
+from maskwright.training.memory_plan import CannotPlanError
 from maskwright.training.minutes import LOOKING_SHARE, OUTLINING_SHARE, PROBING_SHARE, READING_SHARE, Minutes
 from maskwright.training.recipe import Facts, Means, Recipe, Speed, choose_recipe
-from maskwright.training.run_folder import RunFolder, read_unread
+from maskwright.training.run_folder import RunFolder, as_started, read_unread
 from maskwright.training.session import architecture_for
 
 # Pictures that cannot be used are listed up to this many.
@@ -38,8 +41,8 @@ PROBING_SECONDS = 10.0
 # With fewer pictures than this held out, the score says little.
 FEW_HELD_OUT = 5
 
-# What is chosen before the pictures are read, and what after that.
-_OPEN, _OPEN_LATER = ("size", "batch_size", "base_channels"), ("tint",)
+# What depends on the pictures and on the machine's speed.
+_OPEN = ("size", "batch_size", "base_channels")
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,20 @@ class Preparation:
     Attributes:
         material: The pictures, read and split.
         settings: Nothing in them is open any more.
-        recipe: What was chosen of them, and why.
+        recipe: What was chosen of them before anything was read.
+        reasons: A sentence for each choice.
         precision: What the forward pass computes in.
         speed: As measured; None where nothing depended on it.
+        memory: What is held at most, and what was chosen for it; None where there was no doubt that all fits.
     """
 
     material: Material
     settings: Settings
     recipe: Recipe
+    reasons: tuple[str, ...]
     precision: ComputePrecision
     speed: Speed | None
+    memory: MemoryUse | None
 
 
 def prepare(
@@ -66,6 +73,7 @@ def prepare(
     settings: Settings,
     *,
     device: str,
+    is_here: bool = True,
     minutes: Minutes | None,
     resumed: RunFolder | None = None,
     always_measure: bool = False,
@@ -77,9 +85,10 @@ def prepare(
         photos: The folder.
         settings: What the user asked for.
         device: Where the network will lie.
+        is_here: Whether this machine has that device; what would have to be measured on another one stays unknown.
         minutes: What the command may take; None in a run by epochs.
         resumed: The folder of a run that goes on: what was chosen for it holds, and what it left out stays out.
-        always_measure: Measure the speed also where no choice depends on it.
+        always_measure: Measure the speed, and predict the memory, also where no choice depends on them.
         say: Prints a sentence.
 
     Raises:
@@ -88,13 +97,19 @@ def prepare(
     pairing = _find_pairs(photos, settings, say)
     unread: set[str] = set()
     if resumed is not None:
-        settings, unread, minutes = _as_chosen(settings, resumed), read_unread(resumed), None
+        settings, unread, minutes = as_started(resumed, settings), read_unread(resumed), None
     formats, pairs = _choose_formats(pairing, settings, minutes, unread, say=say)
-    precision = choose_precision(read_facts(device), settings.precision)
-    recipe, speed = _choose_recipe(pairs, formats, settings, device, precision, minutes, always_measure=always_measure)
-    for reason in recipe.reasons:
+    precision = choose_precision(read_facts(device) if is_here else assumed_facts(device), settings.precision)
+    place = Device(device, precision, is_here)
+    recipe, speed = _choose_recipe(pairs, formats, settings, place, minutes, always_measure=always_measure)
+    wish = Way(recipe.size, recipe.batch_size, settings.accumulate or 1, settings.storage or "plain", recipe.crop)
+    memory = None
+    if resumed is None:
+        memory = _fit_into_memory(pairs, formats, settings, recipe, wish, place, speed, look_closely=always_measure)
+    reasons = (*recipe.reasons, *([] if memory is None else memory.reasons), *_assumptions(place, settings))
+    for reason in reasons:
         say(reason)
-    settings = recipe.applied_to(settings)
+    settings = (wish if memory is None else memory.fit.way).applied_to(recipe.applied_to(settings))
     spent = _no_limit if minutes is None else minutes.part(READING_SHARE)
     with terminal.counting("Reading", len(pairs)) as advance:
         cache, problems = read_pictures(pairs, formats, settings, spent=spent, advance=advance)
@@ -114,7 +129,7 @@ def prepare(
         settings = dataclasses.replace(settings, tint=tint)
         if why:
             say(why)
-    return Preparation(material, settings, recipe, precision, speed)
+    return Preparation(material, settings, recipe, reasons, precision, speed, memory)
 
 
 def _no_limit() -> float:
@@ -127,15 +142,6 @@ def _find_pairs(photos: Path, settings: Settings, say: Callable[[str], None]) ->
     _refuse_problems(pairing.problems, settings)
     say(f"{photos}: {len(pairing.pairs)} pictures with masks ({pairing.layout})")
     return pairing
-
-
-def _as_chosen(settings: Settings, resumed: RunFolder) -> Settings:
-    """The settings of a run that goes on: what was left open is as it was chosen then."""
-    if not resumed.config.is_file():
-        return settings  # `open_run` says so
-    earlier = read_settings(resumed.config)
-    left_open = {name: getattr(earlier, name) for name in (*_OPEN, *_OPEN_LATER) if getattr(settings, name) is None}
-    return dataclasses.replace(settings, **left_open)
 
 
 def _choose_formats(
@@ -183,8 +189,7 @@ def _choose_recipe(
     pairs: Sequence[Pair],
     formats: Formats,
     settings: Settings,
-    device: str,
-    precision: ComputePrecision,
+    place: Device,
     minutes: Minutes | None,
     *,
     always_measure: bool,
@@ -200,14 +205,49 @@ def _choose_recipe(
     # By epochs, this is the choice; by the clock it says which network is measured.
     recipe = choose_recipe(facts, settings)
     speed = None
-    if always_measure or (is_open and minutes is not None):
+    if place.is_here and (always_measure or (is_open and minutes is not None)):
         spent = Minutes(PROBING_SECONDS, 0.0).part(1.0) if minutes is None else minutes.part(PROBING_SHARE)
         architecture = architecture_for(recipe.applied_to(settings), formats)
-        speed = measure_speed(settings, architecture, device, precision, spent=spent)
+        speed = measure_speed(settings, architecture, place.name, place.precision, spent=spent)
     if minutes is not None and speed is not None:
-        means = Means(TRAINING_SHARE * max(0.0, minutes.left()), speed, free_memory(device))
+        means = Means(TRAINING_SHARE * max(0.0, minutes.left()), speed)
         recipe = choose_recipe(dataclasses.replace(facts, means=means), settings)
     return recipe, speed
+
+
+def _fit_into_memory(
+    pairs: Sequence[Pair],
+    formats: Formats,
+    settings: Settings,
+    recipe: Recipe,
+    wish: Way,
+    place: Device,
+    speed: Speed | None,
+    *,
+    look_closely: bool,
+) -> MemoryUse | None:
+    """Choose how to train within the memory; without a limit that the user named, a network may go unpredicted."""
+    architecture = architecture_for(recipe.applied_to(settings), formats)
+    shapes = shapes_of(pairs, seed=settings.seed)
+    try:
+        return fit_into_memory(wish, settings, architecture, place, shapes, speed, look_closely=look_closely)
+    except CannotPlanError as error:
+        if settings.memory is not None:
+            raise
+        terminal.warn(str(error))
+        return None
+
+
+def _assumptions(place: Device, settings: Settings) -> list[str]:
+    """What is taken for granted of a device that is not here."""
+    if place.is_here:
+        return []
+    sentences = [f"How fast {place.name} is, nobody knows here: what is chosen is that of a run by epochs."]
+    if settings.precision == "auto" and place.name.startswith("cuda"):
+        sentences.append(
+            f"{place.precision} is assumed, as on any sound card from 2017 on; for a GTX 16xx say --precision fp32."
+        )
+    return sentences
 
 
 def _expected_to_learn_from(pairs: Sequence[Pair], settings: Settings) -> int:

@@ -8,6 +8,7 @@ from which it deviates in that the weights are never touched and that the lower 
 """
 
 import copy
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +21,8 @@ from torch.utils.data import DataLoader
 from maskwright.config import Settings
 from maskwright.data.dataset import Batch, EpochBatches
 from maskwright.device import ComputePrecision
-from maskwright.training.loop import autocast, loss_of
-from maskwright.training.state import build_optimizer, clip_gradients, set_rate
+from maskwright.training.state import build_learner, set_rate
+from maskwright.training.step import make_step
 
 LOWEST, HIGHEST = 1e-6, 1.0
 STEPS = 60
@@ -96,9 +97,9 @@ def search_rates(
     rates: list[float] = []
     losses: list[float] = []
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
-        learner, known = copy.deepcopy((network.train(), pretrained))
-        optimizer = build_optimizer(learner, settings, known)
-        scaler = torch.amp.GradScaler(device.partition(":")[0], enabled=precision == "fp16")
+        copied, known = copy.deepcopy((network.train(), pretrained))
+        alone = dataclasses.replace(settings, ema=0.0)
+        learner = build_learner(copied, alone, precision=precision, pretrained=known)
         started = time.monotonic()
         for step, cpu_batch in enumerate(_endless(loader, order, half=settings.small_first > 0)):
             if step == 1 and settings.minutes is not None:
@@ -106,22 +107,16 @@ def search_rates(
                 steps = min(STEPS, int(affordable))
                 if steps < LEAST_STEPS:
                     return Search((), ())
-            batch = cpu_batch.to(device)
             rate = LOWEST * (HIGHEST / LOWEST) ** (step / (steps - 1))
-            set_rate(optimizer, rate)
-            optimizer.zero_grad(set_to_none=True)
-            with autocast(device, precision):
-                logits = learner(batch.images)
-            loss = loss_of(logits, batch, settings, class_weights)
+            set_rate(learner.optimizer, rate)
             rates.append(rate)
-            losses.append(float(loss.detach()))
+            try:
+                losses.append(make_step(learner, cpu_batch.to(device), settings, class_weights=class_weights).loss)
+            except FloatingPointError:
+                losses.append(math.nan)
             show((step + 1) / steps)
             if step + 1 >= steps or not math.isfinite(losses[-1]) or diverged_at(smoothed(losses)) is not None:
                 break
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            clip_gradients(learner, optimizer, scaler, settings.clip_norm)
-            scaler.step(optimizer)
-            scaler.update()
     return Search(tuple(rates), tuple(losses))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from maskwright.config import Settings
-from maskwright.data.image_files import fit_size
+from maskwright.data.resizing import Resize, fit_size
 
 # Longer sides to choose among. The numbers from here on are heuristics, to be replaced by measured ones.
 LADDER = (256, 320, 384, 448, 512, 640, 768, 960, 1280)
@@ -20,6 +20,8 @@ WITHOUT_CLOCK = 512
 ENOUGH_EPOCHS = 30
 # ... in pictures seen: few pictures are to be seen more often, and many need not all be seen as often.
 LEAST_SEEN, MOST_SEEN = 1_200, 12_000
+# Pixels a side of what training sees of pictures that are used at a factor of their own size.
+DEFAULT_CROP = 512
 # With fewer steps than this a network has hardly begun to learn: then smaller pictures teach more.
 LEAST_STEPS = 300
 # A batch, and how many pictures there must be for it: a handful in one batch would be one step an epoch.
@@ -30,10 +32,6 @@ SMALLEST_BATCH = 4
 NARROW = {True: 16, False: 32}
 # ... and what twice as many cost, which is taken where the minutes buy more passes than the largest size can use.
 WIDER_COST = 1.5
-# Bytes that a training step keeps of each megapixel: for each channel at full resolution, and inside an encoder. Rough;
-# a batch has to fit into this share of the memory that is free.
-BYTES_PER_CHANNEL, BYTES_IN_ENCODER = 94e6, 1.2e9
-MEMORY_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -59,12 +57,10 @@ class Means:
     Attributes:
         seconds: For training, as far as that can be said before.
         speed: Measured on this machine, with the narrow network or with the width that was asked for.
-        memory_bytes: Free on the device; None where nobody can say.
     """
 
     seconds: float
     speed: Speed
-    memory_bytes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,17 +84,21 @@ class Facts:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What was chosen, and a sentence for each choice; a value that was given is taken over without one."""
+    """What was chosen, and a sentence for each choice; a value that was given is taken over without one.
 
-    size: int
+    ``size`` is None where pictures are used at a factor of their own size, ``crop`` where they are seen whole.
+    """
+
+    size: int | None
     batch_size: int
     base_channels: int
     reasons: tuple[str, ...] = ()
+    crop: int | None = None
 
     def applied_to(self, settings: Settings) -> Settings:
         """The settings with nothing left open."""
         return dataclasses.replace(
-            settings, size=self.size, batch_size=self.batch_size, base_channels=self.base_channels
+            settings, size=self.size, crop=self.crop, batch_size=self.batch_size, base_channels=self.base_channels
         )
 
 
@@ -108,29 +108,30 @@ def choose_recipe(facts: Facts, settings: Settings) -> Recipe:
     The longer side is the smallest whose resolution bound is high enough. With minutes it is raised while they still
     buy enough passes over the pictures, and lowered where they buy too few steps of a small batch; it never exceeds the
     pictures' own.
-    The batch follows the number of pictures, and is smaller where memory or steps are short. The network is the narrow
-    one, unless there is time for more than the largest size can use.
+    The batch follows the number of pictures, and is smaller where steps are short. The network is the narrow one,
+    unless there is time for more than the largest size can use. What memory allows is for `fitting` to say.
     """
+    settings, why_crop = _with_crop(settings)
     width = settings.base_channels or NARROW[settings.encoder != "none"]
     batch_size, why_batch = _choose_batch_size(facts)
     batch_size = settings.batch_size or batch_size
-    if settings.size is not None:
-        size, why_size = settings.size, ""
-    else:
+    size, why_size = settings.size, ""
+    if size is None and settings.factor is None:
         size, why_size = _choose_size(
             facts, settings, batch_size, settings.batch_size or min(batch_size, SMALLEST_BATCH)
         )
-    if settings.batch_size is None and facts.means is not None:
-        batch_size, why_batch = _fit_batch(facts, facts.means, settings, size, batch_size, why_batch, width)
+    if settings.batch_size is None:
+        batch_size, why_batch = _shorten_batch(facts, settings, size, batch_size, why_batch)
     why_width = f"{width} channels: the narrow network learns more in the same time"
     if settings.base_channels is None and _has_time_to_spare(facts, settings, size, batch_size):
         width, why_width = 2 * width, f"{2 * width} channels: there is time for a wider network"
     reasons = (
-        why_size if settings.size is None else "",
+        why_size,
+        why_crop,
         why_batch if settings.batch_size is None else "",
         why_width if settings.base_channels is None else "",
     )
-    return Recipe(size, batch_size, width, tuple(f"{reason}." for reason in reasons if reason))
+    return Recipe(size, batch_size, width, tuple(f"{reason}." for reason in reasons if reason), settings.crop)
 
 
 def candidate_sizes(height: int, width: int) -> tuple[int, ...]:
@@ -145,15 +146,19 @@ def candidate_sizes(height: int, width: int) -> tuple[int, ...]:
 
 
 def pictures_seen(facts: Facts, settings: Settings, size: int, batch_size: int) -> float:
-    """How many pictures the minutes buy at a size, some of them at half of it; without limit by epochs."""
-    return steps_bought(facts, settings, size, batch_size) * batch_size
+    """How many pictures the minutes buy at a size, some of them at half of it; without limit by epochs.
+
+    So many cut-outs as cover a picture count as one.
+    """
+    share = sample_megapixels(facts, settings, size) / megapixels(facts.height, facts.width, size)
+    return steps_bought(facts, settings, size, batch_size) * batch_size * share
 
 
-def steps_bought(facts: Facts, settings: Settings, size: int, batch_size: int) -> float:
+def steps_bought(facts: Facts, settings: Settings, size: int | None, batch_size: int) -> float:
     """How many steps the minutes buy."""
     if facts.means is None:
         return float("inf")
-    pixels = megapixels(facts.height, facts.width, size) * batch_size
+    pixels = sample_megapixels(facts, settings, size) * batch_size
     whole, half = facts.means.speed.of(pixels), facts.means.speed.of(pixels / 4)
     return facts.means.seconds * ((1 - settings.small_first) / whole + settings.small_first / half)
 
@@ -166,6 +171,21 @@ def megapixels(height: int, width: int, size: int) -> float:
     """
     rows, columns = fit_size(height, width, size)
     return rows * columns / 1e6
+
+
+def sample_megapixels(facts: Facts, settings: Settings, size: int | None) -> float:
+    """Millions of pixels of a sample: of a whole picture, or of a cut-out."""
+    rows, columns = Resize(size, settings.factor).shape_of(facts.height, facts.width)
+    most = settings.crop or max(rows, columns)
+    return min(rows, most) * min(columns, most) / 1e6
+
+
+def _with_crop(settings: Settings) -> tuple[Settings, str]:
+    """The settings with a crop where they need one, and why."""
+    if settings.factor is None or settings.crop is not None:
+        return settings, ""
+    why = f"Crop {DEFAULT_CROP}: pictures at a factor of their own size may be of any size, and cut-outs are of one"
+    return dataclasses.replace(settings, crop=DEFAULT_CROP), why
 
 
 def _choose_size(facts: Facts, settings: Settings, batch_size: int, smallest_batch: int) -> tuple[int, str]:
@@ -225,25 +245,16 @@ def _choose_batch_size(facts: Facts) -> tuple[int, str]:
     return batch_size, f"Batch {batch_size}" + ("" if largest else f": there are only {facts.pictures} pictures")
 
 
-def _fit_batch(
-    facts: Facts, means: Means, settings: Settings, size: int, batch_size: int, why: str, width: int
-) -> tuple[int, str]:
-    """Halve a batch until it fits into memory, and until the minutes buy enough steps."""
-    each = megapixels(facts.height, facts.width, size)
-    needed = each * (
-        BYTES_PER_CHANNEL * width / settings.unshuffle**2 + (0 if settings.encoder == "none" else BYTES_IN_ENCODER)
-    )
-    while batch_size > 1 and means.memory_bytes is not None and needed * batch_size > MEMORY_SHARE * means.memory_bytes:
-        batch_size //= 2
-        why = f"Batch {batch_size}: more would not fit into {means.memory_bytes / 1e9:.1f} GB of free memory"
+def _shorten_batch(facts: Facts, settings: Settings, size: int | None, batch_size: int, why: str) -> tuple[int, str]:
+    """Halve a batch until the minutes buy enough steps."""
     while batch_size > SMALLEST_BATCH and steps_bought(facts, settings, size, batch_size) < LEAST_STEPS:
         batch_size //= 2
         why = f"Batch {batch_size}: the minutes are short, and smaller batches make more steps of them"
     return batch_size, why
 
 
-def _has_time_to_spare(facts: Facts, settings: Settings, size: int, batch_size: int) -> bool:
+def _has_time_to_spare(facts: Facts, settings: Settings, size: int | None, batch_size: int) -> bool:
     """Whether the largest size is reached, and even a wider network sees enough pictures."""
-    if facts.means is None or size < candidate_sizes(facts.height, facts.width)[-1]:
+    if facts.means is None or size is None or size < candidate_sizes(facts.height, facts.width)[-1]:
         return False
     return pictures_seen(facts, settings, size, batch_size) >= WIDER_COST * 2 * _enough_seen(facts)

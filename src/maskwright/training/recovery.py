@@ -1,28 +1,32 @@
-"""Going back to earlier weights when the loss diverged, with half the learning rate."""
+"""Going back to earlier weights: at half the learning rate where the loss diverged, in fp32 where 16 bit fails."""
 
 import torch
 
-from maskwright.training.state import Learner
+from maskwright.training.state import Learner, copied
 
 MOST_RECOVERIES = 2
 
 
 def remember_good(learner: Learner) -> None:
     """Copy the weights worth keeping to main memory, where they take nothing from the network's own."""
-    learner.good = {name: tensor.detach().to("cpu", copy=True) for name, tensor in learner.kept().state_dict().items()}
+    learner.good = copied(learner.kept())
 
 
 def can_go_back(learner: Learner) -> bool:
     """Whether there are sound weights to go back to, from which something was learnt that could be learnt slower."""
-    if learner.good is None or learner.position.step == 0 or learner.health.recoveries >= MOST_RECOVERIES:
-        return False
-    return all(bool(torch.isfinite(tensor).all()) for tensor in learner.good.values())
+    return learner.position.step > 0 and learner.health.recoveries < MOST_RECOVERIES and has_sound_weights(learner)
 
 
-def go_back(learner: Learner) -> None:
+def has_sound_weights(learner: Learner) -> bool:
+    """Whether weights were remembered, and all of them are numbers."""
+    return learner.good is not None and all(bool(torch.isfinite(tensor).all()) for tensor in learner.good.values())
+
+
+def go_back(learner: Learner, *, slower: bool = True) -> None:
     """Take the weights that were remembered, forget what the optimizer gathered since, and halve the learning rate.
 
-    Neither the position nor the schedule goes back: the run has the length that was asked for.
+    Neither the position nor the schedule goes back: the run has the length that was asked for. Where the rate is not to
+    blame it is not made ``slower``.
     """
     assert learner.good is not None  # noqa: S101 - `can_go_back` said so
     learner.network.load_state_dict(learner.good)
@@ -30,5 +34,7 @@ def go_back(learner: Learner) -> None:
         learner.average.module.load_state_dict(learner.good)
     learner.optimizer.state.clear()
     learner.optimizer.zero_grad(set_to_none=True)
-    learner.position.rate_factor /= 2
     learner.health.forget_trend()
+    if slower:
+        learner.position.rate_factor /= 2
+        learner.health.recoveries += 1

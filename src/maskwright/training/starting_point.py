@@ -94,7 +94,7 @@ def with_architecture_of(settings: Settings, card: ModelCard) -> Settings:
     """Settings whose network and size are those of a model."""
     known = {field.name for field in dataclasses.fields(Settings)}
     described = {name: value for name, value in dataclasses.asdict(card.architecture).items() if name in known}
-    return dataclasses.replace(settings, **described, size=card.size)
+    return dataclasses.replace(settings, **described, size=card.size, factor=card.factor, crop=card.tile)
 
 
 def take_weights(start: StartingPoint, architecture: Architecture, labels: LabelMap) -> Taken:

@@ -1,10 +1,15 @@
 """Everything that a run needs to go on as if it had never stopped.
 
-The state lies apart from the model files, is written whole or not at all, and is loaded without unpickling code.
+The state lies apart from the model files, is written whole or not at all, beside the one before it, is checked when it
+is read, and is loaded without unpickling code.
 """
 
+import errno
 import math
+import shutil
+import zipfile
 from dataclasses import asdict, dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +21,16 @@ from maskwright.config import Settings
 from maskwright.device import ComputePrecision, prefers_channels_last
 from maskwright.errors import InputError
 from maskwright.files import replacing
+from maskwright.training.freezing import hold, in_finest_levels
 from maskwright.training.health import Health, restored
+from maskwright.training.muon import Muon
+
+# Of a matrix with fewer rows or columns, such as a head's, little is to be made equal.
+LEAST_RANK = 8
+
+# What the system says when a disk, a user's share of it, or the largest size of a file is used up.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MEGABYTE = 10**6
 
 
 @dataclass
@@ -53,7 +67,7 @@ class Position:
         seconds: Time spent, validation included.
         budget: Seconds that the run may spend; None without `--minutes`.
         best_dice: Best validation score so far, -1 before the first.
-        best_epoch: The epoch it came from.
+        best_step: The step after which it was measured, -1 before the first.
         validations_since_best: Validations since the smoothed score was better, which is what patience counts.
         validated_at: Seconds spent when the last validation ended.
         validation_seconds: What that validation took.
@@ -64,6 +78,10 @@ class Position:
         paced_progress: Progress then.
         validated: Pictures that each validation looks at; None before that was decided.
         rate_factor: What the learning rate is multiplied by; halved when the loss diverged.
+        micro_batch: Pictures that go through the network at a time in a step; None where whole batches fit into memory.
+        val_micro_batch: Likewise in a validation.
+        full_precision: Whether 16 bit was given up.
+        skipped: Steps in a row that the loss scaling of fp16 left out.
     """
 
     epoch: int = 0
@@ -72,7 +90,7 @@ class Position:
     seconds: float = 0.0
     budget: float | None = None
     best_dice: float = -1.0
-    best_epoch: int = 0
+    best_step: int = -1
     validations_since_best: int = 0
     validated_at: float = 0.0
     validation_seconds: float = 0.0
@@ -83,14 +101,39 @@ class Position:
     paced_progress: float = 0.0
     validated: int | None = None
     rate_factor: float = 1.0
+    micro_batch: int | None = None
+    val_micro_batch: int | None = None
+    full_precision: bool = False
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a step changes before any weight moves, as it was when the step began.
+
+    Attributes:
+        batch: Batches done in the epoch.
+        tally: Sums over them.
+        buffers: The network's running statistics of batches.
+        random: See `random_states`.
+    """
+
+    batch: int
+    tally: Tally
+    buffers: tuple[Tensor, ...]
+    random: dict[str, Tensor]
 
 
 @dataclass
 class Learner:
     """A network, what teaches it, and how far they have come.
 
+    ``lines`` are those of `metrics.jsonl`: the file follows the state, so that neither lacks what the other has.
     ``good`` are the weights to go back to, in main memory; see `recovery`.
     ``pretrained`` are the layers of its encoder that did not start from random weights; see `Settings.freeze`.
+    ``held`` did not either, and never learn; see `Settings.held_levels`.
+    ``precision`` is what forward passes compute in.
+    ``beginning`` is where the step that is under way can be begun again; None between steps.
     """
 
     network: nn.Module
@@ -100,9 +143,17 @@ class Learner:
     position: Position = field(default_factory=Position)
     tally: Tally = field(default_factory=Tally)
     health: Health = field(default_factory=Health)
+    lines: list[str] = field(default_factory=list)
     good: dict[str, Tensor] | None = None
-    saved_at: float = 0.0
     pretrained: tuple[nn.Module, ...] = ()
+    held: tuple[nn.Module, ...] = ()
+    precision: ComputePrecision = "fp32"
+    beginning: Beginning | None = None
+
+    def begin_to_learn(self) -> None:
+        """Put the network into training mode, but for the layers that are held."""
+        self.network.train()
+        hold(self.held, held=True)
 
     def kept(self) -> nn.Module:
         """The network worth keeping: the averaged one where there is one."""
@@ -116,12 +167,35 @@ def build_learner(
     device = next(network.parameters()).device.type
     if prefers_channels_last(device, precision):
         network.to(memory_format=torch.channels_last)
+    held, pretrained = in_finest_levels(network, pretrained, settings.held_levels)
+    hold(held, held=True)
     optimizer = build_optimizer(network, settings, pretrained)
     average = None
     if settings.ema > 0:
         average = AveragedModel(network, multi_avg_fn=_averaging(settings.ema), use_buffers=True)
-    scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
-    return Learner(network, optimizer, average, scaler, pretrained=pretrained)
+    return Learner(
+        network,
+        optimizer,
+        average,
+        build_scaler(device, precision),
+        pretrained=pretrained,
+        held=held,
+        precision=precision,
+    )
+
+
+def build_scaler(device: str, precision: ComputePrecision) -> torch.amp.GradScaler:
+    """The loss scaling that a precision needs; in all but fp16 it does nothing."""
+    return torch.amp.GradScaler(device.partition(":")[0], enabled=precision == "fp16")
+
+
+def fall_back_to_fp32(learner: Learner) -> None:
+    """Give 16 bit up for the rest of the run, and the loss scaling and the memory layout that belong to it."""
+    learner.position.full_precision = True
+    learner.precision = "fp32"
+    learner.scaler = build_scaler(next(learner.network.parameters()).device.type, "fp32")
+    for network in (learner.network, learner.kept()):
+        network.to(memory_format=torch.contiguous_format)
 
 
 def build_optimizer(
@@ -135,23 +209,43 @@ def build_optimizer(
     known = {id(parameter) for layer in pretrained for parameter in layer.parameters(recurse=False)}
     groups = []
     for is_known, share in ((False, 1.0), (True, settings.encoder_rate)):
-        own = [parameter for parameter in network.parameters() if (id(parameter) in known) == is_known]
+        own = [
+            parameter
+            for parameter in network.parameters()
+            if (id(parameter) in known) == is_known and parameter.requires_grad
+        ]
         for parameters, decay in (
             ([parameter for parameter in own if parameter.ndim > 1], settings.weight_decay),
             ([parameter for parameter in own if parameter.ndim <= 1], 0.0),
         ):
             if parameters:
                 groups.append({"params": parameters, "weight_decay": decay, "rate_share": share})
+    if settings.optimizer == "muon":
+        groups = [half for group in groups for half in _by_orthogonality(group, known)]
     rate = settings.learning_rate
     match settings.optimizer:
         case "adamw":
             return torch.optim.AdamW(groups, lr=rate)
         case "adam":
             return torch.optim.Adam(groups, lr=rate)
+        case "muon":
+            return Muon(groups, rate)
         case "sgd":
             return torch.optim.SGD(groups, lr=rate, momentum=0.99, nesterov=True)
         case "rmsprop":
             return torch.optim.RMSprop(groups, lr=rate, momentum=0.9)
+
+
+def _by_orthogonality(group: dict[str, Any], known: set[int]) -> list[dict[str, Any]]:
+    """A group in two: matrices that Muon suits, and the rest.
+
+    A depthwise convolution is no matrix, and pretrained weights lie in a valley that AdamW's shorter steps stay in.
+    """
+    halves: dict[bool, list[Tensor]] = {True: [], False: []}
+    for parameter in group["params"]:
+        is_matrix = parameter.ndim > 1 and min(parameter.flatten(1).shape) >= LEAST_RANK and parameter.shape[1] > 1
+        halves[is_matrix and id(parameter) not in known].append(parameter)
+    return [{**group, "params": own, "orthogonal": kind} for kind, own in halves.items() if own]
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -168,8 +262,17 @@ def clip_gradients(
     return nn.utils.clip_grad_norm_(network.parameters(), clip_norm or math.inf)
 
 
+def copied(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of a network's weights in main memory."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in network.state_dict().items()}
+
+
 def save_state(path: Path, learner: Learner) -> None:
-    """Write the state, whole or not at all."""
+    """Write the state, whole or not at all; the one before it is kept beside it.
+
+    Raises:
+        OSError: The state could not be written; where that is for want of room, the error says how much it takes.
+    """
     content = {
         "network": learner.network.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
@@ -178,20 +281,41 @@ def save_state(path: Path, learner: Learner) -> None:
         "position": asdict(learner.position),
         "tally": asdict(learner.tally),
         "health": asdict(learner.health),
+        "lines": learner.lines,
         "good": learner.good,
+        "random": random_states(learner.network),
     }
-    with replacing(path) as temporary:
-        torch.save(content, temporary)
+    with replacing(path, keep_previous=True) as temporary, _Sink(temporary) as sink:
+        torch.save(content, sink)
+        sink.raise_error()
 
 
-def load_state(path: Path, learner: Learner) -> None:
-    """Put a learner where the state left it.
+def read_state(path: Path) -> dict[str, Any]:
+    """Read what `save_state` wrote.
+
+    Every part of the file has a checksum, as in any zip archive; torch writes them and looks at none.
 
     Raises:
-        InputError: The file is damaged, or belongs to another network.
+        InputError: The file is damaged.
     """
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is None:
+            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            return content
+    except Exception as error:  # damaged bytes make the unpickler raise almost anything
+        raise InputError(f"{path} is damaged ({type(error).__name__}).") from error
+    raise InputError(f"{path} is damaged: the checksum of {damaged} is another.")
+
+
+def restore(learner: Learner, content: dict[str, Any], path: Path) -> None:
+    """Put a learner where a state left it.
+
+    Raises:
+        InputError: The state is that of another network; ``path`` is where it was read from.
+    """
+    try:
         learner.network.load_state_dict(content["network"])
         learner.optimizer.load_state_dict(content["optimizer"])
         if learner.average is not None:
@@ -200,10 +324,62 @@ def load_state(path: Path, learner: Learner) -> None:
             learner.scaler.load_state_dict(content["scaler"])
         learner.position = Position(**content["position"])
         learner.tally = Tally(**content["tally"])
-        learner.health = restored(content.get("health", {}))  # older versions had none
-        learner.good = content.get("good")
-    except Exception as error:  # damaged bytes make the unpickler raise almost anything
-        raise InputError(f"{path} cannot be resumed from: it is damaged or belongs to another network.") from error
+        learner.health = restored(content["health"])
+        learner.lines = content["lines"]
+        learner.good = content["good"]
+        if learner.position.full_precision:
+            fall_back_to_fp32(learner)
+        restore_random_states(content["random"], learner.network)
+    except Exception as error:
+        raise InputError(f"{path} cannot be resumed from: it is of another network, or of another version.") from error
+
+
+def random_states(network: nn.Module) -> dict[str, Tensor]:
+    """The random states that a step may draw from, such as for dropout; pictures have generators of their own."""
+    device = next(network.parameters()).device
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def restore_random_states(states: dict[str, Tensor], network: nn.Module) -> None:
+    """Set what `random_states` found; on a device of another kind the run goes on with other numbers."""
+    device = next(network.parameters()).device
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+class _Sink(FileIO):
+    """A file for `torch.save`, which makes its own error of any: the first is kept, and what comes after it counted."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w")
+        self.size = 0
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:  # noqa: ANN401 - bytes of any kind
+        """Write all of it, as far as that is possible."""
+        left = memoryview(data)
+        length = len(left)
+        self.size += length
+        try:
+            while self.error is None and left:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.error = error
+        return length
+
+    def raise_error(self) -> None:
+        """Raise the error that was kept; where it was for want of room, it says how much the whole takes."""
+        if self.error is None:
+            return
+        if self.error.errno in NO_ROOM:
+            free = shutil.disk_usage(Path(str(self.name)).parent).free
+            takes = f"it takes {self.size / MEGABYTE:.1f} MB, and {free / MEGABYTE:.1f} MB are free"
+            self.error.strerror = f"{self.error.strerror}; {takes}"
+        raise self.error
 
 
 def _averaging(decay: float) -> Any:  # noqa: ANN401 - torch names this type only in a stub

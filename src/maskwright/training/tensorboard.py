@@ -16,6 +16,7 @@ from maskwright.data.labels import IGNORED, LabelMap
 from maskwright.errors import MissingExtraError
 from maskwright.inference.outputs import panel
 from maskwright.training.curves import read_metrics
+from maskwright.training.whole_pictures import whole_logits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,7 +97,7 @@ def draw_validation(
     for index in indices:
         sample = samples[Draw(0, index, half=False)]
         with torch.inference_mode():
-            logits = network(sample.images[None].to(device))[0].cpu()
+            logits = whole_logits(network, sample.images[None].to(device), samples.settings)[0].cpu()
         image = sample.images.movedim(0, -1).mul(255).round().byte().numpy()
         truth = classes_of(sample.targets - 0.5 if len(sample.targets) == 1 else sample.targets)
         truth[sample.weights[0].numpy() == 0] = IGNORED

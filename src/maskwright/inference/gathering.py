@@ -1,0 +1,148 @@
+"""Files that hold the results of all pictures: COCO's annotations, Kaggle's run lengths, contact sheets.
+
+Each picture leaves a part, and when all are there the parts are put together in the pictures' order: so a run may stop
+and go on, and takes no more memory for many pictures than for one.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from maskwright.data.image_files import read_pixels, resize_classes, resize_image, write_image
+from maskwright.data.labels import LabelMap
+from maskwright.files import replacing
+from maskwright.inference.outputs import overlay
+from maskwright.inference.regions import find_runs
+
+# A page of thumbnails: columns, rows, and the pixels of a place without its caption.
+COLUMNS, ROWS = 5, 6
+PLACE_WIDTH, PLACE_HEIGHT = 300, 200
+_GAP, _CAPTION = 16, 26
+_LONGEST_CAPTION = 34
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a picture left for a gathered file: the picture's name in lists, and the file."""
+
+    name: str
+    path: Path
+
+
+def coco_part(mask: NDArray[np.uint8], labels: LabelMap) -> str:
+    """A picture's size and annotations for `write_coco`, as JSON: one for each class that it shows."""
+    height, width = mask.shape
+    annotations = []
+    for index in labels.scored_classes:
+        runs = find_runs(mask == index, by_rows=False)
+        if not len(runs.starts):
+            continue
+        rows, columns = (np.flatnonzero((mask == index).any(axis=axis)) for axis in (1, 0))
+        # Background and region take turns, beginning with the background.
+        bounds = np.stack([runs.starts, runs.starts + runs.lengths], axis=1).ravel()
+        counts = np.diff(bounds, prepend=0, append=height * width)
+        annotations.append(
+            {
+                "category_id": index,
+                "segmentation": {"size": [height, width], "counts": counts.tolist()},
+                "area": int(runs.lengths.sum()),
+                "bbox": [int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1],
+                "iscrowd": 0,
+            }
+        )
+    return json.dumps({"height": height, "width": width, "annotations": annotations}, separators=(",", ":"))
+
+
+def write_coco(path: Path, parts: Sequence[Part], labels: LabelMap) -> None:
+    """Write COCO's annotation file: the pictures, the classes, and a region in run lengths for each class of each."""
+
+    def annotations() -> Iterable[dict[str, Any]]:
+        found = ((image, entry) for image, part in enumerate(parts, 1) for entry in _read(part)["annotations"])
+        for number, (image, entry) in enumerate(found, 1):
+            yield {"id": number, "image_id": image, **entry}
+
+    def images() -> Iterable[dict[str, Any]]:
+        for number, part in enumerate(parts, 1):
+            content = _read(part)
+            yield {"id": number, "file_name": part.name, "height": content["height"], "width": content["width"]}
+
+    categories = ({"id": index, "name": labels.class_names[index]} for index in labels.scored_classes)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        opening = "{"
+        for key, entries in (("images", images()), ("categories", categories), ("annotations", annotations())):
+            file.write(f'{opening}"{key}":[')
+            file.writelines(
+                f"{',' if place else ''}\n{json.dumps(entry, separators=(',', ':'))}"
+                for place, entry in enumerate(entries)
+            )
+            file.write("]")
+            opening = ",\n"
+        file.write("}\n")
+
+
+def kaggle_part(name: str, mask: NDArray[np.uint8], labels: LabelMap) -> str:
+    """A picture's rows for `write_kaggle`: the first pixel, counted from 1, and the length of each run, row by row."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    for index in labels.scored_classes:
+        runs = find_runs(mask == index, by_rows=True)
+        lengths = " ".join(map(str, np.stack([runs.starts + 1, runs.lengths], axis=1).ravel().tolist()))
+        rows.writerow([name, lengths] if labels.num_classes == 2 else [name, labels.class_names[index], lengths])
+    return text.getvalue()
+
+
+def write_kaggle(path: Path, parts: Sequence[Part], labels: LabelMap) -> None:
+    """Write the table that Kaggle's Carvana challenge takes; of several classes, each has a row of a picture."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write("img,rle_mask\n" if labels.num_classes == 2 else "img,class,rle_mask\n")
+        for part in parts:
+            file.write(part.path.read_text(encoding="utf-8"))
+
+
+def sheet_part(image: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8]:
+    """The thumbnail of a picture ``(H, W, 3)`` for `write_sheets`, with its classes tinted."""
+    scale = min(PLACE_HEIGHT / mask.shape[0], PLACE_WIDTH / mask.shape[1])
+    size = [max(1, round(side * scale)) for side in mask.shape]
+    return overlay(resize_image(image, *size), resize_classes(mask, *size), labels)
+
+
+def write_sheets(folder: Path, parts: Sequence[Part]) -> list[Path]:
+    """Write pages of thumbnails, ``sheet_001.png`` and so on.
+
+    Returns:
+        The files.
+    """
+    pages: list[Path] = []
+    for first in range(0, len(parts), COLUMNS * ROWS):
+        pages.append(folder / f"sheet_{len(pages) + 1:03}.png")
+        write_image(pages[-1], _draw_page(parts[first : first + COLUMNS * ROWS]))
+    return pages
+
+
+def _draw_page(parts: Sequence[Part]) -> NDArray[np.uint8]:
+    columns, rows = min(COLUMNS, len(parts)), -(-len(parts) // COLUMNS)
+    across, down = PLACE_WIDTH + _GAP, PLACE_HEIGHT + _CAPTION + _GAP
+    canvas = Image.new("RGB", (columns * across + _GAP, rows * down + _GAP), "white")
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(size=14)
+    for place, part in enumerate(parts):
+        left, top = _GAP + place % COLUMNS * across, _GAP + place // COLUMNS * down
+        tile = Image.fromarray(read_pixels(part.path))
+        canvas.paste(tile, (left + (PLACE_WIDTH - tile.width) // 2, top + (PLACE_HEIGHT - tile.height) // 2))
+        name = part.name if len(part.name) <= _LONGEST_CAPTION else f"...{part.name[3 - _LONGEST_CAPTION :]}"
+        middle = (left + PLACE_WIDTH / 2, top + PLACE_HEIGHT + _CAPTION / 2)
+        draw.text(middle, name, fill=(40, 40, 40), font=font, anchor="mm")
+    return np.asarray(canvas)
+
+
+def _read(part: Part) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(part.path.read_text(encoding="utf-8"))
+    return content

@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from maskwright.cli import main
+from maskwright.commands.export import SUFFIXES, Exported, export
+from maskwright.errors import InputError
+from maskwright.inference.engines import ENGINES
+from maskwright.inference.model_file import load_model
+from maskwright.inference.predictor import load
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_a_model_becomes_one_file_that_predicts_the_same(tiny_export: Exported, tiny_model: Path) -> None:
+    assert tiny_export.path.name == "model.onnx"
+    files = {path.name for path in tiny_export.path.parent.iterdir() if path.is_file()}
+    assert files == {"model.onnx", "model.safetensors"}  # nothing unfinished beside it
+    assert {agreement.way for agreement in tiny_export.agreements} == {"in ONNX Runtime alone", "through maskwright"}
+    assert len({(agreement.height, agreement.width) for agreement in tiny_export.agreements}) > 3
+    assert max(agreement.logit_difference for agreement in tiny_export.agreements) < 1e-3
+    image = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    assert np.array_equal(load(tiny_export.path)(image), load(tiny_model)(image))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"out": "model.onnx", "to": "torch"}, r"should end in \.pt2"),
+        ({"out": "there.onnx"}, "is there already"),
+        ({"out": "model.onnx", "int8": True}, "--int8 needs --pictures"),
+        ({"out": "model.pt2", "to": "torch", "int8": True, "pictures": "photos"}, "--int8 is for --to onnx"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_at_once(
+    options: dict[str, object], words: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there.onnx").touch()
+    with pytest.raises(InputError, match=words):
+        export(tiny_model, **options)  # type: ignore[arg-type]  # of several kinds
+
+
+def test_suffixes_are_those_that_files_are_loaded_by() -> None:
+    assert {ENGINES.get(suffix, "torch"): suffix for suffix in SUFFIXES.values()} == {
+        "onnx": ".onnx",
+        "openvino": ".xml",
+        "torch": ".pt2",
+    }
+
+
+# --- Weights and folders
+
+
+def test_a_plain_state_dict_holds_the_same_weights(tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "unet_carvana.pth"
+    assert main(["export", str(tiny_model), "--to", "pth", "--out", str(out)]) == 0
+    state = torch.load(out, weights_only=True)
+    expected = load_model(tiny_model)[1]
+    assert state.keys() == expected.keys()
+    assert all(np.array_equal(state[name], array) for name, array in expected.items())
+
+
+def test_the_folder_for_a_hub_lies_where_it_is_asked_for(tiny_model: Path, tmp_path: Path) -> None:
+    assert main(["export", str(tiny_model), "--to", "hub", "--out", str(tmp_path / "hub")]) == 0
+    assert (tmp_path / "hub" / "README.md").is_file()
+
+
+@pytest.mark.parametrize("target", ["hub", "pth"])
+def test_nothing_is_overwritten(
+    target: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", str(tiny_model), "--to", target, "--out", str(tmp_path / "there")]
+    assert main(words) == 0
+    assert main(words) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_scores_that_cannot_be_read_leave_no_folder(tiny_model: Path, tmp_path: Path) -> None:
+    words = ["--to", "hub", "--out", str(tmp_path / "hub"), "--scores", str(tmp_path / "missing.json")]
+    assert main(["export", str(tiny_model), *words]) == 2
+    assert not (tmp_path / "hub").exists()

@@ -1,0 +1,253 @@
+"""`maskwright predict`: what is named, skipped, refused and gathered."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from maskwright.cli import main
+from maskwright.config import Architecture
+from maskwright.inference.model_file import ModelCard, save_model
+from maskwright.models.build import build_network
+from tests.tiny_pictures import an_image, write
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network with first weights."""
+    return save(tmp_path_factory.mktemp("model") / "model.safetensors", seed=0)
+
+
+def save(path: Path, *, seed: int) -> Path:
+    torch.manual_seed(seed)
+    architecture = Architecture(base_channels=4, depth=1, norm="none")
+    weights = {name: tensor.numpy() for name, tensor in build_network(architecture).state_dict().items()}
+    save_model(path, ModelCard(architecture, size=32), weights)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for number, name in enumerate(("a", "below/b", "below/c")):
+        write(tmp_path / "photos" / f"{name}.png", an_image(number))
+    return tmp_path / "photos"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".predict" not in path.parts
+    }
+
+
+def test_what_is_there_is_skipped_and_said(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["predict", str(model), str(photos), "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    (tmp_path / "out/below/b_mask.png").write_bytes(b"mine")
+    (tmp_path / "out/a_mask.png").unlink()
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "1 of 3 pictures predicted (2 were there already; --overwrite makes them anew)" in capsys.readouterr().out
+    assert (tmp_path / "out/below/b_mask.png").read_bytes() == b"mine"
+    assert main([*command, "--overwrite"]) == 0
+    assert (tmp_path / "out/below/b_mask.png").read_bytes() != b"mine"
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
+    words = ["--save", "mask,overlay,coco,kaggle,sheet,polygons"]
+    assert main(["predict", str(model), str(photos), "--out", str(tmp_path / "whole"), *words]) == 0
+    code = (
+        "import os, signal, sys\n"
+        "from maskwright.inference import results\n"
+        "write, written = results.outputs.write_mask, []\n"
+        "def write_and_die(path, *rest):\n"
+        "    write(path, *rest)\n"
+        "    written.append(path)\n"
+        "    if len(written) == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "results.outputs.write_mask = write_and_die\n"
+        "from maskwright.cli import main\n"
+        f"main(['predict', {str(model)!r}, {str(photos)!r}, '--out', 'out', *{words!r}])"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "out/coco.json").exists()
+    assert main(["predict", str(model), str(photos), "--out", str(tmp_path / "out"), *words]) == 0
+    left = {
+        name: content for name, content in contents(tmp_path / "out").items() if not Path(name).name.startswith(".")
+    }
+    assert left == contents(tmp_path / "whole")
+
+
+def test_lists_hold_pictures_of_earlier_runs_too(model: Path, photos: Path, tmp_path: Path) -> None:
+    command = ["predict", str(model), str(photos), "--out", str(tmp_path / "out"), "--save", "coco,kaggle"]
+    assert main(command) == 0
+    write(photos / "aa.png", an_image(9))
+    assert main(command) == 0
+    images = json.loads((tmp_path / "out/coco.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == ["a.png", "aa.png", "below/b.png", "below/c.png"]
+    assert len((tmp_path / "out/submission.csv").read_text().splitlines()) == 5
+
+
+def test_results_of_another_model_or_threshold_are_not_mixed(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "out"), "--save", "soft"]
+    other = save(tmp_path / "other.safetensors", seed=1)
+    assert main(["predict", str(model), str(photos), *out]) == 0
+    before = contents(tmp_path / "out")
+    assert main(["predict", str(other), str(photos), *out]) == 2
+    assert "another model" in capsys.readouterr().err
+    assert main(["predict", str(model), str(photos), *out, "--threshold", "0.4"]) == 2
+    assert "another threshold" in capsys.readouterr().err
+    assert contents(tmp_path / "out") == before
+    assert main(["predict", str(other), str(photos), *out, "--overwrite"]) == 0
+    assert contents(tmp_path / "out") != before
+    assert main(["predict", str(other), str(photos), *out]) == 0
+
+
+def test_files_that_predict_has_not_made_are_not_taken_for_results(
+    model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "a_mask.png").write_bytes(b"drawn by hand")
+    assert main(["predict", str(model), str(photos / "a.png"), "--out", str(photos)]) == 2
+    assert "a_mask.png is there and was not made here" in capsys.readouterr().err
+    assert (photos / "a_mask.png").read_bytes() == b"drawn by hand"
+
+
+def test_the_threshold_moves_the_mask(model: Path, photos: Path, tmp_path: Path) -> None:
+    shares = []
+    for threshold in ("0.01", "0.99"):
+        out = tmp_path / threshold
+        assert main(["predict", str(model), str(photos), "--out", str(out), "--threshold", threshold]) == 0
+        with Image.open(out / "a_mask.png") as mask:
+            shares.append(np.asarray(mask).mean() / 255)
+    assert shares == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--save", "mask,mist"], "not 'mist'"),
+        (["--save", "background"], "--background"),
+        (["--background", "red"], "--save background"),
+        (["--save", "background", "--background", "reddish"], "reddish"),
+        (["--threshold", "1"], "--threshold"),
+    ],
+)
+def test_bad_words_give_a_sentence_and_write_nothing(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert main(["predict", str(model), str(photos), "--out", str(tmp_path / "out"), *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_background_may_be_a_picture(model: Path, photos: Path, tmp_path: Path) -> None:
+    behind = tmp_path / "sky.png"
+    Image.new("RGB", (5, 5), (1, 2, 250)).save(behind)
+    words = ["--save", "background,mask", "--background", str(behind), "--threshold", "0.99"]  # nothing is foreground
+    assert main(["predict", str(model), str(photos / "a.png"), "--out", str(tmp_path / "out"), *words]) == 0
+    with Image.open(tmp_path / "out/a_background.png") as placed:
+        assert placed.getcolors() == [(72 * 96, (1, 2, 250))]
+
+
+def test_failures_are_listed_at_the_end_and_the_others_are_done(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "broken.png").write_bytes((photos / "a.png").read_bytes()[:200])
+    (photos / "text.jpg").write_text("no picture")
+    (photos / "empty.png").touch()
+    assert main(["predict", str(model), str(photos), "--out", str(tmp_path / "out"), "--save", "mask,coco"]) == 1
+    said = capsys.readouterr()
+    sentences = [line for line in said.err.splitlines() if line.startswith("Not predicted")]
+    assert [name in line for name, line in zip(("broken", "empty", "text"), sentences, strict=True)] == [True] * 3
+    assert "3 of 6 pictures predicted" in said.out
+    assert len(json.loads((tmp_path / "out/coco.json").read_text())["images"]) == 3
+
+
+# --- Pipes
+
+
+def pipe(model: Path, picture: bytes, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(picture)))
+    return main(["predict", str(model), "-", "--device", "cpu"])
+
+
+def test_a_pipe_gets_the_result_and_nothing_else(
+    model: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    assert main(["predict", str(model), str(photos / "a.png"), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    capfdbinary.readouterr()
+    assert pipe(model, (photos / "a.png").read_bytes(), monkeypatch) == 0
+    piped = capfdbinary.readouterr().out
+    assert piped == (tmp_path / "out/a_mask.png").read_bytes()
+    with Image.open(io.BytesIO(piped)) as mask:
+        assert mask.size == (96, 72)
+
+
+def test_a_pipe_that_brings_no_picture_gets_a_sentence(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert pipe(model, b"no picture", monkeypatch) == 2
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "The picture on standard input is not a picture" in said.err
+
+
+@pytest.mark.parametrize("words", [["-", "a.png"], ["-", "--save", "mask,overlay"], ["-", "--save", "coco"]])
+def test_a_pipe_takes_one_picture_and_one_kind(
+    model: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(model), *words]) == 2
+    assert "one picture becomes one result" in capsys.readouterr().err
+
+
+# --- Videos
+
+
+def test_a_video_is_not_made_again_and_lists_are_refused(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("cv2")
+    from maskwright.data.video_files import writing_video
+
+    with writing_video(tmp_path / "clip.mp4", 10) as write_frame:
+        for number in range(3):
+            write_frame(np.array(Image.fromarray(an_image(number)).resize((64, 48))))
+    command = ["predict", str(model), str(tmp_path / "clip.mp4"), "--out", str(tmp_path / "out")]
+    assert main([*command, "--save", "overlay"]) == 0
+    film = (tmp_path / "out/clip_overlay.mp4").read_bytes()
+    (tmp_path / "out/clip_overlay.mp4").write_bytes(b"mine")
+    assert main([*command, "--save", "overlay"]) == 0
+    assert (tmp_path / "out/clip_overlay.mp4").read_bytes() == b"mine" != film
+    assert main([*command, "--save", "coco"]) == 2
+    assert "clip.mp4 is a video" in capsys.readouterr().err
+
+
+def test_a_broken_video_is_listed(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("cv2")
+    (tmp_path / "clip.mp4").write_bytes(b"no video")
+    words = ["predict", str(model), str(tmp_path / "clip.mp4"), str(photos), "--out", str(tmp_path / "out")]
+    assert main(words) == 1
+    assert "clip.mp4 is no video" in capsys.readouterr().err
+    assert len(contents(tmp_path / "out")) == 3

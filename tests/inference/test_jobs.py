@@ -1,0 +1,88 @@
+"""Which pictures the inputs name, and where their results go."""
+
+from pathlib import Path
+
+import pytest
+
+from maskwright.errors import InputError
+from maskwright.inference.jobs import NOTES, find_jobs, with_truths
+from tests.tiny_pictures import a_mask, an_image, write
+
+KINDS = ("mask", "overlay", "soft")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for name in ("a", "below/b", "below/c"):
+        write(tmp_path / "photos" / f"{name}.png", an_image(1))
+    return tmp_path / "photos"
+
+
+def names(inputs: list[Path | str], out: Path) -> list[str]:
+    return [job.name for job in find_jobs(inputs, out, KINDS).jobs]
+
+
+def test_folders_are_mirrored(photos: Path, tmp_path: Path) -> None:
+    jobs = find_jobs([photos], tmp_path / "out", KINDS).jobs
+    assert [job.target for job in jobs] == [tmp_path / "out" / name for name in ("a", "below/b", "below/c")]
+    assert [job.part for job in jobs] == [tmp_path / "out" / NOTES / name for name in ("a", "below/b", "below/c")]
+
+
+def test_a_picture_named_twice_is_predicted_once(photos: Path, tmp_path: Path) -> None:
+    assert names([photos / "below", f"{photos}/below/*.png"], tmp_path) == ["b.png", "c.png"]
+
+
+def test_results_below_the_folder_are_no_pictures_to_predict(photos: Path) -> None:
+    for place in ("out/a_mask.png", "out/below/b_overlay.png"):
+        write(photos / place, an_image(2))
+    assert names([photos], photos / "out") == ["a.png", "below/b.png", "below/c.png"]
+
+
+def test_results_beside_their_pictures_are_no_pictures_to_predict(photos: Path) -> None:
+    for place in ("a_overlay.png", "below/b_soft_3.png"):
+        write(photos / place, an_image(2))
+    write(photos / "below/street_overlay.png", an_image(3))  # of no picture here
+    assert names([photos], photos) == ["a.png", "below/b.png", "below/c.png", "below/street_overlay.png"]
+
+
+def test_masks_beside_their_pictures_are_truths(photos: Path, tmp_path: Path) -> None:
+    for name in ("a", "below/b", "below/c"):
+        write(photos / f"{name}_mask.png", a_mask(1))
+    jobs = find_jobs([photos], tmp_path / "out", KINDS).jobs
+    assert [job.truth for job in jobs] == [photos / f"{name}_mask.png" for name in ("a", "below/b", "below/c")]
+
+
+def test_a_file_finds_its_truth_where_masks_usually_lie(photos: Path, tmp_path: Path) -> None:
+    write(photos / "a_mask.png", a_mask(1))
+    (job,) = with_truths(find_jobs([photos / "a.png"], tmp_path, KINDS).jobs, None)
+    assert job.truth == photos / "a_mask.png"
+
+
+def test_two_pictures_of_one_name_are_refused(photos: Path, tmp_path: Path) -> None:
+    write(photos / "a.bmp", an_image(2))
+    with pytest.raises(InputError, match=r"a\.bmp and .*a\.png would both be written to"):
+        find_jobs([photos], tmp_path / "out", KINDS)
+
+
+def test_a_name_that_is_no_utf_8_is_a_problem_of_its_own(photos: Path, tmp_path: Path) -> None:
+    odd = photos / "caf\udce9.png"
+    try:
+        write(photos / "d.png", an_image(2))
+        (photos / "d.png").rename(odd)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    found = find_jobs([photos], tmp_path / "out", KINDS)
+    assert len(found.jobs) == 3
+    assert "UTF-8" in found.problems[0].sentence
+
+
+def test_videos_are_told_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "clip.MP4").touch()
+    (job,) = find_jobs([f"{tmp_path}/*"], tmp_path / "out", KINDS).jobs
+    assert job.is_video
+
+
+@pytest.mark.parametrize("name", ["missing.png", "*.png"])
+def test_what_matches_nothing_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="matches no picture"):
+        find_jobs([tmp_path / name], tmp_path / "out", KINDS)

@@ -1,0 +1,103 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from maskwright.errors import DoesNotFitError
+from maskwright.training.out_of_memory import (
+    MEBIBYTE,
+    MemoryPressesError,
+    half,
+    looking_at_fewer,
+    on_device_or_cpu,
+    presses,
+    watching_memory,
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is limited here in Linux's way")
+def test_a_run_whose_allocator_fails_in_earnest_ends_with_smaller_parts(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.training.short_of_memory", str(tmp_path)]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["finished"]
+    assert found["steps"] == 2
+    assert found["micro_batch"] < 8
+    assert all("The memory of cpu ran out in a step: nothing is lost" in sentence for sentence in found["said"])
+    assert len(found["losses"]) == 2
+
+
+def test_parts_are_halved_down_to_one_picture() -> None:
+    assert [half(most, 9) for most in (None, 5, 3, 2)] == [5, 3, 2, 1]
+    assert half(16, 9) == 5  # of a batch that was never as large
+    for most, pictures in ((1, 9), (None, 1)):
+        with pytest.raises(DoesNotFitError, match="--size"):
+            half(most, pictures)
+
+
+def fails(when: Callable[[object], bool], error: Exception) -> Callable[[object], object]:
+    def work(what: object) -> object:
+        if when(what):
+            raise error
+        return what
+
+    return work
+
+
+def test_a_look_is_taken_again_at_fewer_pictures() -> None:
+    too_many = fails(lambda most: most is None or int(str(most)) > 2, torch.OutOfMemoryError("CUDA out of memory."))
+    assert looking_at_fewer(too_many, None, 8) == (2, 2)
+    assert looking_at_fewer(too_many, 1, 8) == (1, 1)
+    with pytest.raises(DoesNotFitError):
+        looking_at_fewer(fails(lambda _: True, MemoryError()), None, 8)
+    with pytest.raises(RuntimeError, match="shapes"):
+        looking_at_fewer(fails(lambda _: True, RuntimeError("shapes differ")), None, 8)
+
+
+def test_a_picture_too_large_for_the_card_is_left_to_the_processor(capsys: pytest.CaptureFixture[str]) -> None:
+    on_card = fails(lambda device: device != "cpu", torch.OutOfMemoryError("CUDA out of memory."))
+    assert on_device_or_cpu(on_card, "cuda:1") == "cpu"
+    assert "cuda:1 is too small" in capsys.readouterr().err
+    with pytest.raises(DoesNotFitError, match="own size"):
+        on_device_or_cpu(fails(lambda _: True, MemoryError()), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("free", "growth", "expected"),
+    [
+        (4000, 3000, False),
+        (1100, 3000, False),
+        (1000, 3000, True),  # three quarters of a gigabyte would be taken on top, and too little left
+        (300, 100, False),  # others have taken it; a smaller step would hardly help
+        (0, 300, True),
+    ],
+)
+def test_memory_presses_where_the_rest_of_the_step_would_use_it_up(free: int, growth: int, expected: bool) -> None:
+    assert presses(free * MEBIBYTE, growth * MEBIBYTE) is expected
+
+
+@pytest.mark.parametrize(("device", "pictures", "raises"), [("cpu", 8, True), ("cpu", 1, False), ("cuda", 8, False)])
+def test_main_memory_is_watched_while_there_is_something_smaller(device: str, pictures: int, raises: bool) -> None:
+    held = iter([1000.0 * MEBIBYTE, 4000.0 * MEBIBYTE])
+    look = watching_memory(device, pictures, free=lambda _: 500.0 * MEBIBYTE, held=lambda _: next(held))
+    if raises:
+        with pytest.raises(MemoryPressesError):
+            look()
+    else:
+        look()
+
+
+def test_where_nobody_says_what_is_free_nothing_presses() -> None:
+    held = iter([0.0, 4000.0 * MEBIBYTE])
+    watching_memory("cpu", 8, free=lambda _: None, held=lambda _: next(held))()

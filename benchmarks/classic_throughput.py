@@ -48,7 +48,8 @@ from maskwright.device import ComputePrecision, choose_precision, read_facts
 from maskwright.files import write_json
 from maskwright.models.build import build_network
 from maskwright.training.health import Circumstances
-from maskwright.training.loop import Clock, Run, Saver, train_epoch
+from maskwright.training.loop import Clock, Run, train_epoch
+from maskwright.training.saving import Saver
 from maskwright.training.schedules import Length
 from maskwright.training.state import Tally, build_learner
 
@@ -85,7 +86,8 @@ def ours(cache: Cache, settings: Settings, precision: ComputePrecision, scratch:
         position = learner.position
         order.epoch, order.skip = position.epoch, 0
         clock = Clock(0.0)
-        assert train_epoch(learner, loader, len(order), run, clock, Saver(learner, run, clock))
+        saver = Saver(learner, run.state_path, every=0, seconds=clock.seconds, keep_best=run.keep_best, tell=run.tell)
+        assert train_epoch(learner, loader, len(order), run, clock, saver)
         position.epoch, position.batch, learner.tally = position.epoch + 1, 0, Tally()
 
     return steps

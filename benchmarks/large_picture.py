@@ -95,7 +95,6 @@ def measure_prediction(model: Path, picture: Path, mask: Path) -> dict[str, floa
 
 def compare_halos(engine: Engine, architecture: Architecture, image: NDArray[np.uint8]) -> dict[str, Any]:
     """How far the logits of tiles are from those of the whole, for each halo and for the one that is used."""
-
     height, width = image.shape[:2]
 
     def logits(tiling: Tiling) -> NDArray[np.float32]:

@@ -7,8 +7,8 @@ own, which predicts, lets the C library return what is freed, makes a learner wi
 takes three steps on noise. The peak is the kernel's high-water mark of the process (VmHWM), reset just before.
 
 `--only allocator` measures some of them with the C library returning what is freed, and as it is by default, in turns:
-the peak, and the processor's seconds of a step. `--only full` plans the pictures of a folder at their own size for 4 GB,
-and trains that way on twenty of them, for the steps of one epoch; its peak is that of the whole command.
+the peak, and the processor's seconds of a step. `--only full` plans the pictures of a folder at their own size for
+4 GB, and trains that way on twenty of them, for the steps of one epoch; its peak is that of the whole command.
 """
 
 import argparse
@@ -123,10 +123,8 @@ def measure(case: Case, *, returning: bool) -> dict[str, Any]:
 
 def noise(case: Case) -> Batch:
     """A batch of noise with targets of noise, all of which counts."""
-    return Batch(
-        *(torch.rand(case.batch_size, channels, case.height, case.width) for channels in (3, 1)),
-        torch.ones(case.batch_size, 1, case.height, case.width),
-    )
+    images, targets = (torch.rand(case.batch_size, channels, case.height, case.width) for channels in (3, 1))
+    return Batch(images, targets, torch.ones_like(targets))
 
 
 def in_a_process(number: int, *, returning: bool = True) -> dict[str, Any]:

@@ -195,8 +195,16 @@ def test_gradients_of_several_batches_equal_those_of_a_large_one(ellipse_cache: 
     for batch_size, accumulate in ((2, 3), (6, 1)):
         settings = dataclasses.replace(plain, batch_size=batch_size, accumulate=accumulate)
         bench = Bench(ellipse_cache, tmp_path / "run", settings, train=range(6))
-        saver = Saver(bench.learner, bench.run, Clock(0))
-        assert train_epoch(bench.learner, bench.train, len(bench.order), bench.run, Clock(0), saver)
+        clock = Clock(0)
+        saver = Saver(
+            bench.learner,
+            bench.run.state_path,
+            every=0,
+            seconds=clock.seconds,
+            keep_best=bench.run.keep_best,
+            tell=bench.run.tell,
+        )
+        assert train_epoch(bench.learner, bench.train, len(bench.order), bench.run, clock, saver)
         assert bench.learner.position.step == 1
         gradients.append([parameter.grad for parameter in bench.learner.network.parameters()])
     torch.testing.assert_close(*gradients, atol=1e-7, rtol=1e-4)

@@ -48,8 +48,7 @@ from maskwright.device import ComputePrecision, choose_precision, read_facts
 from maskwright.files import write_json
 from maskwright.models.build import build_network
 from maskwright.training.health import Circumstances
-from maskwright.training.loop import Clock, Run, train_epoch
-from maskwright.training.saving import Saver
+from maskwright.training.loop import Clock, Run, build_saver, train_epoch
 from maskwright.training.schedules import Length
 from maskwright.training.state import Tally, build_learner
 
@@ -86,8 +85,7 @@ def ours(cache: Cache, settings: Settings, precision: ComputePrecision, scratch:
         position = learner.position
         order.epoch, order.skip = position.epoch, 0
         clock = Clock(0.0)
-        saver = Saver(learner, run.state_path, every=0, seconds=clock.seconds, keep_best=run.keep_best, tell=run.tell)
-        assert train_epoch(learner, loader, len(order), run, clock, saver)
+        assert train_epoch(learner, loader, len(order), run, clock, build_saver(learner, run, clock))
         position.epoch, position.batch, learner.tally = position.epoch + 1, 0, Tally()
 
     return steps

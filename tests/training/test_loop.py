@@ -24,9 +24,18 @@ from maskwright.training.baseline import chance_dice
 from maskwright.training.figures import Figures, figures_of
 from maskwright.training.freezing import pretrained_layers
 from maskwright.training.health import Circumstances, Finding
-from maskwright.training.loop import Clock, Run, Status, _count_patience, fit, is_finished, train_epoch, validate
+from maskwright.training.loop import (
+    Clock,
+    Run,
+    Status,
+    _count_patience,
+    build_saver,
+    fit,
+    is_finished,
+    train_epoch,
+    validate,
+)
 from maskwright.training.recovery import go_back
-from maskwright.training.saving import Saver
 from maskwright.training.schedules import Length, learning_rate_at
 from maskwright.training.state import Learner, Position, build_learner, read_state, restore
 from tests.other_masks import with_drawn_masks
@@ -195,16 +204,8 @@ def test_gradients_of_several_batches_equal_those_of_a_large_one(ellipse_cache: 
     for batch_size, accumulate in ((2, 3), (6, 1)):
         settings = dataclasses.replace(plain, batch_size=batch_size, accumulate=accumulate)
         bench = Bench(ellipse_cache, tmp_path / "run", settings, train=range(6))
-        clock = Clock(0)
-        saver = Saver(
-            bench.learner,
-            bench.run.state_path,
-            every=0,
-            seconds=clock.seconds,
-            keep_best=bench.run.keep_best,
-            tell=bench.run.tell,
-        )
-        assert train_epoch(bench.learner, bench.train, len(bench.order), bench.run, clock, saver)
+        saver = build_saver(bench.learner, bench.run, Clock(0))
+        assert train_epoch(bench.learner, bench.train, len(bench.order), bench.run, Clock(0), saver)
         assert bench.learner.position.step == 1
         gradients.append([parameter.grad for parameter in bench.learner.network.parameters()])
     torch.testing.assert_close(*gradients, atol=1e-7, rtol=1e-4)

@@ -132,14 +132,7 @@ def fit(
     """
     position = learner.position
     clock = Clock(position.seconds, run.now)
-    saver = Saver(
-        learner,
-        run.state_path,
-        every=run.settings.save_every,
-        seconds=clock.seconds,
-        keep_best=run.keep_best,
-        tell=run.tell,
-    )
+    saver = build_saver(learner, run, clock)
     if learner.good is None:
         remember_good(learner)
     finished = is_finished(learner, run)
@@ -159,6 +152,18 @@ def fit(
         saver.save()
         raise DoesNotFitError(f"{error} {SAVED}") from None
     return True
+
+
+def build_saver(learner: Learner, run: Run, clock: Clock) -> Saver:
+    """What saves the run, as often as its settings say."""
+    return Saver(
+        learner,
+        run.state_path,
+        every=run.settings.save_every,
+        seconds=clock.seconds,
+        keep_best=run.keep_best,
+        tell=run.tell,
+    )
 
 
 def _end_epoch(

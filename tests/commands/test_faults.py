@@ -172,7 +172,8 @@ def test_of_a_damaged_state_the_one_before_is_used_and_said(
     state = folder / "state.pth"
     content = bytearray(state.read_bytes())
     content[len(content) // 2] ^= 1
-    state.write_bytes({"truncated": content[:-1000], "flipped": content, "empty": b""}[damage])
+    damaged: dict[str, bytes | bytearray] = {"truncated": content[:-1000], "flipped": content, "empty": b""}
+    state.write_bytes(damaged[damage])
     assert resume(photos, folder)
     said = "".join(capsys.readouterr().err.splitlines())
     assert f"{state} is damaged" in said

@@ -63,6 +63,8 @@ def test_a_plan_by_the_clock_adds_up_to_its_minutes(photos: Path) -> None:
     assert found.epochs <= 2  # what ends first
     by_clock = plan(photos, settings=Settings(depth=2), minutes=30.0)
     assert by_clock.total_seconds == pytest.approx(30 * 60, rel=0.05)
+    assert by_clock.steps is not None
+    assert found.steps is not None
     assert by_clock.steps > 2 * found.steps
     assert by_clock.reasons
 

@@ -88,9 +88,12 @@ def test_a_network_that_learnt_from_whole_pictures_sees_large_ones_at_once() -> 
     assert len(choose_tiling(Architecture(), 512).spans(2048)) > 1
 
 
-@pytest.mark.parametrize("name", ["group", "timm"])
-def test_a_network_that_looks_everywhere_sees_as_much_as_it_learnt_from(name: str) -> None:
-    architecture = Architecture(norm="group") if name == "group" else Architecture(encoder="timm:resnet18")
+@pytest.mark.parametrize(
+    "architecture",
+    [Architecture(norm="group"), Architecture(encoder="timm:resnet18"), Architecture(upsampling="bilinear_aligned")],
+    ids=str,
+)
+def test_a_network_that_looks_everywhere_sees_as_much_as_it_learnt_from(architecture: Architecture) -> None:
     assert choose_tiling(architecture, 512).window == 512
     assert len(choose_tiling(architecture, None).spans(sys.maxsize // 4)) == 1
 

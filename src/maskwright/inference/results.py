@@ -102,6 +102,8 @@ def paths_of(kind: str, job: Job, labels: LabelMap) -> list[Path]:
         job: Which picture.
         labels: Of several classes, each has a soft mask of its own, called by its index.
     """
+    if job.by_rows:
+        return [job.target.with_name(f"{job.target.name}_mask.tif")] if kind == "mask" else []
     target = job.part if kind in GATHERED else job.target
     words = [kind]
     if kind == "soft" and labels.num_classes > 2:

@@ -72,7 +72,6 @@ class PeakWatch:
             keep_correction(self._device, self._precision, self._correction * ratio)
         return real
 
-
     def note_shortage(self, limit: float) -> None:
         """Take note that memory ran out before anything was measured: at least what may be used would be needed."""
         if self._seen > self._last:

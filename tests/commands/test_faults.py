@@ -21,7 +21,7 @@ from maskwright.commands.train import train
 from maskwright.config import Settings, read_preset
 from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.errors import InputError
-from maskwright.training import closing, diagnosis, keeping, loop, preparation
+from maskwright.training import closing, diagnosis, keeping, loop, preparation, saving
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -143,7 +143,7 @@ def test_a_signal_ends_whatever_is_under_way(
     [
         (command, "start_run"),
         (keeping, "save_model"),
-        (loop, "save_state"),
+        (saving, "save_state"),
         (keeping, "write_json"),
     ],
     ids=["before its config", "before its best weights", "before its state", "before its scores"],

@@ -38,16 +38,15 @@ def logits_of(engine: Engine, image: NDArray[np.uint8], tiling: Tiling) -> NDArr
     )
 
 
-@pytest.mark.parametrize("halo", [2, 6])
-@pytest.mark.parametrize("window", [16, 20])
-def test_tiles_cover_every_pixel_once_with_a_halo_around(window: int, halo: int) -> None:
-    tiling = Tiling(window, halo, 2)
+@pytest.mark.parametrize(("window", "halo", "coarsest"), [(16, 2, 2), (20, 6, 2), (20, 3, 4), (17, 5, 1)])
+def test_tiles_cover_every_pixel_once_with_a_halo_around(window: int, halo: int, coarsest: int) -> None:
+    tiling = Tiling(window, halo, coarsest)
     for length in range(1, 90):
         spans = tiling.spans(length)
         kept = np.concatenate([np.arange(length)[span.kept] for span in spans])
         assert np.array_equal(kept, np.arange(length))
         for span in spans:
-            assert span.start % 2 == 0
+            assert span.start % coarsest == 0
             assert span.stop - span.start <= window
             assert span.start == 0 or span.kept_start - span.start >= halo
             assert span.stop == length or span.stop - span.kept_stop >= halo

@@ -5,6 +5,7 @@ index). So a loader has no state but two numbers, and the results do not depend 
 """
 
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ from maskwright.data.augmentation import (
 from maskwright.data.cache import Cache
 from maskwright.data.targets import unpack_target
 from maskwright.errors import InputError
-from maskwright.signals import ignore_signals
+from maskwright.signals import leave_signals_to
 
 # A batch whose sides divide by this needs no padding inside networks of up to five halvings.
 SIDE_MULTIPLE = 32
@@ -294,7 +295,7 @@ def workers_of(loader: DataLoader[Batch]) -> Iterator[None]:
 
 def _be_a_worker(_number: int) -> None:
     """Workers end when the run does."""
-    ignore_signals()
+    leave_signals_to(os.getppid())
 
 
 def _as_made(batch: Any) -> Any:  # noqa: ANN401 - torch's type for it is a list of samples

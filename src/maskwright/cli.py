@@ -175,7 +175,7 @@ def predict(
     """Write what a model sees in pictures and videos: masks, cutouts, overlays, lists.
 
     Args:
-        model: The model file.
+        model: The model file, or one that export made of it.
         inputs: Pictures, videos, folders and patterns such as 'photos/*.jpg'; - reads a picture from standard input and
             writes its result to standard output.
         settings: How results are made.

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maskwright.config import EngineName
 from maskwright.data.input_format import scale_pixels
 from maskwright.data.resizing import resize_image, resize_plane
 from maskwright.errors import InputError
 from maskwright.inference.cleanup import NOTHING, Cleanup, clean
-from maskwright.inference.engines import Engine, EngineName, open_model
+from maskwright.inference.engines import Engine, open_model
 from maskwright.inference.flips import Mirroring
 from maskwright.inference.model_file import ModelCard
 from maskwright.inference.tiling import choose_tiling, strips_of_logits

@@ -1,6 +1,5 @@
 """What a network keeps between its forward and its backward pass: the same gradients, from more memory or more time."""
 
-import functools
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -104,7 +103,6 @@ def _composed(network: nn.Module) -> Iterator[nn.Module]:
             yield child
 
 
-@functools.cache
 def _checkpointed(kind: type[nn.Module]) -> type[nn.Module]:
     return type(f"Checkpointed{kind.__name__}", (Checkpointed, kind), {})
 

@@ -48,7 +48,7 @@ from maskwright.device import ComputePrecision, choose_precision, read_facts
 from maskwright.files import write_json
 from maskwright.models.build import build_network
 from maskwright.training.health import Circumstances
-from maskwright.training.loop import Clock, Run, Saver, train_epoch
+from maskwright.training.loop import Clock, Run, build_saver, train_epoch
 from maskwright.training.schedules import Length
 from maskwright.training.state import Tally, build_learner
 
@@ -85,7 +85,7 @@ def ours(cache: Cache, settings: Settings, precision: ComputePrecision, scratch:
         position = learner.position
         order.epoch, order.skip = position.epoch, 0
         clock = Clock(0.0)
-        assert train_epoch(learner, loader, len(order), run, clock, Saver(learner, run, clock))
+        assert train_epoch(learner, loader, len(order), run, clock, build_saver(learner, run, clock))
         position.epoch, position.batch, learner.tally = position.epoch + 1, 0, Tally()
 
     return steps

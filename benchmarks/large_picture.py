@@ -42,9 +42,9 @@ CLASSIC = Architecture(base_channels=16)
 WAYS: dict[str, dict[str, Any]] = {
     "fit to 512": {"size": 512},
     "a quarter, in tiles": {"size": None, "factor": 0.25, "tile": 512},
-    "half, in tiles": {"size": None, "factor": 0.5, "tile": 512},
+    "its own size, in tiles": {"size": None, "factor": 1.0, "tile": 512},
 }
-HALOS = (0, 32, 64, 128, 192, 256)
+HALOS = (0, 64, 128, 192, 256)
 COMPARED = (1280, 1920)
 RESULT = Path(__file__).parent / "results" / "large_picture.json"
 PREDICT = """
@@ -95,9 +95,10 @@ def measure_prediction(model: Path, picture: Path, mask: Path) -> dict[str, floa
 
 def compare_halos(engine: Engine, architecture: Architecture, image: NDArray[np.uint8]) -> dict[str, Any]:
     """How far the logits of tiles are from those of the whole, for each halo and for the one that is used."""
+    height, width = image.shape[:2]
 
     def logits(tiling: Tiling) -> NDArray[np.float32]:
-        strips = strips_of_logits(engine, lambda start, stop: image[start:stop], *image.shape[:2], tiling)
+        strips = strips_of_logits(engine, lambda start, stop: image[start:stop], height, width, tiling)
         return np.concatenate(list(strips), axis=1)
 
     used = choose_tiling(architecture, 512)

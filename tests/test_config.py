@@ -72,6 +72,7 @@ UNUSUAL = Settings(
     freeze=0.2,
     held_levels=1,
     tensorboard=True,
+    storage="lean",
 )
 # Settings that only go with one another.
 PARTNERS: dict[str, dict[str, Any]] = {

@@ -339,8 +339,8 @@ class Settings(MaskSettings):
     """16 bit where the device is sound at it, else fp32."""
 
     storage: Storage | None = None
-    """What is kept for the backward pass: plain keeps all, lean the outputs of convolutions, checkpointed the outputs of
-    stages; the gradients are the same. By default chosen for the memory; plain where nothing is said."""
+    """What is kept for the backward pass: plain keeps all, lean the outputs of convolutions, checkpointed those of
+    stages. The gradients are the same. By default chosen for the memory; plain where nothing is said."""
 
     cache_gb: float = 20.0
     """Decoded pictures are kept for later runs up to this many gigabytes; 0 keeps none."""

@@ -21,7 +21,7 @@ from maskwright.commands.train import train
 from maskwright.config import Settings, read_preset
 from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.errors import InputError
-from maskwright.training import closing, diagnosis, keeping, loop, preparation
+from maskwright.training import closing, diagnosis, keeping, loop, preparation, saving
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -143,7 +143,7 @@ def test_a_signal_ends_whatever_is_under_way(
     [
         (command, "start_run"),
         (keeping, "save_model"),
-        (loop, "save_state"),
+        (saving, "save_state"),
         (keeping, "write_json"),
     ],
     ids=["before its config", "before its best weights", "before its state", "before its scores"],
@@ -172,7 +172,8 @@ def test_of_a_damaged_state_the_one_before_is_used_and_said(
     state = folder / "state.pth"
     content = bytearray(state.read_bytes())
     content[len(content) // 2] ^= 1
-    state.write_bytes({"truncated": content[:-1000], "flipped": content, "empty": b""}[damage])
+    damaged: dict[str, bytes | bytearray] = {"truncated": content[:-1000], "flipped": content, "empty": b""}
+    state.write_bytes(damaged[damage])
     assert resume(photos, folder)
     said = "".join(capsys.readouterr().err.splitlines())
     assert f"{state} is damaged" in said

@@ -63,6 +63,8 @@ def test_a_plan_by_the_clock_adds_up_to_its_minutes(photos: Path) -> None:
     assert found.epochs <= 2  # what ends first
     by_clock = plan(photos, settings=Settings(depth=2), minutes=30.0)
     assert by_clock.total_seconds == pytest.approx(30 * 60, rel=0.05)
+    assert by_clock.steps is not None
+    assert found.steps is not None
     assert by_clock.steps > 2 * found.steps
     assert by_clock.reasons
 
@@ -124,14 +126,15 @@ def test_less_memory_makes_a_leaner_plan_and_less_still_a_smaller_batch(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory_budget, "held_memory", lambda _: 0.0)
-    wide = dataclasses.replace(SETTINGS, accumulate=None, base_channels=32, size=96)
-    free = plan(photos, settings=dataclasses.replace(wide, memory="4GB"))
+    narrow = dataclasses.replace(SETTINGS, accumulate=None, base_channels=8, size=96)
+    free = plan(photos, settings=dataclasses.replace(narrow, memory="4GB"))
     assert free.memory is not None
     plain = free.memory.peak.total
-    lean = plan(photos, settings=dataclasses.replace(wide, memory=f"{0.95 * plain / 1e6}MB"))
-    small = plan(photos, settings=dataclasses.replace(wide, memory=f"{0.45 * plain / 1e6}MB"))
+    lean = plan(photos, settings=dataclasses.replace(narrow, memory=f"{0.8 * plain / 1e6}MB"))
+    small = plan(photos, settings=dataclasses.replace(narrow, memory=f"{0.4 * plain / 1e6}MB"))
     assert (free.storage, free.batch_size, free.accumulate) == ("plain", 4, 1)
-    assert (lean.storage, lean.batch_size, lean.accumulate) == ("lean", 4, 1)
+    assert "lean" in lean.storage
+    assert (lean.batch_size, lean.accumulate) == (4, 1)
     assert small.batch_size < 4
     assert small.batch_size * small.accumulate == 4
     for found in (lean, small):

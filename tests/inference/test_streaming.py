@@ -51,7 +51,7 @@ def image() -> NDArray[np.uint8]:
 class Echo:
     """An engine whose logits are its input."""
 
-    name = "a stand-in"
+    name = "echo"
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         return batch
@@ -89,7 +89,7 @@ class Spooled:
 
     @property
     def width(self) -> int:
-        return self.pixels.shape[1]
+        return int(self.pixels.shape[1])
 
     def bands(self) -> Iterator[NDArray[Any]]:
         return (self.pixels[top : top + 17] for top in range(0, self.height, 17))

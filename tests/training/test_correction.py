@@ -68,3 +68,12 @@ def test_what_cannot_be_a_steps_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> 
     watch = watch_with(monkeypatch, 50_000.0)
     assert [watch.note_batch(0.0) for _ in range(3)][-1] == 50_000.0
     assert read_correction("cpu", "fp32") == 1.0
+
+
+def test_memory_that_runs_out_would_have_needed_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = watch_with(monkeypatch, 700.0)
+    watch.note_batch(0.0)
+    watch.note_shortage(1250.0)
+    watch.note_shortage(1900.0)  # what happens later says nothing of the step that was predicted
+    assert [watch.note_batch(0.0) for _ in range(3)] == [None] * 3
+    assert read_correction("cpu", "fp32") == 1.15

@@ -19,13 +19,23 @@ from maskwright.data.input_format import read_image
 from maskwright.device import ComputePrecision
 from maskwright.errors import DoesNotFitError, InputError
 from maskwright.models.build import build_network
+from maskwright.models.lean import ForgetfulDoubleConv
 from maskwright.training.baseline import chance_dice
 from maskwright.training.figures import Figures, figures_of
 from maskwright.training.freezing import pretrained_layers
 from maskwright.training.health import Circumstances, Finding
-from maskwright.training.loop import Clock, Run, Status, _count_patience, fit, is_finished, train_epoch, validate
+from maskwright.training.loop import (
+    Clock,
+    Run,
+    Status,
+    _count_patience,
+    build_saver,
+    fit,
+    is_finished,
+    train_epoch,
+    validate,
+)
 from maskwright.training.recovery import go_back
-from maskwright.training.saving import Saver
 from maskwright.training.schedules import Length, learning_rate_at
 from maskwright.training.state import Learner, Position, build_learner, read_state, restore
 from tests.other_masks import with_drawn_masks
@@ -194,7 +204,7 @@ def test_gradients_of_several_batches_equal_those_of_a_large_one(ellipse_cache: 
     for batch_size, accumulate in ((2, 3), (6, 1)):
         settings = dataclasses.replace(plain, batch_size=batch_size, accumulate=accumulate)
         bench = Bench(ellipse_cache, tmp_path / "run", settings, train=range(6))
-        saver = Saver(bench.learner, bench.run, Clock(0))
+        saver = build_saver(bench.learner, bench.run, Clock(0))
         assert train_epoch(bench.learner, bench.train, len(bench.order), bench.run, Clock(0), saver)
         assert bench.learner.position.step == 1
         gradients.append([parameter.grad for parameter in bench.learner.network.parameters()])
@@ -661,10 +671,12 @@ def test_a_run_whose_pictures_do_not_fit_one_by_one_is_saved_and_goes_on_elsewhe
 ) -> None:
     first, second = (Bench(ellipse_cache, tmp_path / "run", SETTINGS) for _ in range(2))
     run_out_of_memory(first, from_step=4, above=0)
-    with pytest.raises(DoesNotFitError, match=r"--size, .*--resume"):
+    with pytest.raises(DoesNotFitError, match=r"--size .*--resume"):
         first.fit()
     resume(second)
     assert (second.learner.position.step, second.learner.position.epoch, second.learner.position.batch) == (4, 1, 1)
+    assert second.learner.position.storage == "lean+checkpointed"
+    assert isinstance(second.learner.network.get_submodule("stem"), ForgetfulDoubleConv)
     assert second.fit()
     assert second.learner.position.step == 9
 

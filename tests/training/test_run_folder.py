@@ -243,6 +243,8 @@ def test_a_folder_that_holds_something_else_is_not_resumed(tmp_path: Path) -> No
     assert (tmp_path / "metrics.jsonl").read_text() == "mine"
 
 
-@pytest.mark.parametrize("setting", [{"device": "cuda"}, {"workers": 3}, {"precision": "bf16"}, {"save_every": 9}])
+@pytest.mark.parametrize(
+    "setting", [{"device": "cuda"}, {"workers": 3}, {"precision": "bf16"}, {"storage": "lean"}, {"save_every": 9}]
+)
 def test_a_run_goes_on_on_another_machine(setting: dict[str, Any], started: RunFolder) -> None:
     check_settings(started, Settings(epochs=3, **setting))

@@ -112,6 +112,8 @@ def _as_chosen_before(settings: Settings, folder: Path) -> Settings:
         size=chosen.size,
         crop=chosen.crop,
         batch_size=chosen.batch_size,
+        accumulate=chosen.accumulate,
+        storage=chosen.storage,
         base_channels=chosen.base_channels,
         tint=chosen.tint,
     )

@@ -237,7 +237,7 @@ def _build_learner(
 
 def _train(session: "Session", memory: "MemoryUse | None", signals: Signals, *, resuming: bool) -> TrainedRun:
     """Run the loop, then score what it kept."""
-    from maskwright.data.dataset import telling_of_workers
+    from maskwright.data.dataset import workers_of
     from maskwright.training.closing import choose_closing
     from maskwright.training.diagnosis import check_overfit, check_precision, search_rate, tell
     from maskwright.training.keeping import keep_best, keep_best_again
@@ -251,32 +251,33 @@ def _train(session: "Session", memory: "MemoryUse | None", signals: Signals, *, 
         keep_best_again(session)
         position = learner.position
         terminal.say(f"Resuming {folder.path} after {position.epoch} epochs and {position.step} steps")
-    check_precision(session, train)
-    if not resuming:
-        if session.settings.overfit_check:
-            check_overfit(session)
-        if session.settings.find_rate:
-            session = search_rate(session, train, order)
-    closing = choose_closing(session)
-    watch = _watch(session, memory)
-    with signals.waiting(), telling_of_workers(), terminal.progressing("Training") as update:
+    with workers_of(train):
+        check_precision(session, train)
+        if not resuming:
+            if session.settings.overfit_check:
+                check_overfit(session)
+            if session.settings.find_rate:
+                session = search_rate(session, train, order)
+        closing = choose_closing(session)
+        watch = _watch(session, memory)
+        with signals.waiting(), terminal.progressing("Training") as update:
 
-        def show(status: "Status") -> None:
-            update(status.progress, _words(status))
-            watch(status.progress)
+            def show(status: "Status") -> None:
+                update(status.progress, _words(status))
+                watch(status.progress)
 
-        run = build_run(
-            session,
-            closing,
-            keep_best=functools.partial(keep_best, session),
-            tell=tell,
-            show=show,
-            stop_asked=signals.asked,
-        )
-        if is_finished(learner, run):
-            terminal.say("All is learnt already; what is left is to score it.")
-        else:
-            fit(learner, train, order, build_validation_loader(session), run)
+            run = build_run(
+                session,
+                closing,
+                keep_best=functools.partial(keep_best, session),
+                tell=tell,
+                show=show,
+                stop_asked=signals.asked,
+            )
+            if is_finished(learner, run):
+                terminal.say("All is learnt already; what is left is to score it.")
+            else:
+                fit(learner, train, order, build_validation_loader(session), run)
     return TrainedRun(folder.path, folder.model, finished=True, scores=_close(session, closing))
 
 
@@ -297,6 +298,9 @@ def _watch(session: "Session", memory: "MemoryUse | None") -> Callable[[float], 
     )
 
     def note(progress: float) -> None:
+        if session.learner.position.micro_batch is not None:  # fewer pictures at a time than was predicted for
+            watch.note_shortage(memory.limit)
+            return
         real = watch.note_batch(progress)
         if real is not None and real > memory.limit:
             terminal.warn(

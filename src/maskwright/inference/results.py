@@ -148,7 +148,8 @@ def write_result(kind: str, job: Job, seen: Seen, background: Background | None)
             outputs.write_mask(paths[0], seen.mask, seen.labels)
         case "soft":
             shares = np.rint(as_probabilities(seen.logits) * 255).astype(np.uint8)
-            planes = [shares[0]] if len(shares) == 1 else [shares[index] for index in seen.labels.scored_classes]
+            # Of two classes it is the second; an imported network may have a logit for each.
+            planes = [shares[-1]] if seen.labels.num_classes == 2 else [shares[i] for i in seen.labels.scored_classes]
             for path, plane in zip(paths, planes, strict=True):
                 write_image(path, plane)
         case "polygons":

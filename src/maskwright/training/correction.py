@@ -72,6 +72,15 @@ class PeakWatch:
             keep_correction(self._device, self._precision, self._correction * ratio)
         return real
 
+    def note_shortage(self, limit: float) -> None:
+        """Take note that memory ran out before anything was measured: at least what may be used would be needed."""
+        if self._seen > self._last:
+            return
+        self._seen = self._last + 1
+        ratio = (limit - self._peak.process) / (self._peak.total - self._peak.process)
+        if ratio > 1 and self._correction * ratio <= MOST:
+            keep_correction(self._device, self._precision, self._correction * ratio)
+
 
 def _read() -> dict[str, float]:
     with contextlib.suppress(OSError, ValueError, AttributeError):

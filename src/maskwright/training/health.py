@@ -135,7 +135,7 @@ class Health:
         waiting: Seconds spent on waiting for the loader.
         computing: Seconds spent on everything else in a step.
         timed: Batches that those seconds are of.
-        recoveries: How often the run went back to earlier weights.
+        recoveries: How often the run went back to earlier weights with half the learning rate.
         overfit: What the check before the training measured.
         findings: What was said, with its epoch and step.
     """
@@ -390,11 +390,12 @@ def recovered(health: Health, *, epoch: int, step: int, peak: float) -> Finding:
     )
 
 
-def shrunk(pictures: int, most: int | None, seen: str) -> Finding:
+def shrunk(pictures: int, most: int | None, seen: str, storage: str | None = None) -> Finding:
     """What is said when memory was short, and a batch of so many ``pictures`` goes through the network in parts now."""
+    stored = "" if storage is None else f", stored {storage}"
     return Finding(
         "out-of-memory",
-        f"{seen}: nothing is lost, and it is done again with {most} of {pictures} pictures at a time.",
+        f"{seen}: nothing is lost, and it is done again with {most} of {pictures} pictures at a time{stored}.",
     )
 
 

@@ -132,14 +132,7 @@ def fit(
     """
     position = learner.position
     clock = Clock(position.seconds, run.now)
-    saver = Saver(
-        learner,
-        run.state_path,
-        every=run.settings.save_every,
-        seconds=clock.seconds,
-        keep_best=run.keep_best,
-        tell=run.tell,
-    )
+    saver = build_saver(learner, run, clock)
     if learner.good is None:
         remember_good(learner)
     finished = is_finished(learner, run)
@@ -159,6 +152,18 @@ def fit(
         saver.save()
         raise DoesNotFitError(f"{error} {SAVED}") from None
     return True
+
+
+def build_saver(learner: Learner, run: Run, clock: Clock) -> Saver:
+    """What saves the run, as often as its settings say."""
+    return Saver(
+        learner,
+        run.state_path,
+        every=run.settings.save_every,
+        seconds=clock.seconds,
+        keep_best=run.keep_best,
+        tell=run.tell,
+    )
 
 
 def _end_epoch(
@@ -229,10 +234,9 @@ def _train_or_shrink(
             raise
         seen = "is nearly used up" if isinstance(error, MemoryPressesError) else "ran out"
     begin_again(learner)
-    shrink(learner, order.size)
-    _tell(
-        learner, run, shrunk(order.size, learner.position.micro_batch, f"The memory of {run.device} {seen} in a step")
-    )
+    shrink(learner, order.size, run.settings)
+    position, seen = learner.position, f"The memory of {run.device} {seen} in a step"
+    _tell(learner, run, shrunk(order.size, position.micro_batch, seen, position.storage))
     return "memory"
 
 
@@ -357,6 +361,7 @@ def _write_health(learner: Learner, run: Run) -> None:
         "precision": learner.precision,
         "micro_batch": position.micro_batch,
         "val_micro_batch": position.val_micro_batch,
+        "storage": position.storage,
     }
     try:
         write_json(run.health_path, learner.health.to_json() | now)

@@ -119,8 +119,6 @@ def fit_into_memory(
     trace(architecture, settings, _step_of(wish, settings, shapes, device))  # what tracing itself loads stays in memory
     trim_memory()
     process = held_memory(device.name) if device.is_here else CUDA_CONTEXT
-    limit = given if given is not None else usable_memory(device.name)
-    assert limit is not None  # noqa: S101 - it was known a moment ago
 
     def peak_of(way: Way) -> Peak:
         step = _step_of(way, settings, shapes, device)

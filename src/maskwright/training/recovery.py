@@ -34,6 +34,7 @@ def go_back(learner: Learner, *, slower: bool = True) -> None:
         learner.average.module.load_state_dict(learner.good)
     learner.optimizer.state.clear()
     learner.optimizer.zero_grad(set_to_none=True)
+    learner.beginning = None
     learner.health.forget_trend()
     if slower:
         learner.position.rate_factor /= 2

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from maskwright.config import Settings
+from maskwright.config import Settings, Storage
 from maskwright.device import ComputePrecision, prefers_channels_last
 from maskwright.errors import InputError
 from maskwright.files import replacing
+from maskwright.models.storage import store
 from maskwright.training.freezing import hold, in_finest_levels
 from maskwright.training.health import Health, restored
 from maskwright.training.muon import Muon
@@ -80,6 +81,7 @@ class Position:
         rate_factor: What the learning rate is multiplied by; halved when the loss diverged.
         micro_batch: Pictures that go through the network at a time in a step; None where whole batches fit into memory.
         val_micro_batch: Likewise in a validation.
+        storage: How activations are kept for the backward pass, where memory was too short for what the settings say.
         full_precision: Whether 16 bit was given up.
         skipped: Steps in a row that the loss scaling of fp16 left out.
     """
@@ -103,6 +105,7 @@ class Position:
     rate_factor: float = 1.0
     micro_batch: int | None = None
     val_micro_batch: int | None = None
+    storage: Storage | None = None
     full_precision: bool = False
     skipped: int = 0
 
@@ -327,6 +330,7 @@ def restore(learner: Learner, content: dict[str, Any], path: Path) -> None:
         learner.health = restored(content["health"])
         learner.lines = content["lines"]
         learner.good = content["good"]
+        store(learner.network, learner.position.storage)
         if learner.position.full_precision:
             fall_back_to_fp32(learner)
         restore_random_states(content["random"], learner.network)

@@ -269,10 +269,8 @@ def build_loader(samples: Samples, batches: Sampler[list[Draw]], *, workers: int
 
 
 @contextmanager
-def workers_of(loader: DataLoader[Batch]) -> Iterator[None]:
-    """Let the workers of a loader end with the block; say in a sentence what went wrong in one of them.
-
-    Left to themselves they would outlive it: Python ends them by a signal, and they leave signals to the run.
+def telling_of_workers() -> Iterator[None]:
+    """Say in a sentence what went wrong in a worker; torch says it with a traceback.
 
     Raises:
         InputError: A picture could not be read, or a worker died.
@@ -288,9 +286,6 @@ def workers_of(loader: DataLoader[Batch]) -> Iterator[None]:
             "A process that prepared pictures died, most likely for want of memory: --resume goes on from where the "
             "run was saved; fewer --workers, or none, take less."
         ) from error
-    finally:
-        if loader._iterator is not None:  # torch has no public word for it
-            loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
 
 
 def _be_a_worker(_number: int) -> None:

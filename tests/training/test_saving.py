@@ -48,7 +48,7 @@ class Bench:
         return step
 
     def kept(self) -> list[tuple[float, float]]:
-        return [(dice, float(bias.unique())) for dice, bias in self.best]
+        return [(dice, float(bias.flatten()[0])) for dice, bias in self.best]
 
 
 def figures(dice: float) -> Figures:

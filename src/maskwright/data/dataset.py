@@ -280,12 +280,19 @@ def telling_of_workers() -> Iterator[None]:
     except InputError as error:
         raise InputError(str(error).rpartition(f"{InputError.__name__}: ")[2].strip()) from error
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not any("DataLoader worker" in str(reason) for reason in _reasons(error)):
             raise
         raise InputError(
             "A process that prepared pictures died, most likely for want of memory: --resume goes on from where the "
             "run was saved; fewer --workers, or none, take less."
         ) from error
+
+
+def _reasons(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those in whose wake it came: torch tells of a dead worker wherever the run is, in a save too."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _be_a_worker(_number: int) -> None:

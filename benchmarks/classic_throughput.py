@@ -48,7 +48,7 @@ from maskwright.device import ComputePrecision, choose_precision, read_facts
 from maskwright.files import write_json
 from maskwright.models.build import build_network
 from maskwright.training.health import Circumstances
-from maskwright.training.loop import Clock, Run, train_epoch
+from maskwright.training.loop import Clock, Run, build_saver, train_epoch
 from maskwright.training.schedules import Length
 from maskwright.training.state import Tally, build_learner
 
@@ -76,7 +76,7 @@ def ours(cache: Cache, settings: Settings, precision: ComputePrecision, scratch:
         health_path=scratch / "health.json",
         circumstances=Circumstances(tuple(settings.loss_terms()), settings.learning_rate, settings.warmup),
         tell=lambda _: None,
-        keep_best=lambda _: None,
+        keep_best=lambda *_: None,
         show=lambda _: None,
         stop_asked=lambda: False,
     )
@@ -84,8 +84,8 @@ def ours(cache: Cache, settings: Settings, precision: ComputePrecision, scratch:
     def steps() -> None:
         position = learner.position
         order.epoch, order.skip = position.epoch, 0
-        learner.saved_at = 0.0
-        assert train_epoch(learner, loader, len(order), run, Clock(0.0)) == "whole"
+        clock = Clock(0.0)
+        assert train_epoch(learner, loader, len(order), run, clock, build_saver(learner, run, clock))
         position.epoch, position.batch, learner.tally = position.epoch + 1, 0, Tally()
 
     return steps

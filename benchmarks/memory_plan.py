@@ -124,10 +124,8 @@ def measure(case: Case, *, returning: bool) -> dict[str, Any]:
 
 def noise(case: Case) -> Batch:
     """A batch of noise with targets of noise, all of which counts."""
-    return Batch(
-        *(torch.rand(case.batch_size, channels, case.height, case.width) for channels in (3, 1)),
-        torch.ones(case.batch_size, 1, case.height, case.width),
-    )
+    images, targets = (torch.rand(case.batch_size, channels, case.height, case.width) for channels in (3, 1))
+    return Batch(images, targets, torch.ones_like(targets))
 
 
 def in_a_process(number: int, *, returning: bool = True) -> dict[str, Any]:

@@ -3,9 +3,9 @@
     python benchmarks/storage_modes.py                            everything
     python benchmarks/storage_modes.py counted timed              some parts; the others stay in the result as they were
 
-`counted` is the peak of all tensors of two steps with AdamW, gradient clipping and an averaged network, counted by
-torch's `MemTracker` on tensors without content: weights, gradients, moments, average and activations, not the scratch
-memory of the library that convolves. 16 bit is autocast to bf16.
+`counted` is the peak of all tensors of two steps with AdamW and gradient clipping, counted by torch's `MemTracker` on
+tensors without content: weights, gradients, moments and activations, not the scratch memory of the library that
+convolves. An averaged network would add its weights, whatever is stored. 16 bit is autocast to bf16.
 
 `resident` is what the operating system says: each case in a process of its own, glibc told to give large blocks back;
 its peak, and that less what the process held after its imports. In 16 bit at 160x240 only: bf16 may be emulated.
@@ -70,7 +70,7 @@ def main() -> None:
             _note(result, "counted", options.out, _case(storage, precision, size) | counted(storage, precision, *size))
     if "resident" in options.parts:
         result["resident"] = []
-        cases = [*product((LARGE, LARGEST), ("fp32",), STORAGES), *product((SMALL,), PRECISIONS, STORAGES)]
+        cases = [*product((LARGE, LARGEST), PRECISIONS[:1], STORAGES), *product((SMALL,), PRECISIONS, STORAGES)]
         for size, precision, storage in cases:
             command = [sys.executable, __file__, "--resident-case", storage, precision, *map(str, size)]
             run = subprocess.run(command, env=os.environ | ALLOCATOR, check=True, capture_output=True, text=True)
@@ -81,26 +81,25 @@ def main() -> None:
 
 
 def counted(storage: Storage, precision: ComputePrecision, count: int, height: int, width: int) -> dict[str, float]:
-    """The peak of the tensors in two steps, in GiB; with the averaged network, and without."""
+    """The peak of the tensors in two steps, in GiB, and what averaged weights would add to it."""
     with FakeTensorMode():
         learner = _build(storage, precision)
         tensors = _batch(count, height, width)
         tracker = MemTracker()
-        tracker.track_external(learner.network, learner.average, *tensors)
+        tracker.track_external(learner.network, *tensors)
         with tracker:
             for _ in range(2):
                 _step(learner, precision, *tensors)
                 tracker.reset_mod_stats()
         (snapshot,) = tracker.get_tracker_snapshot("peak").values()
-        average = sum(tensor.nbytes for tensor in learner.average.state_dict().values())
-    peak = snapshot["Total"]
-    return {"gib": round((peak - average) / GIBIBYTE, 3), "gib_with_average": round(peak / GIBIBYTE, 3)}
+        average = sum(tensor.nbytes for tensor in learner.network.state_dict().values())
+    return {"gib": round(snapshot["Total"] / GIBIBYTE, 3), "average_gib": round(average / GIBIBYTE, 3)}
 
 
 def resident(storage: Storage, precision: ComputePrecision, count: int, height: int, width: int) -> dict[str, float]:
     """What this process held before, and at most during, two steps, in GiB; and the seconds of the second."""
     before = _memory("VmRSS")
-    learner = _build(storage, precision, ema=0.0)
+    learner = _build(storage, precision)
     tensors = _batch(count, height, width)
     seconds = 0.0
     for _ in range(2):
@@ -119,7 +118,7 @@ def timed(rounds: int) -> dict[str, Any]:
     """Processor seconds of each way, in turn."""
     torch.set_num_threads(1)
     machine = describe_machine()
-    networks = {storage: _build(storage, "fp32", ema=0.0).network for storage in STORAGES}
+    networks = {storage: _build(storage, "fp32").network for storage in STORAGES}
     tensors = _batch(*TIMED)
     seconds: list[dict[Storage, float]] = []
     for number in range(rounds + 1):
@@ -139,7 +138,7 @@ def timed(rounds: int) -> dict[str, Any]:
     return dict(zip(names, TIMED, strict=True)) | {"precision": "fp32", "storages": rows, "machine": machine}
 
 
-def _build(storage: Storage, precision: ComputePrecision, *, ema: float = 0.99) -> Learner:
+def _build(storage: Storage, precision: ComputePrecision) -> Learner:
     torch.manual_seed(0)
     network = store(build_network(Architecture()), storage).train()
     if precision != "fp32":  # what `build_learner` would do, but that it cannot with tensors without content
@@ -147,7 +146,7 @@ def _build(storage: Storage, precision: ComputePrecision, *, ema: float = 0.99) 
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 layout = module.weight.detach().contiguous(memory_format=torch.channels_last)
                 module.weight = nn.Parameter(layout)
-    return build_learner(network, Settings(ema=ema), precision="fp32")
+    return build_learner(network, Settings(ema=0.0), precision="fp32")
 
 
 def _batch(count: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -165,8 +164,6 @@ def _step(learner: Learner, precision: ComputePrecision, images: Tensor, targets
     torch.autograd.backward(compute_loss(["ce"], logits, targets, weights))
     clip_gradients(network, learner.optimizer, learner.scaler, 1.0)
     learner.optimizer.step()
-    if learner.average is not None:
-        learner.average.update_parameters(network)
 
 
 def _pass_seconds(network: nn.Module, images: Tensor, targets: Tensor, weights: Tensor) -> float:

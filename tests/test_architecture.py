@@ -13,11 +13,12 @@ import maskwright
 ROOT = Path(maskwright.__file__).parent
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.name != "__init__.py")
 
-# Each layer may import those before it. The first three are what every layer stands on.
+# Each layer may import those before it. The first four are what every layer stands on.
 LAYERS = (
     "errors",
     "files",
     "terminal",
+    "signals",
     "config",
     "device",
     "data",

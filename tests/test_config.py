@@ -72,6 +72,7 @@ UNUSUAL = Settings(
     freeze=0.2,
     held_levels=1,
     tensorboard=True,
+    storage="lean",
 )
 # Settings that only go with one another.
 PARTNERS: dict[str, dict[str, Any]] = {
@@ -150,6 +151,9 @@ def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
     [
         ("size", 31, "--size"),
         ("size", 0, "--size"),
+        ("crop", 31, "--crop"),
+        ("factor", 0.0, "--factor"),
+        ("factor", 1.5, "--factor"),
         ("batch_size", 0, "--batch-size"),
         ("accumulate", 0, "--accumulate"),
         ("memory", "much", "--memory"),
@@ -204,10 +208,27 @@ def test_a_value_that_could_only_fail_later_is_refused(name: str, value: Any, wo
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("size", 32), ("small_first", 1.0), ("flip", 0.0), ("warmup", 1.0), ("scale", 0.0), ("ema", 0.0), ("epochs", 1)],
+    [
+        ("size", 32),
+        ("crop", 32),
+        ("factor", 1.0),
+        ("small_first", 1.0),
+        ("flip", 0.0),
+        ("warmup", 1.0),
+        ("scale", 0.0),
+        ("ema", 0.0),
+        ("epochs", 1),
+    ],
 )
 def test_values_at_the_limit_are_accepted(name: str, value: Any) -> None:
     assert getattr(dataclasses.replace(Settings(), **{name: value}), name) == value
+
+
+def test_pictures_are_of_one_size_or_of_a_factor_of_their_own() -> None:
+    with pytest.raises(InputError, match="--size and --factor exclude each other; --size None drops"):
+        Settings(size=64, factor=0.5)
+    assert dataclasses.replace(read_preset("classic"), size=None, factor=0.5).factor == 0.5
+    assert Settings(size=640, crop=256).crop == 256
 
 
 def test_group_normalisation_needs_channels_that_divide() -> None:

@@ -27,7 +27,7 @@ def test_the_readme_names_every_command(word: str) -> None:
 
 def test_the_readme_names_no_option_that_does_not_exist() -> None:
     ours = re.sub(r"pip install.*", "", README)
-    named = set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", ours))
+    named = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9-]+)", ours))
     settings = {field.name.replace("_", "-") for field in dataclasses.fields(Settings)}
     known = settings | {"preset", "resume", "out", "save", "help", "everything", "json", "fix", "from", "to", "int8"}
     known |= {"data", "batchsize", "lr", "stepsize"}

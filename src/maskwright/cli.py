@@ -6,12 +6,10 @@ the word is used, so that `--help` answers at once and needs no torch.
 
 import functools
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +20,7 @@ from maskwright import terminal
 from maskwright.config import MaskSettings, PredictSettings, Settings, choose_preset, read_preset
 from maskwright.device import gpu_gigabytes
 from maskwright.errors import InputError, is_out_of_memory
+from maskwright.signals import catching_signals
 
 DONE, WITH_FAILURES, NOT_STARTED, INTERRUPTED, STOPPED_AND_SAVED = 0, 1, 2, 130, 75
 # A process that seems to have taken longer to get here has another clock than we think.
@@ -176,7 +175,7 @@ def predict(
     """Write what a model sees in pictures and videos: masks, cutouts, overlays, lists.
 
     Args:
-        model: The model file.
+        model: The model file, or one that export made of it.
         inputs: Pictures, videos, folders and patterns such as 'photos/*.jpg'; - reads a picture from standard input and
             writes its result to standard output.
         settings: How results are made.
@@ -369,23 +368,11 @@ def _process_began() -> float:
     return time.monotonic() - (age if 0 <= age < OLDEST_SECONDS else 0.0)
 
 
-@contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM unwind like Ctrl-C, so that what was begun is cleared away."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only there may a handler be set
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _exit_code(call: Callable[[], int]) -> int:
     """What the call returns; what the user can mend becomes a sentence instead of a traceback."""
     try:
-        with _termination_as_interrupt():
+        # Any of them unwinds, so that what was begun is cleared away.
+        with catching_signals():
             return call()
     except InputError as error:
         terminal.warn(str(error))

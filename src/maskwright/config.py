@@ -25,6 +25,7 @@ Optimizer = Literal["adamw", "adam", "muon", "sgd", "rmsprop"]
 Schedule = Literal["cosine", "poly", "step", "constant"]
 Foreground = Literal["light", "dark"]
 ClassWeights = Literal["auto", "none"]
+EngineName = Literal["torch", "onnx", "openvino"]
 Storage = Literal["plain", "lean", "checkpointed", "lean+checkpointed"]
 
 # Eight halvings leave one pixel of a picture 256 wide, and double the channels as often.
@@ -141,10 +142,30 @@ class PredictSettings:
     threshold: float | None = None
     """Probability from which a pixel is foreground, of two classes; by default that of the model file."""
 
+    engine: EngineName | None = None
+    """What is to compute: torch, onnx or openvino. The model's file decides; this refuses files for another one."""
+
+    flips: bool = False
+    """Look at each picture mirrored as well: a little better, in twice the time."""
+
+    fill_holes: bool = False
+    """Background that a region encloses becomes part of it."""
+
+    largest: bool = False
+    """Of each class, only the largest region stays."""
+
+    min_area: int = 0
+    """Regions of fewer pixels go."""
+
+    large: bool = False
+    """Take TIFF files and arrays of more than 64 million pixels as well, row by row; their masks are TIFF files."""
+
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise InputError(f"--threshold must lie between 0 and 1, not at {self.threshold}.")
+        if self.min_area < 0:
+            raise InputError(f"--min-area counts pixels and cannot be {self.min_area}.")
 
 
 @dataclass(frozen=True)
@@ -318,11 +339,14 @@ class Settings(MaskSettings):
     """16 bit where the device is sound at it, else fp32."""
 
     storage: Storage | None = None
-    """What is kept for the backward pass: plain keeps all, lean the outputs of convolutions, checkpointed the outputs of
-    stages; the gradients are the same. By default chosen for the memory; plain where nothing is said."""
+    """What is kept for the backward pass: plain keeps all, lean the outputs of convolutions, checkpointed those of
+    stages. The gradients are the same. By default chosen for the memory; plain where nothing is said."""
 
     cache_gb: float = 20.0
     """Decoded pictures are kept for later runs up to this many gigabytes; 0 keeps none."""
+
+    save_every: int = 0
+    """The run is saved after so many steps, and after each validation: a kill loses no more. 0: every two minutes."""
 
     tensorboard: bool = False
     """Write the figures of metrics.jsonl, and some validation pictures, as events for TensorBoard as well."""
@@ -356,6 +380,7 @@ class Settings(MaskSettings):
             "patience",
             "seed",
             "cache_gb",
+            "save_every",
             "boundary_weight",
             "encoder_rate",
             "held_levels",

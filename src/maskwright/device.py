@@ -17,8 +17,8 @@ from maskwright.errors import InputError, MissingExtraError
 ComputePrecision = Literal["fp32", "fp16", "bf16"]
 
 # Cards of the TU116 and TU117 chips return NaN from half-precision convolutions, often only at larger batches.
-# Source: pytorch/pytorch issues 58123 and 77955; the list of ultralytics/ultralytics pull request 17977, where batches of
-# seven were needed to see it. T500, MX450, MX550 and CMP 30HX are not on it; they have the same chips.
+# Source: pytorch/pytorch issues 58123 and 77955; the list of ultralytics/ultralytics pull request 17977, where it took
+# batches of seven to see it. T500, MX450, MX550 and CMP 30HX are not on that list; they have the same chips.
 UNSOUND_AT_FP16 = re.compile(r"GTX 16\d\d|\bT(?:400|500|550|600|1000|1200|2000)\b|MX450|MX550|CMP 30HX")
 
 

@@ -2,9 +2,10 @@
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,14 +13,21 @@ from maskwright.errors import InputError
 
 # Results go here, where no other folder is named.
 RUNS = Path("runs")
+# What a temporary file is called; that of a process that was killed stays behind.
+_UNFINISHED = re.compile(r"\.[0-9a-f]{16}(\.\w+)?")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, keep_previous: bool = False, lasting: bool = True) -> Iterator[Path]:
     """Yield a temporary path that becomes ``path`` when the block ends well.
 
     The temporary file lies in the same folder (a rename across file systems is a copy), keeps the suffix (writers
     look at it), is flushed to the disk before the rename, and is removed when the block fails.
+
+    Args:
+        path: What is written.
+        keep_previous: What ``path`` was stays as `previous_of` it, which for a moment is the only one of the two.
+        lasting: The rename outlasts a power cut, too; else it may be undone by one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not derived from the name, which may already be as long as a file system takes.
@@ -28,9 +36,27 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        if keep_previous and path.exists():
+            path.replace(previous_of(path))
         temporary.replace(path)
+        if lasting:
+            _flush_folder(path.parent)
+    except OSError as error:
+        if error.filename in (None, str(temporary)):
+            error.filename = str(path)  # what the user knows of
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def previous_of(path: Path) -> Path:
+    """Where `replacing` keeps what a file was before: ``state.previous.pth``."""
+    return path.with_stem(f"{path.stem}.previous")
+
+
+def unfinished_in(folder: Path) -> list[Path]:
+    """What processes that were killed left half-written in a folder."""
+    return [path for path in folder.iterdir() if _UNFINISHED.fullmatch(path.name)]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -65,3 +91,13 @@ def dated_folder(name: str) -> Path:
         folder = RUNS / f"{stamp}-{name}-{attempt}"
         attempt += 1
     return folder
+
+
+def _flush_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    with suppress(OSError):  # Windows and some network file systems have no such thing
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

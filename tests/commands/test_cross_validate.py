@@ -92,8 +92,10 @@ def test_folds_that_were_stopped_go_on_where_they_were(
     monkeypatch.setattr(module, "train", stop_at(1))
     assert not cross_validate(photos, folds=3, out=tmp_path / "all", settings=TINY).finished
     monkeypatch.setattr(module, "train", stop_at(None))
+    first = (tmp_path / "all" / "fold-0" / "model.safetensors").stat()
     found = cross_validate(photos, folds=3, out=tmp_path / "all", settings=TINY, resume=True)
-    assert trained == [0, 1, 1, 2]
+    assert trained == [0, 1, 0, 1, 2]
+    assert (tmp_path / "all" / "fold-0" / "model.safetensors").stat() == first  # it was finished already
     assert (found.finished, found.pictures) == (True, 12)
 
 

@@ -12,6 +12,7 @@ from maskwright.commands.plan import plan
 from maskwright.commands.train import train
 from maskwright.config import Settings, read_settings
 from maskwright.data.drawn_cars import write_drawn_cars
+from maskwright.inference.model_file import load_model
 from maskwright.training import memory_budget
 
 SETTINGS = Settings(depth=2, epochs=2, learning_rate=3e-3, loss="ce+dice", accumulate=2)
@@ -38,6 +39,19 @@ def test_a_plan_says_what_train_does(photos: Path, tmp_path: Path) -> None:
     assert (found.validated, found.scored) == (2, 2)
 
 
+def test_a_plan_of_cut_outs_has_their_steps(photos: Path, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, factor=1.0, crop=48, base_channels=8)
+    found = plan(photos, settings=settings)
+    run = train(photos, settings=settings, out=tmp_path / "run")
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert (found.size, found.factor, found.crop) == (None, 1.0, 48)
+    # 10 pictures of 96x64 have 4 cut-outs each, in batches of 4, of which two make a step.
+    assert (found.steps, found.epochs) == (lines[-1]["step"], 2) == (10, 2)
+    card, _ = load_model(run.model_path)
+    assert (card.size, card.factor, card.tile) == (None, 1.0, 48)
+    assert read_settings(run.folder / "config.toml").crop == 48
+
+
 def test_a_plan_leaves_nothing(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     plan(photos, settings=SETTINGS)
@@ -49,6 +63,8 @@ def test_a_plan_by_the_clock_adds_up_to_its_minutes(photos: Path) -> None:
     assert found.epochs <= 2  # what ends first
     by_clock = plan(photos, settings=Settings(depth=2), minutes=30.0)
     assert by_clock.total_seconds == pytest.approx(30 * 60, rel=0.05)
+    assert by_clock.steps is not None
+    assert found.steps is not None
     assert by_clock.steps > 2 * found.steps
     assert by_clock.reasons
 

@@ -524,10 +524,12 @@ def test_a_run_follows_the_plan_for_its_memory_and_corrects_later_ones(
     scarce = dataclasses.replace(narrow, memory=f"{0.4 * plenty.memory.peak.total / 1e6}MB")
     planned = plan(photos, settings=scarce)
     assert planned.memory is not None
-    monkeypatch.setattr(correction, "peak_memory", lambda _: 1.1 * planned.memory.peak.total)  # type: ignore[union-attr]
+    expected = planned.memory.peak.total
+    monkeypatch.setattr(correction, "peak_memory", lambda _: 1.1 * expected)
     run = train(photos, settings=scarce, out=tmp_path / "run")
     kept = read_settings(run.folder / "config.toml")
     assert (kept.batch_size, kept.accumulate, kept.storage) == (planned.batch_size, planned.accumulate, planned.storage)
+    assert kept.batch_size is not None
     assert kept.batch_size < plenty.batch_size == kept.batch_size * (kept.accumulate or 1)
     assert metrics_of(run.folder)[-1]["step"] == planned.steps
     assert read_correction("cpu", "fp32") == pytest.approx(1.1)

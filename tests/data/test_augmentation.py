@@ -13,8 +13,10 @@ from maskwright.data.augmentation import (
     BEYOND,
     Change,
     Tint,
+    Window,
     colour_matrix,
     draw_change,
+    draw_window,
     mean_grey,
     move,
     recolour,
@@ -315,3 +317,74 @@ def test_pictures_shrink_as_often_as_they_grow() -> None:
     rng = np.random.default_rng(0)
     scales = [draw_change(Settings(scale=0.9), rng).scale for _ in range(2000)]
     assert np.mean(np.array(scales) > 1) == pytest.approx(0.5, abs=0.05)
+
+
+# --- Windows
+
+
+def test_a_window_of_all_is_the_whole(pixels: Tensor) -> None:
+    how = change(mirror=True, degrees=23.0, shift=(0.1, -0.05), scale=0.9)
+    whole, inside = moved(how, pixels)
+    bands = list(move(how, pixels, channels=3, mixed=4, window=Window(0, 0, 40, 56)))
+    assert torch.equal(torch.cat([band.pixels for band in bands]), whole)
+    assert 0 < inside.mean() < 1
+
+
+def test_a_window_that_is_not_moved_is_that_part(pixels: Tensor) -> None:
+    window = Window(7, 12, 16, 20)
+    (band,) = move(NOTHING, pixels, channels=3, mixed=4, window=window)
+    assert band.inside is None
+    assert torch.equal(band.pixels, pixels[7:23, 12:32])
+    assert torch.equal(window.of(pixels), band.pixels)
+    (band,) = move(change(mirror=True), pixels, channels=3, mixed=4, window=window)
+    assert torch.equal(band.pixels, pixels[7:23, 12:32].flip(1))
+
+
+@pytest.mark.parametrize("how", [change(degrees=20.0), change(scale=0.7), change(degrees=-35.0, scale=1.3)])
+def test_a_window_shows_what_lies_beside_it(how: Change) -> None:
+    """Turned and shrunk around its own middle, it is the middle of the whole turned and shrunk around there."""
+    picture = smooth(81, 81)
+    whole, _ = moved(how, picture)
+    (band,) = move(how, picture, channels=3, mixed=4, window=Window(30, 30, 21, 21))
+    assert band.inside is None
+    assert (band.pixels.int() - whole[30:51, 30:51].int()).abs().max() <= 4  # half a pixel
+
+
+def test_a_window_knows_where_the_picture_ends(pixels: Tensor) -> None:
+    (band,) = move(change(shift=(0.5, 0.0)), pixels, channels=3, mixed=4, window=Window(0, 0, 16, 20))
+    assert band.inside is not None
+    assert not band.inside[:, :10].any()
+    assert band.inside[:, 10:].all()
+
+
+def test_windows_lie_anywhere_in_the_picture() -> None:
+    array = np.zeros((40, 56, 4), np.uint8)
+    rng = np.random.default_rng(0)
+    windows = [draw_window(array, 16, rng, is_foreground=None) for _ in range(400)]
+    assert {window.top for window in windows} == set(range(25))
+    assert {window.left for window in windows} == set(range(41))
+    assert {(window.height, window.width) for window in windows} == {(16, 16)}
+
+
+def test_a_side_that_is_shorter_is_taken_whole() -> None:
+    window = draw_window(np.zeros((10, 56, 4), np.uint8), 16, np.random.default_rng(0), is_foreground=None)
+    assert (window.top, window.height, window.width) == (0, 10, 16)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (39, 55), (20, 30)])
+def test_windows_around_a_foreground_hold_it_at_any_place(place: tuple[int, int]) -> None:
+    array = np.zeros((40, 56, 4), np.uint8)
+    array[(*place, 3)] = 9
+    rng = np.random.default_rng(0)
+    tops = set()
+    for _ in range(200):
+        window = draw_window(array, 16, rng, is_foreground=lambda row: row[:, 3] > 0)
+        assert window.of(torch.from_numpy(array))[..., 3].any()
+        tops.add(window.top)
+    assert len(tops) > (1 if place == (20, 30) else 0)
+
+
+def test_without_a_foreground_any_place_will_do() -> None:
+    array = np.zeros((40, 56, 4), np.uint8)
+    rng = np.random.default_rng(0)
+    assert len({draw_window(array, 16, rng, is_foreground=lambda row: row[:, 3] > 0).top for _ in range(50)}) > 5

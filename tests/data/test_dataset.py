@@ -220,6 +220,90 @@ def test_the_number_of_threads_changes_nothing(tmp_path: Path) -> None:
     assert same(one, samples[Draw(0, 0, half=False)])
 
 
+# --- Cut-outs
+
+
+def cut_outs(
+    cache: Cache, *, augment: bool = True, half: bool = False, epochs: int = 40, crop: int = 32
+) -> list[Batch]:
+    samples = Samples(cache, SETTINGS, augment=augment, crop=32)
+    return [samples[Draw(epoch, 0, half)] for epoch in range(epochs)]
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_cut_outs_are_of_one_size_and_differ(augment: bool, tmp_path: Path) -> None:
+    cache = cache_of([picture(90, 120)], tmp_path, longer_side=120)
+    first, *others = cut_outs(cache, augment=augment, epochs=5)
+    assert first.images.shape == (3, 32, 32)
+    assert not any(same(first, other) for other in others)
+    assert same(first, cut_outs(cache, augment=augment, epochs=1)[0])
+
+
+def test_a_cut_out_is_a_part_of_its_picture(tmp_path: Path) -> None:
+    image, mask = picture(60, 80)
+    cache = cache_of([(image, mask)], tmp_path, longer_side=80)
+    for sample in cut_outs(cache, augment=False, epochs=5):
+        part = (sample.images * 255).round().byte().permute(1, 2, 0).numpy()
+        places = [
+            (top, left)
+            for top in range(29)
+            for left in range(49)
+            if np.array_equal(image[top : top + 32, left : left + 32], part)
+        ]
+        assert len(places) == 1
+        top, left = places[0]
+        assert np.array_equal(sample.targets[0].numpy(), mask[top : top + 32, left : left + 32])
+
+
+def test_pictures_smaller_than_a_cut_out_are_padded_without_weight(tmp_path: Path) -> None:
+    cache = cache_of([picture(20, 80), picture(60, 24)], tmp_path, longer_side=60)
+    samples = Samples(cache, SETTINGS, augment=False, crop=48)
+    batch = samples.__getitems__([Draw(0, 0, half=False), Draw(0, 1, half=False)])
+    assert batch.images.shape == (2, 3, 64, 64)
+    assert batch.weights.sum((1, 2, 3)).tolist() == [15 * 48, 48 * 24]
+
+
+def test_cut_outs_at_half_size_are_of_half_the_size(tmp_path: Path) -> None:
+    cache = cache_of([picture(90, 120)], tmp_path, longer_side=120)
+    whole, half = (cut_outs(cache, half=half, epochs=1)[0] for half in (False, True))
+    assert half.images.shape == (3, 16, 16)
+    np.testing.assert_allclose(half.images, torch.nn.functional.avg_pool2d(whole.images, 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_where_foreground_is_rare_half_of_the_cut_outs_are_sure_to_show_some(num_classes: int, tmp_path: Path) -> None:
+    image, mask = picture(200, 300)[0], np.zeros((200, 300), np.uint8)
+    mask[150:154, 200:204] = num_classes - 1
+    cache = cache_of([(image, mask)], tmp_path, num_classes=num_classes, longer_side=300)
+    found = [
+        bool((sample.targets[0] > 0).any() if num_classes == 2 else (sample.targets[1:] > 0).any())
+        for sample in cut_outs(cache, augment=False, epochs=200)
+    ]
+    assert 0.4 < np.mean(found) < 0.65  # of those drawn anywhere, one in fifty
+
+
+def test_where_foreground_is_plenty_cut_outs_lie_anywhere(tmp_path: Path) -> None:
+    image, mask = picture(200, 300)[0], np.zeros((200, 300), np.uint8)
+    mask[:60, :120] = 1
+    cache = cache_of([(image, mask)], tmp_path, longer_side=300)
+    found = [bool((sample.targets > 0).any()) for sample in cut_outs(cache, augment=False, epochs=200)]
+    assert np.mean(found) < 0.35
+
+
+def test_an_epoch_has_as_many_cut_outs_of_a_picture_as_cover_it() -> None:
+    settings = Settings(batch_size=1, crop=32)
+    order = EpochBatches([0, 2], settings, [(64, 96), (10, 10), (33, 32)])
+    made = [draw for batch in order for draw in batch]
+    assert sorted((draw.picture, draw.cut) for draw in made) == [*((0, cut) for cut in range(6)), (2, 0), (2, 1)]
+    assert len(order) == 8
+
+
+def test_the_cut_outs_of_an_epoch_differ(tmp_path: Path) -> None:
+    samples = Samples(cache_of([picture(90, 120)], tmp_path, longer_side=120), SETTINGS, augment=False, crop=32)
+    first, second = (samples[Draw(0, 0, half=False, cut=cut)] for cut in (0, 1))
+    assert not same(first, second)
+
+
 # --- Order
 
 

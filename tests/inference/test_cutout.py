@@ -12,7 +12,7 @@ Pixels = NDArray[np.uint8]
 
 def mixture(front: Pixels, behind: Pixels, alpha: Pixels) -> Pixels:
     share = alpha[..., np.newaxis] / 255
-    return np.rint(front * share + behind * (1 - share)).astype(np.uint8)
+    return np.asarray(np.rint(front * share + behind * (1 - share)), np.uint8)
 
 
 @pytest.fixture

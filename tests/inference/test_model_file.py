@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from maskwright.config import Architecture
 from maskwright.data.input_format import InputFormat
 from maskwright.data.labels import LabelMap
+from maskwright.data.resizing import Resize
 from maskwright.errors import InputError
 from maskwright.inference.model_file import FORMAT, ModelCard, Parent, load_model, save_model
 from maskwright.models.unet import UNet
@@ -84,6 +85,27 @@ def test_a_file_from_before_models_had_parents_is_read(path: Path) -> None:
     del header["parent"]
     rewrite(path, {"maskwright": json.dumps(header)})
     assert load_model(path)[0] == dataclasses.replace(CARD, parent=None)
+
+
+def test_a_card_of_cut_outs_comes_back_as_it_was(tmp_path: Path) -> None:
+    card = ModelCard(Architecture(), size=None, factor=0.25, tile=512)
+    save_model(tmp_path / "model.safetensors", card, some_weights())
+    found, _ = load_model(tmp_path / "model.safetensors")
+    assert found == card
+    assert found.resize == Resize(factor=0.25)
+
+
+def test_a_file_from_before_there_were_cut_outs_is_read(path: Path) -> None:
+    header = header_of(path)
+    del header["factor"], header["tile"]
+    rewrite(path, {"maskwright": json.dumps(header)})
+    assert load_model(path)[0] == CARD
+
+
+def test_a_card_that_knows_no_size_is_refused(path: Path) -> None:
+    rewrite(path, {"maskwright": json.dumps({**header_of(path), "size": None})})
+    with pytest.raises(InputError, match="damaged header"):
+        load_model(path)
 
 
 def test_a_pattern_that_is_none_is_a_damaged_header(path: Path) -> None:

@@ -1,4 +1,6 @@
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ from numpy.typing import NDArray
 from maskwright.config import Architecture
 from maskwright.data.input_format import InputFormat
 from maskwright.errors import InputError
-from maskwright.inference.model_file import ModelCard, save_model
+from maskwright.inference import tiling
+from maskwright.inference.cleanup import NOTHING, Cleanup
+from maskwright.inference.model_file import ModelCard, load_model, save_model
 from maskwright.inference.predictor import Predictor, load
 from maskwright.models.build import build_network
 
@@ -154,6 +158,61 @@ def test_logits_are_enlarged_and_thresholded_last() -> None:
     columns = mask.sum(axis=1)
     assert (columns == columns[0]).all()
     assert columns[0] % 8  # the edge falls between the model's pixels
+
+
+# --- Tiles, flips and clean-up
+
+
+def test_a_model_of_cut_outs_sees_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiling, "CLASSIC_WINDOW", 64)
+    image = np.random.default_rng(0).integers(0, 256, (150, 100, 3), dtype=np.uint8)
+    engine = Echo()
+    card = ModelCard(Architecture(depth=1), size=None, factor=1.0, tile=64)
+    logits = Predictor(card, engine).logits(image)
+    assert np.allclose(logits[0], image[..., 0] / 255)
+    assert {batch.shape[2:] for batch in engine.batches} > {(64, 64)}
+    assert len(engine.batches) > 3
+
+
+def test_a_factor_resizes_by_itself(image: NDArray[np.uint8]) -> None:
+    engine = Echo()
+    logits = Predictor(ModelCard(Architecture(), size=None, factor=0.5, tile=64), engine).logits(image)
+    assert engine.batches[0].shape == (1, 3, 12, 16)
+    assert logits.shape == (1, 24, 32)
+
+
+def test_flips_are_asked_for(model: Path, image: NDArray[np.uint8]) -> None:
+    plain, flipped = load(model), load(model, flips=True)
+    mirrored = np.ascontiguousarray(image[:, ::-1])
+    expected = (plain.logits(image) + plain.logits(mirrored)[..., ::-1]) / 2
+    np.testing.assert_allclose(flipped.logits(image), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"flip": 0.0}, {"augment": False, "flip": 0.5}])
+def test_a_model_that_never_saw_mirrored_pictures_is_not_shown_any(settings: dict[str, Any], model: Path) -> None:
+    card, weights = load_model(model)
+    save_model(model, dataclasses.replace(card, settings=settings), weights)
+    with pytest.raises(InputError, match="has not learnt from mirrored pictures"):
+        load(model, flips=True)
+    load(model)
+
+
+def test_masks_are_cleaned_up_and_logits_are_not() -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[1, 1], image[4:7, 4:7] = 255, 255
+    card = ModelCard(Architecture(), size=8)
+    plain, cleaned = (
+        Predictor(card, Echo(factor=2.0, bias=-1.0), cleanup=cleanup) for cleanup in (NOTHING, Cleanup(largest=True))
+    )
+    assert plain(image).sum() == 10
+    assert cleaned(image).sum() == 9
+    assert np.array_equal(plain.logits(image), cleaned.logits(image))
+
+
+def test_many_pictures_have_the_masks_of_each(model: Path, image: NDArray[np.uint8]) -> None:
+    loaded, images = load(model), [image, image[:10], image[:, :7]]
+    for mask, single in zip(loaded.batch(images), images, strict=True):
+        assert np.array_equal(mask, loaded(single))
 
 
 # --- Probabilities

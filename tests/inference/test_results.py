@@ -1,6 +1,7 @@
 """Kinds of results: their files, and what these hold."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,14 @@ def test_a_soft_mask_is_the_probability(job: Job) -> None:
     assert np.abs(read(path) / 255 - as_probabilities(picture.logits)[0]).max() <= 0.5 / 255 + 1e-6
     with Image.open(path) as file:
         assert file.mode == "L"
+
+
+def test_two_logits_for_two_classes_make_one_soft_mask_of_the_second(job: Job) -> None:
+    for names in (("background", "car"), ("sky", "cloud")):
+        picture = seen(LabelMap(class_names=names))
+        both = replace(picture, logits=np.concatenate([np.zeros_like(picture.logits), picture.logits]))
+        (path,) = write_result("soft", job, both, None)
+        np.testing.assert_array_equal(read(path), np.rint(as_probabilities(picture.logits)[0] * 255))
 
 
 def test_of_several_classes_each_has_a_soft_mask_called_by_its_index(job: Job) -> None:

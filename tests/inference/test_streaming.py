@@ -39,7 +39,7 @@ WAYS: dict[str, dict[str, Any]] = {
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles and bands of which even small pictures have many."""
     monkeypatch.setattr(row_bands, "BAND_NUMBERS", 20_000)
-    monkeypatch.setattr(tiling, "WINDOW", 64)
+    monkeypatch.setattr(tiling, "CLASSIC_WINDOW", 64)
 
 
 @pytest.fixture
@@ -50,6 +50,8 @@ def image() -> NDArray[np.uint8]:
 
 class Echo:
     """An engine whose logits are its input."""
+
+    name = "echo"
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         return batch
@@ -87,7 +89,7 @@ class Spooled:
 
     @property
     def width(self) -> int:
-        return self.pixels.shape[1]
+        return int(self.pixels.shape[1])
 
     def bands(self) -> Iterator[NDArray[Any]]:
         return (self.pixels[top : top + 17] for top in range(0, self.height, 17))

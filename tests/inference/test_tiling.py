@@ -38,16 +38,15 @@ def logits_of(engine: Engine, image: NDArray[np.uint8], tiling: Tiling) -> NDArr
     )
 
 
-@pytest.mark.parametrize("halo", [2, 6])
-@pytest.mark.parametrize("window", [16, 20])
-def test_tiles_cover_every_pixel_once_with_a_halo_around(window: int, halo: int) -> None:
-    tiling = Tiling(window, halo, 2)
+@pytest.mark.parametrize(("window", "halo", "coarsest"), [(16, 2, 2), (20, 6, 2), (20, 3, 4), (17, 5, 1)])
+def test_tiles_cover_every_pixel_once_with_a_halo_around(window: int, halo: int, coarsest: int) -> None:
+    tiling = Tiling(window, halo, coarsest)
     for length in range(1, 90):
         spans = tiling.spans(length)
         kept = np.concatenate([np.arange(length)[span.kept] for span in spans])
         assert np.array_equal(kept, np.arange(length))
         for span in spans:
-            assert span.start % 2 == 0
+            assert span.start % coarsest == 0
             assert span.stop - span.start <= window
             assert span.start == 0 or span.kept_start - span.start >= halo
             assert span.stop == length or span.stop - span.kept_stop >= halo
@@ -88,9 +87,12 @@ def test_a_network_that_learnt_from_whole_pictures_sees_large_ones_at_once() -> 
     assert len(choose_tiling(Architecture(), 512).spans(2048)) > 1
 
 
-@pytest.mark.parametrize("name", ["group", "timm"])
-def test_a_network_that_looks_everywhere_sees_as_much_as_it_learnt_from(name: str) -> None:
-    architecture = Architecture(norm="group") if name == "group" else Architecture(encoder="timm:resnet18")
+@pytest.mark.parametrize(
+    "architecture",
+    [Architecture(norm="group"), Architecture(encoder="timm:resnet18"), Architecture(upsampling="bilinear_aligned")],
+    ids=str,
+)
+def test_a_network_that_looks_everywhere_sees_as_much_as_it_learnt_from(architecture: Architecture) -> None:
     assert choose_tiling(architecture, 512).window == 512
     assert len(choose_tiling(architecture, None).spans(sys.maxsize // 4)) == 1
 

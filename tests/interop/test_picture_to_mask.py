@@ -54,11 +54,11 @@ def test_padding_repeats_the_last_value_and_weighs_nothing() -> None:
     assert torch.equal(weights[10:], weights[9].expand(6, -1))
 
 
-@pytest.mark.parametrize("num_classes", [2, 3])
+@pytest.mark.parametrize(("num_classes", "channels"), [(2, 1), (2, 2), (3, 3)])
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_it_computes_what_the_predictor_does(height: int, width: int, num_classes: int) -> None:
+def test_it_computes_what_the_predictor_does(height: int, width: int, num_classes: int, channels: int) -> None:
     labels = LabelMap("indices", ("background", "car", "road")[:num_classes])
-    architecture = Architecture(num_classes=labels.logit_channels, base_channels=8, depth=2)
+    architecture = Architecture(num_classes=channels, base_channels=8, depth=2)
     card = ModelCard(architecture, size=48, labels=labels, threshold=0.3)
     network = lively_network(architecture)
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}

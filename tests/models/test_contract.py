@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from maskwright.config import Architecture, Norm, Upsampling
+from maskwright.config import Architecture, Norm, Storage, Upsampling
 from maskwright.inference.engines import TorchEngine
 from maskwright.inference.model_file import ModelCard, load_model, save_model
 from maskwright.models.build import build_network, count_parameters
+from maskwright.models.storage import store
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -40,27 +41,45 @@ ARCHITECTURES = [
     Architecture(base_channels=8, depth=2, unshuffle=2),
     Architecture(base_channels=8, depth=1, in_channels=1, num_classes=3, unshuffle=4),
 ]
+# Of each kind one, in every storage.
+STORED = [
+    ARCHITECTURES[0],
+    Architecture("efficientnet_lite0", base_channels=8),
+    Architecture("torchvision:mobilenet_v3_small", base_channels=8),
+    Architecture("timm:convnext_atto", base_channels=8),
+]
+OTHER_STORAGES: tuple[Storage, ...] = ("lean", "checkpointed", "lean+checkpointed")
+CASES = [
+    *((architecture, "plain") for architecture in ARCHITECTURES),
+    *product(STORED, OTHER_STORAGES),
+]
 # Divisible; one pixel off on either side; odd and oblong; smaller than the network halves; a single pixel.
 SIZES = [(32, 64), (31, 33), (33, 31), (47, 19), (3, 70), (5, 3), (1, 1)]
 
 
-def describe(architecture: Architecture) -> str:
+def describe(case: tuple[Architecture, Storage]) -> str:
+    architecture, storage = case
     kind = "unet" if architecture.encoder == "none" else architecture.encoder
     channels = f"{architecture.in_channels}to{architecture.num_classes}"
     size = f"b{architecture.base_channels}d{architecture.depth}"
-    return f"{kind}-{channels}-{size}-{architecture.norm}-{architecture.upsampling}-u{architecture.unshuffle}"
+    return f"{kind}-{channels}-{size}-{architecture.norm}-{architecture.upsampling}-u{architecture.unshuffle}-{storage}"
 
 
-@pytest.fixture(params=ARCHITECTURES, ids=describe)
-def architecture(request: pytest.FixtureRequest) -> Architecture:
-    assert isinstance(request.param, Architecture)
-    return request.param
+@pytest.fixture(params=CASES, ids=describe)
+def case(request: pytest.FixtureRequest) -> tuple[Architecture, Storage]:
+    architecture, storage = request.param
+    return architecture, storage
 
 
 @pytest.fixture
-def network(architecture: Architecture) -> nn.Module:
+def architecture(case: tuple[Architecture, Storage]) -> Architecture:
+    return case[0]
+
+
+@pytest.fixture
+def network(case: tuple[Architecture, Storage]) -> nn.Module:
     torch.manual_seed(0)
-    return build_network(architecture)
+    return store(build_network(case[0]), case[1])
 
 
 def test_any_height_and_width_give_logits_of_the_same_size(architecture: Architecture, network: nn.Module) -> None:
@@ -119,7 +138,12 @@ def test_a_model_file_needs_nothing_else(architecture: Architecture, network: nn
         expected = network.eval()(image)
     card, kept = load_model(path)
     assert card.architecture == architecture
-    assert torch.equal(torch.from_numpy(TorchEngine(card.architecture, kept).logits(image.numpy())), expected)
+    state = {name: torch.from_numpy(array) for name, array in kept.items()}
+    with torch.inference_mode():
+        assert torch.equal(build_trained_network(card.architecture, state)(image), expected)
+    # The engine folds normalisations into convolutions, which rounds otherwise.
+    found = torch.from_numpy(TorchEngine(card.architecture, kept).logits(image.numpy()))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_no_network_touches_files(architecture: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:

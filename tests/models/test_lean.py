@@ -247,13 +247,13 @@ def test_where_nothing_is_said_the_network_is_the_plain_one(storage: Storage | N
     assert [type(module) for module in store(network, storage).modules()] == kinds
 
 
-class Counter(TorchDispatchMode):
+class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the tensors that are made while it looks on, for as long as they are there."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.known = weakref.WeakSet[torch.UntypedStorage]()
-        self.now = self.peak = 0
+        self.now, self.peak = 0, 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = function(*args, **(kwargs or {}))
@@ -277,8 +277,14 @@ def peak_megabytes(architecture: Architecture, storage: Storage) -> float:
     with Counter() as counter:
         counter.known.update(tensor.untyped_storage() for tensor in (*network.parameters(), *network.buffers()))
         loss_of(network(image)).backward()  # type: ignore[no-untyped-call]
-    return counter.peak / 1e6
+    return float(counter.peak) / 1e6
 
 
 def _flat(found: Step) -> Tensor:
     return torch.cat([gradient.flatten() for gradient in found.gradients.values() if gradient is not None])
+
+
+@pytest.mark.parametrize("architecture", [UNETS[0], ENCODED[0]], ids=str)
+def test_a_lean_network_can_be_checkpointed_later(architecture: Architecture) -> None:
+    later, at_once = store(build(architecture, "lean"), "lean+checkpointed"), build(architecture, "lean+checkpointed")
+    assert [type(module) for module in later.modules()] == [type(module) for module in at_once.modules()]

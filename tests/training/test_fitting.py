@@ -13,9 +13,14 @@ ALL_OPEN = ("size", "batch_size", "accumulate", "storage")
 SHARE: dict[Storage, float] = {"plain": 1.0, "lean": 0.5, "checkpointed": 0.5, "lean+checkpointed": 0.3}
 
 
+def size_of(way: Way) -> int:
+    assert way.size is not None
+    return way.size
+
+
 def needs(way: Way) -> float:
     """Bytes as simple as can be: 100 for what depends on no picture, and 400 for one at full size that keeps all."""
-    side = way.crop or way.size
+    side = way.crop or size_of(way)
     return 100 + 400 * way.batch_size * (side / 1918) ** 2 * SHARE[way.storage]
 
 
@@ -49,7 +54,7 @@ def test_every_step_learns_from_as_many_pictures_however_few_at_once() -> None:
 def test_cut_outs_come_before_smaller_pictures() -> None:
     found = list(ways(WISH, open_words=(*ALL_OPEN, "crop"), sizes=SIZES))
     crops = [way.crop for way in found]
-    first_smaller = next(index for index, way in enumerate(found) if way.size < WISH.size)
+    first_smaller = next(index for index, way in enumerate(found) if size_of(way) < size_of(WISH))
     assert [crop for index, crop in enumerate(crops) if crop and crop not in crops[:index]] == list(CROPS)
     assert all(crop is None for crop in crops[first_smaller:])
     assert max(index for index, crop in enumerate(crops) if crop) < first_smaller
@@ -94,7 +99,7 @@ def test_a_reason_says_what_the_wish_would_need() -> None:
 @pytest.fixture
 def seconds() -> Callable[[Way], float]:
     """Every forward pass takes 0.5 and every picture 1."""
-    return lambda way: way.accumulate * (0.5 + way.batch_size * (way.size / 1918) ** 2)
+    return lambda way: way.accumulate * (0.5 + way.batch_size * (size_of(way) / 1918) ** 2)
 
 
 def test_alternatives_hold_the_wish_and_the_choice_once_each_the_largest_first(

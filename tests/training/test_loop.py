@@ -19,14 +19,25 @@ from maskwright.data.input_format import read_image
 from maskwright.device import ComputePrecision
 from maskwright.errors import DoesNotFitError, InputError
 from maskwright.models.build import build_network
+from maskwright.models.lean import ForgetfulDoubleConv
 from maskwright.training.baseline import chance_dice
 from maskwright.training.figures import Figures, figures_of
 from maskwright.training.freezing import pretrained_layers
 from maskwright.training.health import Circumstances, Finding
-from maskwright.training.loop import Clock, Run, Status, _count_patience, fit, is_finished, train_epoch, validate
+from maskwright.training.loop import (
+    Clock,
+    Run,
+    Status,
+    _count_patience,
+    build_saver,
+    fit,
+    is_finished,
+    train_epoch,
+    validate,
+)
 from maskwright.training.recovery import go_back
 from maskwright.training.schedules import Length, learning_rate_at
-from maskwright.training.state import Learner, Position, build_learner, load_state
+from maskwright.training.state import Learner, Position, build_learner, read_state, restore
 from tests.other_masks import with_drawn_masks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -82,7 +93,7 @@ class Bench:
             health_path=folder / "health.json",
             circumstances=Circumstances(tuple(settings.loss_terms()), settings.learning_rate, settings.warmup),
             tell=self.told.append,
-            keep_best=lambda figures: self.best.append((self.learner.position.epoch, figures)),
+            keep_best=lambda figures, _: self.best.append((self.learner.position.epoch, figures)),
             show=self.shown.append,
             stop_asked=self._stop_asked,
         )
@@ -95,6 +106,17 @@ class Bench:
 
     def metrics(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.run.metrics_path.read_text().splitlines()]
+
+
+def resume(bench: Bench) -> None:
+    path = bench.run.state_path
+    restore(bench.learner, read_state(path), path)
+
+
+def timeless(bench: Bench) -> list[dict[str, Any]]:
+    """The metrics, without what the clock says."""
+    clocked = ("seconds", "images_per_second")
+    return [{name: value for name, value in line.items() if name not in clocked} for line in bench.metrics()]
 
 
 def change(**values: object) -> Settings:
@@ -150,7 +172,8 @@ def test_the_best_weights_are_kept_when_the_score_is_better_and_only_then(ellips
             best = line["val_dice"]
             better.append((line["epoch"], best))
     assert [(epoch, figures.dice) for epoch, figures in bench.best] == better
-    assert (bench.learner.position.best_epoch, bench.learner.position.best_dice) == better[-1]
+    position = bench.learner.position
+    assert (position.best_step, position.best_dice) == (3 * better[-1][0], better[-1][1])
 
 
 def test_progress_is_shown_after_each_batch(ellipse_cache: Cache, tmp_path: Path) -> None:
@@ -181,7 +204,8 @@ def test_gradients_of_several_batches_equal_those_of_a_large_one(ellipse_cache: 
     for batch_size, accumulate in ((2, 3), (6, 1)):
         settings = dataclasses.replace(plain, batch_size=batch_size, accumulate=accumulate)
         bench = Bench(ellipse_cache, tmp_path / "run", settings, train=range(6))
-        assert train_epoch(bench.learner, bench.train, len(bench.order), bench.run, Clock(0)) == "whole"
+        saver = build_saver(bench.learner, bench.run, Clock(0))
+        assert train_epoch(bench.learner, bench.train, len(bench.order), bench.run, Clock(0), saver)
         assert bench.learner.position.step == 1
         gradients.append([parameter.grad for parameter in bench.learner.network.parameters()])
     torch.testing.assert_close(*gradients, atol=1e-7, rtol=1e-4)
@@ -267,7 +291,7 @@ def test_a_run_stopped_while_layers_are_held_goes_on_as_if_it_had_not(ellipse_ca
     assert whole.fit()
     first.stop = lambda: len(first.shown) >= 4
     assert not first.fit()
-    load_state(second.run.state_path, second.learner)
+    resume(second)
     assert second.fit()
     torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
 
@@ -334,7 +358,7 @@ def test_without_any_foreground_the_loss_chooses_the_weights(ellipse_cache: Cach
     )
     bench = Bench(empty, tmp_path / "run", change(epochs=4, loss="ce"))
     bench.fit()
-    assert bench.learner.position.best_epoch == 4
+    assert bench.learner.position.best_step == 12
     assert -1 < bench.learner.position.best_dice < 0
 
 
@@ -342,7 +366,7 @@ def test_patience_stops_a_run_that_gets_no_better(ellipse_cache: Cache, tmp_path
     settings = change(learning_rate=1e-12, weight_decay=0.0, norm="none", epochs=50, patience=2, ema=0.0)
     bench = Bench(ellipse_cache, tmp_path / "run", settings)
     assert bench.fit()
-    assert (bench.learner.position.best_epoch, bench.learner.position.epoch) == (1, 5)
+    assert (bench.learner.position.best_step, bench.learner.position.epoch) == (3, 5)
 
 
 def test_a_run_ends_when_its_seconds_do(ellipse_cache: Cache, tmp_path: Path) -> None:
@@ -389,17 +413,10 @@ def test_a_run_that_was_stopped_and_continued_equals_one_that_was_not(
     first.stop = lambda: len(first.shown) >= stop_at  # with accumulation, in the middle of a step
     assert not first.fit()
     assert stop_at <= len(first.shown) <= stop_at + 1
-    load_state(second.run.state_path, second.learner)
+    resume(second)
     assert second.fit()
     torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
-    timeless = [
-        [
-            {name: value for name, value in line.items() if name not in ("seconds", "images_per_second")}
-            for line in lines
-        ]
-        for lines in (second.metrics(), whole.metrics())
-    ]
-    assert timeless[0] == timeless[1]
+    assert timeless(second) == timeless(whole)
 
 
 def test_an_epoch_of_a_single_step_can_be_stopped(ellipse_cache: Cache, tmp_path: Path) -> None:
@@ -410,10 +427,21 @@ def test_an_epoch_of_a_single_step_can_be_stopped(ellipse_cache: Cache, tmp_path
     assert bench.run.state_path.is_file()
 
 
-def test_a_stop_in_the_last_step_is_the_end(ellipse_cache: Cache, tmp_path: Path) -> None:
-    bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
-    bench.stop = lambda: bench.learner.position.step >= 9
-    assert bench.fit()
+@pytest.mark.parametrize("asked", ["in the last step", "in the last validation"])
+def test_a_stop_before_the_last_score_leaves_that_to_the_resumed_run(
+    asked: str, ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    whole = Bench(ellipse_cache, tmp_path / "whole", SETTINGS)
+    assert whole.fit()
+    first, second = (Bench(ellipse_cache, tmp_path / "parts", SETTINGS) for _ in range(2))
+    first.stop = lambda: first.learner.position.epoch + (asked == "in the last step") >= 3 and len(first.shown) == 9
+    assert not first.fit()
+    assert len(first.metrics()) == 2
+    resume(second)
+    assert second.fit()
+    assert second.shown == []
+    assert timeless(second) == timeless(whole)
+    torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(ellipse_cache: Cache, tmp_path: Path) -> None:
@@ -482,14 +510,14 @@ def test_a_run_stopped_around_its_recovery_equals_one_that_was_not(
         poison(bench, 10)
     first.stop = lambda: len(first.shown) >= stop_at
     assert not first.fit()
-    load_state(second.run.state_path, second.learner)
+    resume(second)
     assert second.fit()
     torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
-    timeless = [
+    found = [
         {name: value for name, value in health_of(bench).items() if name != "seconds_a_step"}
         for bench in (second, whole)
     ]
-    assert timeless[0] == timeless[1]
+    assert found[0] == found[1]
 
 
 def test_a_rate_beyond_all_reason_is_halved_twice_and_then_given_up(ellipse_cache: Cache, tmp_path: Path) -> None:
@@ -567,12 +595,6 @@ def test_a_validation_counts_the_pixels_of_each_class(ellipse_cache: Cache, tmp_
 # --- Memory
 
 
-def timeless(bench: Bench) -> list[dict[str, Any]]:
-    """The metrics, without what the clock says."""
-    clocked = ("seconds", "images_per_second")
-    return [{name: value for name, value in line.items() if name not in clocked} for line in bench.metrics()]
-
-
 def run_out_of_memory(bench: Bench, *, from_step: int, above: int, validating: bool = False) -> None:
     """From some step on, no more than so many pictures fit; the second part of a step is the one to fail."""
     parts: list[int] = []
@@ -637,7 +659,7 @@ def test_what_fits_is_remembered_by_the_state_and_told_by_the_files(ellipse_cach
     assert whole.fit()
     first.stop = lambda: len(first.shown) >= 5
     assert not first.fit()
-    load_state(second.run.state_path, second.learner)
+    resume(second)
     assert second.fit()
     torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
     assert (health_of(second)["micro_batch"], health_of(second)["precision"]) == (2, "fp32")
@@ -649,10 +671,12 @@ def test_a_run_whose_pictures_do_not_fit_one_by_one_is_saved_and_goes_on_elsewhe
 ) -> None:
     first, second = (Bench(ellipse_cache, tmp_path / "run", SETTINGS) for _ in range(2))
     run_out_of_memory(first, from_step=4, above=0)
-    with pytest.raises(DoesNotFitError, match=r"--size, .*--resume"):
+    with pytest.raises(DoesNotFitError, match=r"--size .*--resume"):
         first.fit()
-    load_state(second.run.state_path, second.learner)
+    resume(second)
     assert (second.learner.position.step, second.learner.position.epoch, second.learner.position.batch) == (4, 1, 1)
+    assert second.learner.position.storage == "lean+checkpointed"
+    assert isinstance(second.learner.network.get_submodule("stem"), ForgetfulDoubleConv)
     assert second.fit()
     assert second.learner.position.step == 9
 
@@ -710,7 +734,7 @@ def test_a_run_that_fell_back_to_fp32_stays_there_when_resumed(
     assert whole.fit()
     first.stop = lambda: len(first.shown) >= stop_at
     assert not first.fit()
-    load_state(second.run.state_path, second.learner)
+    resume(second)
     assert second.learner.precision == ("bf16" if stop_at == 4 else "fp32")
     assert second.fit()
     torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)

@@ -8,6 +8,7 @@ from maskwright.config import Architecture, Settings
 from maskwright.training import memory_budget
 from maskwright.training.correction import keep_correction
 from maskwright.training.fitting import Way
+from maskwright.training.machine_memory import CUDA_CONTEXT
 from maskwright.training.memory_budget import MARGIN, Device, MemoryUse, fit_into_memory, megapixels_of, rough_bytes
 from maskwright.training.memory_plan import Step, predict_peak
 from maskwright.training.recipe import Speed
@@ -54,7 +55,7 @@ def test_a_device_of_which_nobody_says_how_much_it_has_is_not_planned_for() -> N
 def test_a_gpu_elsewhere_begins_with_its_context() -> None:
     found = fit(device=ELSEWHERE, look_closely=True)
     assert found is not None
-    assert found.peak.process == memory_budget.CUDA_CONTEXT
+    assert found.peak.process == CUDA_CONTEXT
     assert found.correction == 1
 
 

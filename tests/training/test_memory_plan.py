@@ -8,6 +8,7 @@ import torch
 
 from maskwright.config import Architecture, Settings, Storage
 from maskwright.models.build import build_network
+from maskwright.models.storage import store
 from maskwright.training import memory_plan
 from maskwright.training.losses import compute_loss
 from maskwright.training.memory_plan import CannotPlanError, Peak, Step, predict_peak
@@ -64,7 +65,7 @@ def test_a_size_that_was_not_traced_is_predicted_as_if_it_had_been(
     peak = predict_peak(SMALL, SETTINGS, step)
     monkeypatch.setattr(memory_plan, "TRACED_BATCH", 3)
     with memory_plan._without_content():
-        network = memory_plan.store(build_network(SMALL), storage)
+        network = store(build_network(SMALL), storage)
         watch = memory_plan._watch_step(network, SMALL, sides, lambda *batch: compute_loss(("ce",), *batch), "fp32")
     traced = max(held + gradients for held, gradients in zip(watch.held, watch.gradients, strict=True))
     assert peak.activations + peak.gradients == pytest.approx(traced, rel=0.02, abs=2**20)
@@ -78,7 +79,7 @@ def test_another_tracker_sees_the_same_peak() -> None:
         tracker.track_external(network)
         with tracker:
             images, target, weight = (torch.empty(2, channels, 96, 128) for channels in (3, 1, 1))
-            compute_loss(("ce",), network(images), target, weight).backward()
+            compute_loss(("ce",), network(images), target, weight).backward()  # type: ignore[no-untyped-call]
         seen = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]
     peak = predict_peak(SMALL, SETTINGS, STEP)
     assert peak.weights + peak.gradients + peak.activations == pytest.approx(seen, rel=0.01)

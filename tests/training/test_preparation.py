@@ -7,7 +7,7 @@ from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.data.finding import find_dataset
 from maskwright.training.minutes import Minutes
 from maskwright.training.preparation import prepare
-from maskwright.training.run_folder import RunFolder, open_run
+from maskwright.training.run_folder import RunFolder, start_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -53,7 +53,8 @@ def test_a_run_that_goes_on_takes_what_was_chosen_and_leaves_out_what_was_left_o
     folder = RunFolder(tmp_path / "run")
     late = Minutes(0.0, 0.0, lambda: 99.0)
     first = prepare(photos, OPEN, device="cpu", minutes=late)
-    open_run(folder, first.settings, first.material.split, first.material.groups, first.material.unread)
+    start_run(folder, first.settings, first.material.split, first.material.groups, first.material.unread)
+    folder.state.touch()
     second = prepare(photos, OPEN, device="cpu", minutes=in_time(), resumed=folder)
     assert second.settings == first.settings
     assert second.material.split == first.material.split

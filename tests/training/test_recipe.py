@@ -5,6 +5,7 @@ import pytest
 from maskwright.config import Settings, read_preset
 from maskwright.training.recipe import (
     BATCH_SIZES,
+    DEFAULT_CROP,
     ENOUGH_BOUND,
     ENOUGH_EPOCHS,
     LADDER,
@@ -19,6 +20,7 @@ from maskwright.training.recipe import (
     choose_recipe,
     megapixels,
     pictures_seen,
+    sample_megapixels,
     steps_bought,
 )
 
@@ -34,25 +36,32 @@ def with_means(facts: Facts, seconds: float, *, speed: Speed | None = None) -> F
     return dataclasses.replace(facts, means=Means(seconds, speed or Speed(0.02, 0.5)))
 
 
+def size_of(facts: Facts) -> int:
+    """The longer side that is chosen."""
+    size = choose_recipe(facts, OPEN).size
+    assert size is not None
+    return size
+
+
 # --- By epochs
 
 
 def test_by_epochs_the_size_is_the_smallest_that_keeps_enough_of_the_masks() -> None:
     thinner = dataclasses.replace(CARS, bounds={side: bound - 0.01 for side, bound in THIN.items()})
-    size = choose_recipe(thinner, OPEN).size
+    size = size_of(thinner)
     assert size == 640
     assert thinner.bounds[size] >= ENOUGH_BOUND > thinner.bounds[512]
 
 
 def test_by_epochs_masks_that_would_bear_it_are_not_made_tiny() -> None:
-    assert choose_recipe(CARS, OPEN).size == WITHOUT_CLOCK
+    assert size_of(CARS) == WITHOUT_CLOCK
     assert choose_recipe(dataclasses.replace(CARS, height=300, width=200), OPEN).size == 300
 
 
 def test_a_size_is_never_above_that_of_the_pictures() -> None:
     small = dataclasses.replace(CRACKS, height=300, width=200)
-    assert choose_recipe(small, OPEN).size == 300
-    assert choose_recipe(with_means(small, 1e6), OPEN).size == 300
+    assert size_of(small) == 300
+    assert size_of(with_means(small, 1e6)) == 300
     assert candidate_sizes(24, 20) == (32,)  # what the settings take at least
 
 
@@ -72,7 +81,7 @@ def test_few_pictures_make_small_batches(pictures: int, batch_size: int) -> None
 
 
 def test_more_minutes_never_choose_a_smaller_size_and_the_largest_comes_at_last() -> None:
-    sizes = [choose_recipe(with_means(CARS, seconds), OPEN).size for seconds in (10, 30, 60, 240, 1000, 4000, 1e5)]
+    sizes = [size_of(with_means(CARS, seconds)) for seconds in (10, 30, 60, 240, 1000, 4000, 1e5)]
     assert sizes == sorted(sizes)
     assert sizes[0] == LADDER[0]
     assert sizes[-1] == LADDER[-1]
@@ -80,14 +89,14 @@ def test_more_minutes_never_choose_a_smaller_size_and_the_largest_comes_at_last(
 
 def test_a_larger_size_is_one_at_which_the_minutes_still_buy_enough_passes() -> None:
     facts = with_means(CARS, 240)
-    size = choose_recipe(facts, OPEN).size
+    size = size_of(facts)
     larger = LADDER[LADDER.index(size) + 1]
     assert size > 256
     assert pictures_seen(facts, OPEN, size, 4) >= ENOUGH_EPOCHS * 52 > pictures_seen(facts, OPEN, larger, 4)
 
 
 def test_many_pictures_are_seen_rather_than_enlarged() -> None:
-    few, many = (choose_recipe(with_means(dataclasses.replace(CARS, pictures=n), 240), OPEN).size for n in (52, 300))
+    few, many = (size_of(with_means(dataclasses.replace(CARS, pictures=n), 240)) for n in (52, 300))
     assert many < few
 
 
@@ -95,9 +104,9 @@ def test_a_size_is_lowered_where_the_minutes_buy_too_few_steps_and_the_reason_sa
     facts = with_means(CRACKS, 60, speed=Speed(0.0, 2.0))
     assert steps_bought(facts, OPEN, 512, SMALLEST_BATCH) < LEAST_STEPS
     recipe = choose_recipe(facts, OPEN)
-    assert recipe.size < 512
+    assert size_of(facts) < 512
     assert f"{THIN[512]:.3f}" in recipe.reasons[0]
-    assert f"{THIN[recipe.size]:.3f}" in recipe.reasons[0]
+    assert f"{THIN[size_of(facts)]:.3f}" in recipe.reasons[0]
 
 
 def test_a_batch_is_made_smaller_before_the_pictures_are() -> None:
@@ -117,6 +126,41 @@ def test_learning_at_half_size_first_buys_more_steps() -> None:
     plain = dataclasses.replace(OPEN, small_first=0.0)
     assert steps_bought(facts, plain, 512, 8) == pytest.approx(100 / (0.02 + 0.5 * 8 * megapixels(1280, 1918, 512)))
     assert steps_bought(facts, OPEN, 512, 8) > steps_bought(facts, plain, 512, 8)
+
+
+# --- Cut-outs
+
+
+def test_a_factor_takes_a_crop_and_leaves_the_size() -> None:
+    recipe = choose_recipe(CARS, dataclasses.replace(OPEN, factor=0.5))
+    assert (recipe.size, recipe.crop) == (None, DEFAULT_CROP)
+    assert any(f"Crop {DEFAULT_CROP}" in reason for reason in recipe.reasons)
+    settings = recipe.applied_to(dataclasses.replace(OPEN, factor=0.5))
+    assert (settings.size, settings.factor, settings.crop) == (None, 0.5, DEFAULT_CROP)
+
+
+def test_a_crop_that_was_given_is_kept() -> None:
+    recipe = choose_recipe(CARS, dataclasses.replace(OPEN, factor=0.5, crop=256))
+    assert recipe.crop == 256
+    assert not any("Crop" in reason for reason in recipe.reasons)
+
+
+def test_whole_pictures_are_not_cut() -> None:
+    assert choose_recipe(CARS, OPEN).crop is None
+
+
+def test_a_step_over_cut_outs_costs_their_pixels() -> None:
+    cut = dataclasses.replace(OPEN, crop=256)
+    assert sample_megapixels(CARS, OPEN, 1280) == megapixels(1280, 1918, 1280)
+    assert sample_megapixels(CARS, cut, 1280) == sample_megapixels(CARS, cut, 640) == 256**2 / 1e6
+    assert sample_megapixels(CARS, dataclasses.replace(cut, factor=0.1), None) == 128 * 192 / 1e6
+    facts = with_means(CARS, 100)
+    assert steps_bought(facts, cut, 1280, 4) > steps_bought(facts, OPEN, 1280, 4)
+
+
+def test_as_many_cut_outs_as_cover_a_picture_count_as_one() -> None:
+    facts, cut = with_means(CARS, 100, speed=Speed(0.0, 1.0)), dataclasses.replace(OPEN, crop=256)
+    assert pictures_seen(facts, cut, 960, 4) == pytest.approx(pictures_seen(facts, OPEN, 960, 4))
 
 
 # --- What was given

@@ -8,9 +8,19 @@ import pytest
 from maskwright.config import Settings, read_settings
 from maskwright.data.groups import Groups
 from maskwright.errors import InputError
-from maskwright.training.run_folder import RunFolder, choose_folder, keep_metrics_until, open_run, read_unread
+from maskwright.training.run_folder import (
+    RunFolder,
+    as_started,
+    check_pictures,
+    check_settings,
+    choose_folder,
+    read_unread,
+    start_run,
+    write_metrics,
+)
 
 SPLIT = {"a_1": "train", "a_2": "train", "b_1": "val", "c_1": "test"}
+CONTENTS = {name: f"hash of {name}" for name in SPLIT}
 GROUPS = Groups({"a_1": "a", "a_2": "a", "b_1": "b", "c_1": "c"}, "by hand")
 
 
@@ -18,7 +28,7 @@ GROUPS = Groups({"a_1": "a", "a_2": "a", "b_1": "b", "c_1": "c"}, "by hand")
 def started(tmp_path: Path) -> RunFolder:
     """A run that has saved its state."""
     folder = RunFolder(tmp_path / "run")
-    open_run(folder, Settings(epochs=3), SPLIT, GROUPS)
+    start_run(folder, Settings(epochs=3), SPLIT, GROUPS, contents=CONTENTS)
     folder.state.touch()
     return folder
 
@@ -63,43 +73,60 @@ def test_the_latest_run_of_that_name_is_resumed(name: str, tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     for run in (f"2026-01-02-030405-{name}", f"2026-01-02-030406-{name}", "2026-01-02-030407-old-cars"):
         (tmp_path / "runs" / run).mkdir(parents=True)
-        (tmp_path / "runs" / run / "state.pth").touch()
-    (tmp_path / "runs" / f"2026-01-02-030408-{name}").mkdir()  # it never saved its state
+        (tmp_path / "runs" / run / "config.toml").touch()
+    (tmp_path / "runs" / f"2026-01-02-030408-{name}").mkdir()  # it never began
     assert choose_folder(None, name, resume=True).path == Path("runs") / f"2026-01-02-030406-{name}"
 
 
 # --- What it must agree with
 
 
-def test_a_new_run_writes_its_settings_and_its_split(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
-    assert not open_run(folder, Settings(epochs=3), SPLIT, GROUPS)
-    assert read_settings(folder.config) == Settings(epochs=3)
-    assert json.loads(folder.split.read_text()) == {
+def test_a_new_run_writes_its_settings_and_its_split(started: RunFolder) -> None:
+    assert read_settings(started.config) == Settings(epochs=3)
+    assert json.loads(started.split.read_text()) == {
         "rule": "by hand",
         "pictures": {"train": ["a_1", "a_2"], "val": ["b_1"], "test": ["c_1"]},
         "groups": {"train": ["a"], "val": ["b"], "test": ["c"]},
+        "contents": CONTENTS,
     }
 
 
 def test_the_same_settings_and_pictures_are_resumed(started: RunFolder) -> None:
-    assert open_run(started, Settings(epochs=3), SPLIT, GROUPS)
+    check_settings(started, Settings(epochs=3))
+    check_pictures(started, SPLIT, CONTENTS)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "sentence"),
+    ("changes", "sentence"),
     [
-        ("learning_rate", 0.5, "--learning-rate 0.001, not 0.5"),
-        ("epochs", None, "--epochs 3, not None"),
-        ("group", "x", "--group None, not x"),
+        ({"learning_rate": 0.5}, r"--learning-rate 0\.001, not 0\.5: repeat its options"),
+        ({"epochs": 2}, "--epochs 3, not 2: repeat its options"),
+        ({"group": "x"}, "--group None, not x: repeat its options"),
+        ({"seed": 1, "loss": "dice"}, "--loss ce, not dice; --seed 0, not 1: repeat its options"),
     ],
 )
-def test_other_settings_are_refused(name: str, value: object, sentence: str, started: RunFolder) -> None:
-    settings = dataclasses.replace(Settings(epochs=3), **{name: value})  # type: ignore[arg-type]
+def test_other_settings_are_refused_and_all_named(changes: dict[str, Any], sentence: str, started: RunFolder) -> None:
     with pytest.raises(InputError, match=sentence) as raised:
-        open_run(started, settings, SPLIT, GROUPS)
+        check_settings(started, dataclasses.replace(Settings(epochs=3), **changes))
     assert str(started.path) in str(raised.value)
-    assert read_settings(started.config) == Settings(epochs=3)
+
+
+@pytest.mark.parametrize("epochs", [4, None])
+def test_more_epochs_are_refused_and_pointed_to_a_new_run(epochs: int | None, started: RunFolder) -> None:
+    with pytest.raises(InputError, match=f"--epochs 3, not {epochs}, .*--from {started.model}"):
+        check_settings(started, Settings(epochs=epochs))
+
+
+def test_what_was_left_open_is_resumed_with_what_was_chosen(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    asked = Settings(epochs=3, batch_size=2, find_rate=True)
+    chosen = dataclasses.replace(asked, size=96, base_channels=16, tint=0.5, learning_rate=0.02)
+    assert as_started(folder, asked) == asked
+    start_run(folder, chosen, SPLIT, GROUPS)
+    assert as_started(folder, asked) == asked  # it never saved its state: all is chosen anew
+    folder.state.touch()
+    assert as_started(folder, asked) == chosen
+    assert as_started(folder, dataclasses.replace(asked, size=64)).size == 64
 
 
 @pytest.mark.parametrize(
@@ -116,39 +143,63 @@ def test_a_run_that_started_from_another_model_is_refused(
 ) -> None:
     before, after = (dict(zip(("name", "fingerprint"), of, strict=True)) if of else None for of in (earlier, now))
     folder = RunFolder(tmp_path / "run")
-    open_run(folder, Settings(epochs=3), SPLIT, GROUPS, started_from=before)
-    folder.state.touch()
-    assert open_run(folder, Settings(epochs=3), SPLIT, GROUPS, started_from=before)
+    start_run(folder, Settings(epochs=3), SPLIT, GROUPS, started_from=before)
+    check_settings(folder, Settings(epochs=3), started_from=before)
     with pytest.raises(InputError, match=sentence):
-        open_run(folder, Settings(epochs=3), SPLIT, GROUPS, started_from=after)
+        check_settings(folder, Settings(epochs=3), started_from=after)
 
 
 @pytest.mark.parametrize(
-    ("split", "changed"),
+    ("split", "sentence"),
     [
-        ({**SPLIT, "d_1": "train"}, "d_1"),
-        ({name: part for name, part in SPLIT.items() if name != "a_2"}, "a_2"),
-        ({**SPLIT, "b_1": "train"}, "b_1"),
+        ({**SPLIT, "d_1": "train"}, "d_1 is new"),
+        ({name: part for name, part in SPLIT.items() if name[0] != "a"}, "a_1, a_2 are gone"),
+        ({**SPLIT, "b_1": "train", "d_1": "val"}, "d_1 is new; b_1 is in another part"),
     ],
-    ids=["new", "gone", "in another part"],
 )
-def test_other_pictures_are_refused(split: dict[str, str], changed: str, started: RunFolder) -> None:
-    with pytest.raises(InputError, match=rf"pictures changed .*\({changed} is"):
-        open_run(started, Settings(epochs=3), split, GROUPS)
+def test_other_pictures_are_refused_and_named(split: dict[str, str], sentence: str, started: RunFolder) -> None:
+    with pytest.raises(InputError, match=rf"pictures .*changed .*\({sentence}\)"):
+        check_pictures(started, split, CONTENTS)
+
+
+def test_pictures_of_another_content_are_refused_and_named(started: RunFolder) -> None:
+    with pytest.raises(InputError, match=r"\(b_1 is with another content\)"):
+        check_pictures(started, SPLIT, {**CONTENTS, "b_1": "another hash"})
+
+
+def test_of_many_changed_pictures_some_are_named_and_the_rest_counted(started: RunFolder) -> None:
+    with pytest.raises(InputError, match=r"p_00, .*, p_09 and 2 more are new"):
+        check_pictures(started, {**SPLIT, **{f"p_{n:02}": "val" for n in range(12)}}, CONTENTS)
 
 
 def test_a_run_that_never_saved_starts_anew(started: RunFolder) -> None:
     started.state.unlink()
     started.metrics.write_text('{"step": 1}\n')
-    assert not open_run(started, Settings(epochs=9), SPLIT, GROUPS)
+    start_run(started, Settings(epochs=9), SPLIT, GROUPS)
     assert read_settings(started.config) == Settings(epochs=9)
     assert not started.metrics.exists()
+
+
+@pytest.mark.parametrize("left", [["state.pth"], ["state.previous.pth"], ["state.pth", "state.previous.pth"]])
+def test_a_run_is_saved_where_any_of_its_two_states_is_there(left: list[str], tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert not folder.is_saved
+    for name in left:
+        (tmp_path / name).touch()
+    assert folder.is_saved
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_what_a_run_left_that_was_killed_in_its_first_moments_is_nothing(resume: bool, tmp_path: Path) -> None:
+    for name in (".lock", ".0123456789abcdef.toml"):
+        (tmp_path / name).touch()
+    assert choose_folder(tmp_path, "cars", resume=resume).path == tmp_path
 
 
 def test_pictures_that_were_not_read_are_written_down(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     assert read_unread(folder) == set()
-    open_run(folder, Settings(epochs=3), SPLIT, GROUPS, ["z_2", "z_1"])
+    start_run(folder, Settings(epochs=3), SPLIT, GROUPS, ["z_2", "z_1"])
     assert json.loads(folder.split.read_text())["unread"] == ["z_1", "z_2"]
     assert read_unread(folder) == {"z_1", "z_2"}
 
@@ -156,32 +207,33 @@ def test_pictures_that_were_not_read_are_written_down(tmp_path: Path) -> None:
 # --- Metrics
 
 
-@pytest.mark.parametrize(("step", "kept"), [(0, []), (20, [10, 20]), (25, [10, 20]), (99, [10, 20, 30])])
-def test_metrics_are_cut_after_the_step_of_the_state(step: int, kept: list[int], tmp_path: Path) -> None:
+LINES = [f'{{"step": {step}}}\n' for step in (10, 20, 30)]
+
+
+@pytest.mark.parametrize(
+    "there", [None, "", "".join(LINES[:2]), LINES[0], "".join(LINES[:2]) + '{"st', "".join(LINES), "mine"]
+)
+def test_metrics_are_added_to_those_before_which_are_mended(there: str | None, tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 10}\n{"step": 20}\n{"step": 30}\n')
-    keep_metrics_until(path, step)
-    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == kept
+    if there is not None:
+        path.write_text(there)
+    write_metrics(path, LINES)
+    assert path.read_text() == "".join(LINES)
 
 
-def test_a_line_that_was_half_written_when_the_power_went_is_cut(tmp_path: Path) -> None:
+def test_a_line_is_added_in_place_for_those_who_follow_the_file(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 10}\n{"step": 20}\n{"step": 2')
-    keep_metrics_until(path, 20)
-    assert path.read_text() == '{"step": 10}\n{"step": 20}\n'
-
-
-def test_a_run_without_metrics_has_none_to_cut(tmp_path: Path) -> None:
-    keep_metrics_until(tmp_path / "metrics.jsonl", 3)
-    assert list(tmp_path.iterdir()) == []
+    write_metrics(path, LINES[:2])
+    before = path.stat().st_ino
+    write_metrics(path, LINES)
+    assert path.stat().st_ino == before
 
 
 @pytest.mark.parametrize("lost", ["config", "split"])
 def test_a_run_that_lost_a_file_is_refused(lost: str, started: RunFolder) -> None:
-    started.state.touch()
     getattr(started, lost).unlink()
     with pytest.raises(InputError, match="cannot be resumed"):
-        open_run(started, Settings(epochs=3), SPLIT, GROUPS)
+        check_settings(started, Settings(epochs=3))
 
 
 def test_a_folder_that_holds_something_else_is_not_resumed(tmp_path: Path) -> None:
@@ -191,7 +243,8 @@ def test_a_folder_that_holds_something_else_is_not_resumed(tmp_path: Path) -> No
     assert (tmp_path / "metrics.jsonl").read_text() == "mine"
 
 
-@pytest.mark.parametrize("setting", [{"device": "cuda"}, {"workers": 3}, {"precision": "bf16"}])
+@pytest.mark.parametrize(
+    "setting", [{"device": "cuda"}, {"workers": 3}, {"precision": "bf16"}, {"storage": "lean"}, {"save_every": 9}]
+)
 def test_a_run_goes_on_on_another_machine(setting: dict[str, Any], started: RunFolder) -> None:
-    started.state.touch()
-    assert open_run(started, Settings(epochs=3, **setting), SPLIT, GROUPS)
+    check_settings(started, Settings(epochs=3, **setting))

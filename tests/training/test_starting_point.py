@@ -44,6 +44,12 @@ def test_the_network_and_the_size_are_those_of_the_model(tmp_path: Path) -> None
     assert settings == expected
 
 
+def test_cut_outs_are_those_of_the_model() -> None:
+    card = ModelCard(SMALL, size=None, factor=0.5, tile=256)
+    settings = with_architecture_of(Settings(size=480), card)
+    assert (settings.size, settings.factor, settings.crop) == (None, 0.5, 256)
+
+
 def test_the_parent_is_told_by_its_folder_and_its_content(tmp_path: Path) -> None:
     start = start_from(tmp_path)
     assert start.parent.name == "spring/model.safetensors"

@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,10 @@ from torch import Tensor, nn
 from maskwright.config import Settings
 from maskwright.device import ComputePrecision
 from maskwright.errors import InputError
+from maskwright.files import previous_of
 from maskwright.models.encoder_unet import EncoderUNet
 from maskwright.models.unet import UNet
 from maskwright.training.freezing import pretrained_layers
-from maskwright.training.health import Health
 from maskwright.training.muon import Muon
 from maskwright.training.recovery import remember_good
 from maskwright.training.state import (
@@ -22,7 +23,8 @@ from maskwright.training.state import (
     Tally,
     build_learner,
     build_optimizer,
-    load_state,
+    read_state,
+    restore,
     save_state,
     set_rate,
 )
@@ -49,6 +51,10 @@ def learn(learner: Learner, steps: range) -> None:
         learner.optimizer.step()
         if learner.average is not None:
             learner.average.update_parameters(learner.network)
+
+
+def load(path: Path, learner: Learner) -> None:
+    restore(learner, read_state(path), path)
 
 
 def numbers(learner: Learner) -> list[object]:
@@ -135,7 +141,7 @@ def test_a_saved_run_continues_bit_for_bit(
     save_state(tmp_path / "state.pth", learner)
     learn(learner, range(3, 6))
     resumed = start(settings, seed=1, precision=precision)
-    load_state(tmp_path / "state.pth", resumed)
+    load(tmp_path / "state.pth", resumed)
     learn(resumed, range(3, 6))
     assert_identical(numbers(resumed)[:3], numbers(learner)[:3])
 
@@ -144,7 +150,7 @@ def test_the_moments_of_the_optimizer_are_kept(tmp_path: Path) -> None:
     learner, resumed = start(), start(seed=1)
     learn(learner, range(3))
     save_state(tmp_path / "state.pth", learner)
-    load_state(tmp_path / "state.pth", resumed)
+    load(tmp_path / "state.pth", resumed)
     moments = list(resumed.optimizer.state.values())
     assert len(moments) == len(list(learner.network.parameters()))
     for mine, theirs in zip(moments, learner.optimizer.state.values(), strict=True):
@@ -157,7 +163,7 @@ def test_the_position_and_the_tally_are_kept(tmp_path: Path) -> None:
     learner.position = Position(3, 5, 41, 12.5, 600.0, 0.75, 2, 1, 11.0, 0.5)
     learner.tally = Tally(20, 3.5, 12.25, 19, 4.5)
     save_state(tmp_path / "state.pth", learner)
-    load_state(tmp_path / "state.pth", resumed)
+    load(tmp_path / "state.pth", resumed)
     assert (resumed.position, resumed.tally) == (learner.position, learner.tally)
 
 
@@ -168,7 +174,7 @@ def test_the_health_and_the_weights_to_go_back_to_are_kept(tmp_path: Path) -> No
     learner.health.note_validation(0.5, [90.0, 10.0], [70.0, 30.0])
     remember_good(learner)
     save_state(tmp_path / "state.pth", learner)
-    load_state(tmp_path / "state.pth", resumed)
+    load(tmp_path / "state.pth", resumed)
     assert resumed.health == learner.health
     assert_identical(resumed.good, learner.good)
 
@@ -181,23 +187,37 @@ def test_the_weights_to_go_back_to_do_not_change_with_the_network(tmp_path: Path
     assert_identical(learner.good, dict(before))
 
 
-def test_a_state_of_before_there_was_health_is_resumed(tmp_path: Path) -> None:
-    learner, resumed = start(), start(seed=1)
+def test_the_random_state_is_kept_and_saving_draws_nothing_from_it(tmp_path: Path) -> None:
+    learner = start()
     save_state(tmp_path / "state.pth", learner)
-    content = torch.load(tmp_path / "state.pth", weights_only=True)
-    for new in ("health", "good"):
-        del content[new]
-    del content["position"]["rate_factor"]
-    torch.save(content, tmp_path / "state.pth")
-    load_state(tmp_path / "state.pth", resumed)
-    assert (resumed.health, resumed.good, resumed.position.rate_factor) == (Health(), None, 1.0)
+    expected = torch.rand(3)
+    torch.manual_seed(99)
+    load(tmp_path / "state.pth", start(seed=1))
+    assert_identical(torch.rand(3), expected)
+
+
+def test_the_lines_of_metrics_are_kept(tmp_path: Path) -> None:
+    learner, resumed = start(), start(seed=1)
+    learner.lines = ['{"step": 1}\n', '{"step": 2}\n']
+    save_state(tmp_path / "state.pth", learner)
+    load(tmp_path / "state.pth", resumed)
+    assert resumed.lines == learner.lines
+
+
+def test_the_state_before_is_kept_beside_the_new_one(tmp_path: Path) -> None:
+    learner, path = start(), tmp_path / "state.pth"
+    for step in range(3):
+        learner.position.step = step
+        save_state(path, learner)
+    assert [read_state(each)["position"]["step"] for each in (previous_of(path), path)] == [1, 2]
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_the_scale_of_fp16_is_kept(tmp_path: Path) -> None:
     learners = [build_learner(nn.Conv2d(3, 1, 1), SETTINGS, precision="fp16") for _ in range(2)]
     learners[0].scaler.load_state_dict({**learners[0].scaler.state_dict(), "scale": 128.0, "_growth_tracker": 7})
     save_state(tmp_path / "state.pth", learners[0])
-    load_state(tmp_path / "state.pth", learners[1])
+    load(tmp_path / "state.pth", learners[1])
     assert learners[1].scaler.state_dict() == learners[0].scaler.state_dict()
     assert learners[1].scaler.get_scale() == 128.0
 
@@ -213,33 +233,47 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "state.pth"
 
 
-def assert_refused(path: Path, learner: Learner) -> None:
-    with pytest.raises(InputError, match=f"^{path} cannot be resumed from") as raised:
-        load_state(path, learner)
+def assert_damaged(path: Path) -> None:
+    with pytest.raises(InputError, match=f"^{path} is damaged") as raised:
+        read_state(path)
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
-def test_a_truncated_state_is_refused(share: float, saved: Path) -> None:
+def test_a_truncated_state_is_damaged(share: float, saved: Path) -> None:
     content = saved.read_bytes()
     saved.write_bytes(content[: int(len(content) * share)])
-    assert_refused(saved, start())
+    assert_damaged(saved)
+
+
+def test_a_single_bit_that_fell_over_in_any_part_is_damage_or_changes_nothing(saved: Path) -> None:
+    content, found = saved.read_bytes(), read_state(saved)
+    damaged = 0
+    for place in range(0, len(content), len(content) // 60):
+        saved.write_bytes(content[:place] + bytes([content[place] ^ 8]) + content[place + 1 :])
+        try:
+            assert_identical(read_state(saved), found)
+        except InputError:
+            damaged += 1
+    assert damaged > 50
 
 
 @pytest.mark.parametrize("content", [b"not a state", b"\x80\x02 pickled, almost", b"PK\x03\x04 zipped, almost"])
-def test_garbage_is_refused(content: bytes, saved: Path) -> None:
+def test_garbage_is_damaged(content: bytes, saved: Path) -> None:
     saved.write_bytes(content)
-    assert_refused(saved, start())
-
-
-def test_a_missing_state_is_refused(tmp_path: Path) -> None:
-    assert_refused(tmp_path / "state.pth", start())
+    assert_damaged(saved)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {}, {"network": 3}, torch.zeros(2)])
 def test_a_file_of_torch_that_is_no_state_is_refused(content: object, saved: Path) -> None:
     torch.save(content, saved)
     assert_refused(saved, start())
+
+
+def assert_refused(path: Path, learner: Learner) -> None:
+    with pytest.raises(InputError, match=f"^{path} cannot be resumed from") as raised:
+        load(path, learner)
+    assert "\n" not in str(raised.value)
 
 
 def test_the_state_of_another_network_is_refused(saved: Path) -> None:
@@ -249,6 +283,25 @@ def test_the_state_of_another_network_is_refused(saved: Path) -> None:
 def test_a_state_without_averaged_weights_is_refused_where_they_are_wanted(saved: Path) -> None:
     save_state(saved, start(Settings(ema=0.0)))
     assert_refused(saved, start())
+
+
+# --- What cannot be saved
+
+
+def test_without_room_the_state_of_before_stays_and_the_error_says_how_much_it_takes(
+    saved: Path, largest_file: Callable[[int], None]
+) -> None:
+    learner = start()
+    load(saved, learner)
+    before, size = saved.read_bytes(), saved.stat().st_size
+    largest_file(size // 2)
+    with pytest.raises(OSError, match=rf"it takes {size / 1e6:.1f} MB, and \d+\.\d MB are free: '{saved}'"):
+        save_state(saved, learner)
+    assert saved.read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+# --- Code
 
 
 class Malice:
@@ -269,7 +322,7 @@ def test_code_in_a_state_is_refused_and_not_run(kind: str, saved: Path, tmp_path
         saved.write_bytes(pickle.dumps(content, protocol=2))
     else:
         torch.save(content, saved, _use_new_zipfile_serialization=kind == "torch")
-    assert_refused(saved, start())
+    assert_damaged(saved)
     assert not trace.exists()
     torch.load(saved, weights_only=False) if kind != "pickle" else pickle.loads(saved.read_bytes())  # noqa: S301
     assert trace.exists()  # it would have

@@ -12,6 +12,7 @@ from maskwright.config import Settings
 from maskwright.data.dataset import Batch
 from maskwright.errors import DoesNotFitError
 from maskwright.models.build import build_network
+from maskwright.models.lean import LeanDoubleConv
 from maskwright.training.state import Learner, build_learner
 from maskwright.training.step import MOST_SKIPPED, add_gradients, make_step, move_weights, parts_of
 
@@ -143,6 +144,23 @@ def test_a_step_that_ran_out_of_memory_is_the_step_in_smaller_parts(when: str, e
     torch.testing.assert_close(*ends, rtol=0, atol=0)
     assert [learner.position.step for learner in learners] == [3, 3]
     assert learners[0].position.micro_batch == 2
+
+
+def test_a_picture_that_does_not_fit_is_stored_lean() -> None:
+    learners = [a_learner() for _ in range(2)]
+    short, plain = learners
+    plain.position.micro_batch = 1
+
+    def run_out(_network: nn.Module, _inputs: object) -> None:
+        if short.position.storage is None:
+            raise MemoryError
+
+    short.network.register_forward_pre_hook(run_out)
+    for learner in learners:
+        make_step(learner, a_batch(2), SETTINGS)
+    assert (short.position.micro_batch, short.position.storage) == (1, "lean")
+    assert isinstance(short.network.get_submodule("stem"), LeanDoubleConv)
+    torch.testing.assert_close(short.network.state_dict(), plain.network.state_dict(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_picture_that_does_not_fit_is_said() -> None:

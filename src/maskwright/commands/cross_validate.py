@@ -85,8 +85,6 @@ def cross_validate(
     for fold in range(folds):
         run_folder = folder / f"fold-{fold}"
         terminal.say(f"Fold {fold} of {folds} (counted from 0), in {run_folder}")
-        if resume and (run_folder / "scores.json").is_file():
-            continue
         settings = _as_chosen_before(dataclasses.replace(settings, fold=fold), folder)
         started_before = resume and run_folder.is_dir() and any(run_folder.iterdir())
         if not train(photos, out=run_folder, settings=settings, resume=started_before, start_from=start_from).finished:
@@ -114,6 +112,8 @@ def _as_chosen_before(settings: Settings, folder: Path) -> Settings:
         size=chosen.size,
         crop=chosen.crop,
         batch_size=chosen.batch_size,
+        accumulate=chosen.accumulate,
+        storage=chosen.storage,
         base_channels=chosen.base_channels,
         tint=chosen.tint,
     )

@@ -4,7 +4,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from maskwright.data.pairs import Problem
 from maskwright.data.reading import fingerprint_of
 from maskwright.errors import InputError
 from maskwright.files import write_json
-from maskwright.inference.jobs import NOTES, Job, find_jobs, with_truths
+from maskwright.inference.jobs import NOTES, Job, find_jobs, is_large, with_truths
 
 if TYPE_CHECKING:
     from maskwright.inference.cutout import Background
@@ -75,9 +75,12 @@ def predict(
     found = find_jobs(inputs, Path(out), tuple(SUFFIXES))
     _refuse_lists_of_videos(found.jobs, kinds)
     jobs = with_truths(found.jobs, Path(masks) if masks else None) if "panel" in kinds else found.jobs
+    if settings.large:
+        jobs = [replace(job, by_rows=is_large(job.source)) for job in jobs]
     predictor = _load(model, device, settings)
     check_kinds(kinds, predictor.card.labels)
-    _note_makers(Path(out), jobs, wish, predictor, {"model": fingerprint_of(Path(model)), **asdict(settings)})
+    makers = {"model": fingerprint_of(Path(model)), **asdict(replace(settings, engine=None, large=False))}
+    _note_makers(Path(out), jobs, wish, predictor, makers)
     written: list[Path] = []
     problems = [*found.problems]
     pending = [job for job in jobs if not _is_done(job, wish, predictor)]
@@ -90,19 +93,18 @@ def predict(
     for problem in problems:
         terminal.warn(f"Not predicted: {problem.sentence}")
     done, number = len(pending) + len(found.problems) - len(problems), len(jobs) + len(found.problems)
-    already = (
-        f" ({len(jobs) - len(pending)} were there already; --overwrite makes them anew)"
-        if len(pending) < len(jobs)
-        else ""
-    )
+    there = len(jobs) - len(pending)
+    already = f" ({there} were there already; --overwrite makes them anew)" if there else ""
     terminal.say(f"{done} of {number} pictures predicted{already}; results in {out}")
     return Prediction(tuple(written), tuple(problems))
 
 
 def _load(model: str | Path, device: str, settings: PredictSettings) -> "Predictor":
+    from maskwright.inference.cleanup import Cleanup
     from maskwright.inference.predictor import load
 
-    predictor = load(model, device=device)
+    cleanup = Cleanup(settings.fill_holes, settings.largest, settings.min_area)
+    predictor = load(model, engine=settings.engine, device=device, flips=settings.flips, cleanup=cleanup)
     if settings.threshold is None:
         return predictor
     if predictor.card.labels.num_classes > 2:
@@ -171,36 +173,44 @@ def _is_done(job: Job, wish: "Wish", predictor: "Predictor") -> bool:
     from maskwright.inference.bulk import film_of
     from maskwright.inference.results import DRAWN, missing_kinds
 
+    if job.by_rows and [*wish.kinds] != ["mask"]:
+        return False
     if not job.is_video:
         return not missing_kinds(job, wish, predictor.card.labels)
     return not wish.renew and all(kind in DRAWN and film_of(kind, job).exists() for kind in wish.kinds)
 
 
 def _outcomes(predictor: "Predictor", jobs: Sequence[Job], wish: "Wish") -> Iterator[list[Path] | Problem]:
-    """Pictures first, and videos one after the other."""
-    from maskwright.inference.bulk import predict_pictures, predict_video
+    """Pictures first; videos, and pictures too large to be held, one after the other."""
+    from maskwright.inference.bulk import predict_pictures
 
-    pictures = [job for job in jobs if not job.is_video]
+    pictures = [job for job in jobs if not job.is_video and not job.by_rows]
     if pictures:
         with terminal.counting("Predicting", len(pictures)) as advance:
             for outcome in predict_pictures(predictor, pictures, wish):
                 yield outcome
                 advance()
     for job in jobs:
-        if not job.is_video:
-            continue
-        with terminal.progressing(f"Predicting {job.name}") as update:
+        if job.is_video or job.by_rows:
             try:
-                yield predict_video(
-                    predictor,
-                    job,
-                    wish,
-                    advance=lambda frame, frames, update=update: update(
-                        min(frame / frames, 1) if frames else 0, f"frame {frame} of {frames or '?'}"
-                    ),
-                )
+                yield _predict_alone(predictor, job, wish)
             except InputError as error:
                 yield Problem(job.source, str(error))
+
+
+def _predict_alone(predictor: "Predictor", job: Job, wish: "Wish") -> list[Path]:
+    from maskwright.inference.bulk import predict_by_rows, predict_video
+
+    with terminal.progressing(f"Predicting {job.name}") as update:
+        if job.by_rows:
+            written = predict_by_rows(predictor, job, wish)
+            update(1, "row by row")
+            return written
+
+        def advance(frame: int, frames: int) -> None:
+            update(min(frame / frames, 1) if frames else 0, f"frame {frame} of {frames or '?'}")
+
+        return predict_video(predictor, job, wish, advance=advance)
 
 
 def _gather(jobs: Sequence[Job], wish: "Wish", out: Path, predictor: "Predictor") -> list[Path]:
@@ -211,7 +221,7 @@ def _gather(jobs: Sequence[Job], wish: "Wish", out: Path, predictor: "Predictor"
     written: list[Path] = []
     labels = predictor.card.labels
     for kind in (kind for kind in wish.kinds if kind in GATHERED):
-        candidates = [Part(job.name, paths_of(kind, job, labels)[0]) for job in jobs]
+        candidates = [Part(job.name, path) for job in jobs for path in paths_of(kind, job, labels)]
         parts = [part for part in candidates if part.path.exists()]
         match kind:
             case "coco":

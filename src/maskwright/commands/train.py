@@ -1,7 +1,8 @@
 """`maskwright train`: from a folder of photographs and masks to a model file."""
 
-import contextlib
 import dataclasses
+import functools
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,8 +14,18 @@ from maskwright.config import Settings
 from maskwright.data.resizing import resize_for
 from maskwright.device import ComputePrecision, choose_device, unused_gpu_hint
 from maskwright.errors import InputError
+from maskwright.files import unfinished_in
 from maskwright.interop.weights import read_encoder_weights
-from maskwright.training.run_folder import choose_folder, open_run, with_searched_rate
+from maskwright.signals import Signals, Stopped, catching_signals
+from maskwright.training.lock import locked
+from maskwright.training.run_folder import (
+    RunFolder,
+    as_started,
+    check_pictures,
+    check_settings,
+    choose_folder,
+    start_run,
+)
 from maskwright.training.starting_point import default_settings, read_starting_point, take_weights
 
 if TYPE_CHECKING:
@@ -89,6 +100,41 @@ def train(
         raise InputError(
             "This trains one model: name a --fold, or let cross_validate train one for each of the --folds."
         )
+    folder = choose_folder(Path(out) if out else None, Path(photos).resolve().name, resume=resume)
+    with catching_signals() as signals:
+        try:
+            with locked(folder.path):
+                return _open_and_train(Path(photos), folder, settings, start, signals, resume=resume, started=started)
+        except Stopped:
+            again = f"the same command with --out {folder.path} --resume"
+            if folder.is_saved:
+                terminal.warn(f"Stopped and saved; {again} goes on from here.")
+            else:
+                terminal.warn(f"Stopped before there was anything to save; {again} begins anew.")
+            return TrainedRun(folder.path, folder.model, finished=False, scores=None)
+
+
+def _open_and_train(
+    photos: Path,
+    folder: RunFolder,
+    settings: Settings,
+    start: "StartingPoint | None",
+    signals: Signals,
+    *,
+    resume: bool,
+    started: float,
+) -> TrainedRun:
+    """Begin a run, or go on with it, or say that there is nothing left to do."""
+    for left_behind in unfinished_in(folder.path):
+        left_behind.unlink()
+    started_from = dataclasses.asdict(start.parent) if start else None
+    if folder.is_saved or folder.scores.is_file():
+        settings = as_started(folder, settings)
+        check_settings(folder, settings, started_from=started_from)
+    elif resume:
+        terminal.say(f"There is nothing to resume; this is a new run in {folder.path}")
+    if folder.scores.is_file():
+        return _already_finished(folder)
     device = choose_device(settings.device)
     from maskwright.training.machine_memory import return_freed_memory
     from maskwright.training.minutes import Minutes  # only now is it known that there is a torch to import
@@ -104,35 +150,41 @@ def train(
         encoder_weights = read_encoder_weights(settings.encoder, settings.encoder_weights)
     elif settings.encoder_weights is not None:
         raise InputError("--from and --encoder-weights both bring weights for the same encoder; leave one of them out.")
-    folder = choose_folder(Path(out) if out else None, Path(photos).resolve().name, resume=resume)
-    settings = with_searched_rate(folder, settings)
-    resumed = folder if folder.state.is_file() else None
-    prepared = prepare(Path(photos), settings, device=device, minutes=budget, resumed=resumed)
+    resuming = folder.is_saved
+    prepared = prepare(photos, settings, device=device, minutes=budget, resumed=folder if resuming else None)
     settings, material = prepared.settings, prepared.material
     taken = _start_from(start, settings, material) if start else None
-    folder.path.mkdir(parents=True, exist_ok=True)
-    try:
-        started_from = dataclasses.asdict(start.parent) if start else None
-        resuming = open_run(
+    if resuming:
+        check_pictures(folder, material.split, material.contents())
+    else:
+        start_run(
             folder,
             settings,
             material.split,
             material.groups,
             material.unread,
-            photos=Path(photos),
+            contents=material.contents(),
+            photos=photos,
             started_from=started_from,
         )
-        if resume and not resuming:
-            terminal.say(f"There is nothing to resume; this is a new run in {folder.path}")
-        precision = prepared.precision
-        if device == "cpu" and (settings.memory is not None or prepared.memory is not None):
-            return_freed_memory()
-        learner = _build_learner(settings, material.formats, device, precision, encoder_weights, taken)
-        session = Session(material, folder, settings, learner, device, budget, start)
-        return _train(session, prepared.memory, resuming=resuming)
-    finally:
-        with contextlib.suppress(OSError):
-            folder.path.rmdir()  # a run that could not start leaves nothing; any other folder is not empty
+    if device == "cpu" and (settings.memory is not None or prepared.memory is not None):
+        return_freed_memory()
+    learner = _build_learner(settings, material.formats, device, prepared.precision, encoder_weights, taken)
+    session = Session(material, folder, settings, learner, device, budget, start)
+    return _train(session, prepared.memory, signals, resuming=resuming)
+
+
+def _already_finished(folder: RunFolder) -> TrainedRun:
+    """Say what a finished run has left."""
+    from maskwright.evaluation.evaluate import scores_from_json
+
+    scores = scores_from_json(json.loads(folder.scores.read_text(encoding="utf-8")))
+    terminal.say(
+        f"{folder.path} is finished already: Dice {scores.dice.mean:.4f} ({scores.dice.range_in_words()}), IoU "
+        f"{scores.iou.mean:.4f} at full size on {len(scores.pictures)} pictures of {scores.groups} groups. "
+        f"Another --out trains again; --from {folder.model} goes on from its weights."
+    )
+    return TrainedRun(folder.path, folder.model, finished=True, scores=scores)
 
 
 def _start_from(start: "StartingPoint", settings: Settings, material: "Material") -> "Mapping[str, Tensor]":
@@ -183,42 +235,49 @@ def _build_learner(
     return learner
 
 
-def _train(session: "Session", memory: "MemoryUse | None", *, resuming: bool) -> TrainedRun:
+def _train(session: "Session", memory: "MemoryUse | None", signals: Signals, *, resuming: bool) -> TrainedRun:
     """Run the loop, then score what it kept."""
+    from maskwright.data.dataset import workers_of
     from maskwright.training.closing import choose_closing
-    from maskwright.training.diagnosis import check_overfit, check_precision, search_rate
-    from maskwright.training.keeping import keep_best
+    from maskwright.training.diagnosis import check_overfit, check_precision, search_rate, tell
+    from maskwright.training.keeping import keep_best, keep_best_again
     from maskwright.training.loop import fit, is_finished
     from maskwright.training.session import build_run, build_training_loader, build_validation_loader, resume_learner
-    from maskwright.training.signals import catching_signals
 
     folder, learner = session.folder, session.learner
     train, order = build_training_loader(session)
     if resuming:
         session = resume_learner(session)
-        terminal.say(f"Resuming {folder.path} after {learner.position.epoch} epochs")
-    check_precision(session, train)
-    if not resuming:
-        if session.settings.overfit_check:
-            check_overfit(session)
-        if session.settings.find_rate:
-            session = search_rate(session, train, order)
-    closing = choose_closing(session)
-    watch = _watch(session, memory)
-    with catching_signals() as stop_asked, terminal.progressing("Training") as update:
+        keep_best_again(session)
+        position = learner.position
+        terminal.say(f"Resuming {folder.path} after {position.epoch} epochs and {position.step} steps")
+    with workers_of(train):
+        check_precision(session, train)
+        if not resuming:
+            if session.settings.overfit_check:
+                check_overfit(session)
+            if session.settings.find_rate:
+                session = search_rate(session, train, order)
+        closing = choose_closing(session)
+        watch = _watch(session, memory)
+        with signals.waiting(), terminal.progressing("Training") as update:
 
-        def show(status: "Status") -> None:
-            update(status.progress, _words(status))
-            watch(status.progress)
+            def show(status: "Status") -> None:
+                update(status.progress, _words(status))
+                watch(status.progress)
 
-        run = build_run(
-            session, closing, keep_best=lambda figures: keep_best(session, figures), show=show, stop_asked=stop_asked
-        )
-        if is_finished(learner, run):
-            terminal.say("This run is finished already; another --out trains again.")
-        elif not fit(learner, train, order, build_validation_loader(session), run):
-            terminal.warn(f"Stopped and saved; the same command with --out {folder.path} --resume goes on from here.")
-            return TrainedRun(folder.path, folder.model, finished=False, scores=None)
+            run = build_run(
+                session,
+                closing,
+                keep_best=functools.partial(keep_best, session),
+                tell=tell,
+                show=show,
+                stop_asked=signals.asked,
+            )
+            if is_finished(learner, run):
+                terminal.say("All is learnt already; what is left is to score it.")
+            else:
+                fit(learner, train, order, build_validation_loader(session), run)
     return TrainedRun(folder.path, folder.model, finished=True, scores=_close(session, closing))
 
 

@@ -166,10 +166,12 @@ def draw_window(
     most = (pixels.shape[0] - height, pixels.shape[1] - width)
     found = None if is_foreground is None or most == (0, 0) else _draw_pixel(pixels, rng, is_foreground)
     if found is None:
-        return Window(*(int(rng.integers(free + 1)) for free in most), height, width)
+        top, left = (int(rng.integers(free + 1)) for free in most)
+        return Window(top, left, height, width)
     # Anywhere in the window, since a network that finds it in the middle learns to look there.
     place = (at - rng.integers(length) for at, length in zip(found, (height, width), strict=True))
-    return Window(*(int(np.clip(at, 0, free)) for at, free in zip(place, most, strict=True)), height, width)
+    top, left = (int(np.clip(at, 0, free)) for at, free in zip(place, most, strict=True))
+    return Window(top, left, height, width)
 
 
 def _draw_pixel(

@@ -90,11 +90,13 @@ class Entry:
     Attributes:
         facts: What is known of it.
         fingerprint: A hash of the image file's content.
+        content: A hash of what the image and its mask hold.
         path: None where there was no room: it is decoded whenever it is needed.
     """
 
     facts: Facts
     fingerprint: str
+    content: str
     path: Path | None
 
 
@@ -103,6 +105,7 @@ class Missing(NamedTuple):
 
     pair: Pair
     fingerprint: str
+    content: str
     path: Path
 
 
@@ -231,12 +234,13 @@ def build_cache(
         if number >= LEAST_READ and spent() >= 0.5:
             return None
         try:
-            fingerprint, key = _keys(pair, f"{num_classes} {resize} {settings_key}")
+            fingerprint, content, key = _keys(pair, f"{num_classes} {resize} {settings_key}")
         except InputError as error:
             return Problem(pair.image, str(error))
         path = folder / key[:2] / f"{key}.pixels"
         facts = _read_facts(path)
-        return Missing(pair, fingerprint, path) if facts is None else Entry(facts, fingerprint, path)
+        known = fingerprint, content, path
+        return Missing(pair, *known) if facts is None else Entry(facts, *known)
 
     def make(numbered: tuple[int, Missing]) -> Entry | Problem | None:
         number, missing = numbered
@@ -248,7 +252,7 @@ def build_cache(
             return Problem(missing.pair.image, str(error))
         has_room = room.claim(PIXELS_AT + picture.pixels.nbytes)
         is_kept = has_room and _write(missing.path, picture)
-        return Entry(picture.facts, missing.fingerprint, missing.path if is_kept else None)
+        return Entry(picture.facts, missing.fingerprint, missing.content, missing.path if is_kept else None)
 
     found: list[Entry | Missing | Problem | None] = []
     for one in in_threads(find, enumerate(pairs)):
@@ -344,13 +348,17 @@ def _free_bytes(folder: Path) -> int:
     return disk.free - min(SPARED_BYTES, int(SPARED_SHARE * disk.total))
 
 
-def _keys(pair: Pair, how: str) -> tuple[str, str]:
-    """The fingerprint of the image, and the name under which it lies with its mask."""
+def _keys(pair: Pair, how: str) -> tuple[str, str, str]:
+    """The fingerprint of the image, a hash of what it and its mask hold, and the name under which they lie."""
     files = {path: fingerprint_of(path) for path in {pair.image, *mask_files(pair.mask)}}
     # Suffixes tell lossy files from others; another Pillow may decode and resize a little differently.
     contents = [(files[path], path.suffix.lower()) for path in (pair.image, *mask_files(pair.mask))]
-    everything = repr((FORMAT, PIL.__version__, how, contents, type(pair.mask).__name__, _details(pair.mask)))
-    return files[pair.image], hashlib.blake2b(everything.encode(), digest_size=16).hexdigest()
+    held = (contents, type(pair.mask).__name__, _details(pair.mask))
+    return files[pair.image], _hash(held), _hash((FORMAT, PIL.__version__, how, *held))
+
+
+def _hash(facts: object) -> str:
+    return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
 
 
 def _details(mask: Mask) -> object:
@@ -399,7 +407,8 @@ def _write(path: Path, picture: Picture) -> bool:
     if len(header) > HEADER_BYTES:
         return False
     try:
-        with replacing(path) as unfinished, unfinished.open("wb") as file:
+        # A picture that a power cut takes back is decoded again.
+        with replacing(path, lasting=False) as unfinished, unfinished.open("wb") as file:
             file.write(header.ljust(HEADER_BYTES))
             file.write(picture.thumbnail.tobytes())
             file.write(picture.pixels.data)

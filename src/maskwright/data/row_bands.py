@@ -14,15 +14,17 @@ BAND_NUMBERS = 2**23
 
 
 class Source(Protocol):
-    """A picture whose rows can be had one after the other.
+    """A picture whose rows can be had one after the other."""
 
-    Attributes:
-        height: In pixels.
-        width: Likewise.
-    """
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        ...
 
-    height: int
-    width: int
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        ...
 
     def bands(self) -> Iterator[NDArray[Any]]:
         """Its rows ``(n, W, C)`` from top to bottom, as many at a time as are at hand together."""

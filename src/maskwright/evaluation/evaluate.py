@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,19 @@ class Scores:
         content["definitions"] = DEFINITIONS
         content["problems"] = [problem.sentence for problem in self.problems]
         return content
+
+
+def scores_from_json(content: dict[str, Any]) -> Scores:
+    """The scores that `Scores.to_json` made plain values of; of problems, their sentences name the files."""
+    return Scores(
+        pictures=tuple(PictureScore(**_with_nan(row)) for row in content["pictures"]),
+        **_intervals(content),
+        groups=content["groups"],
+        classes=tuple(
+            ClassScore(row["name"], **_intervals(row), pictures=row["pictures"]) for row in content["classes"]
+        ),
+        problems=tuple(Problem(Path(), sentence) for sentence in content["problems"]),
+    )
 
 
 MASKS_AS_TRAINED = MaskSettings()
@@ -210,3 +224,18 @@ def _without_nan(value: Any) -> Any:  # noqa: ANN401 - walks any JSON
             return [_without_nan(entry) for entry in value]
         case _:
             return value
+
+
+def _intervals(row: dict[str, Any]) -> dict[str, Interval]:
+    return {name: Interval(**_with_nan(row[name])) for name in ("dice", "iou")}
+
+
+def _with_nan(row: dict[str, Any]) -> dict[str, Any]:
+    """What `_without_nan` was given: a score that does not exist is NaN, and lists are tuples."""
+
+    def convert(value: Any) -> Any:  # noqa: ANN401 - any JSON
+        if isinstance(value, list):
+            return tuple(convert(entry) for entry in value)
+        return float("nan") if value is None else value
+
+    return {name: convert(value) for name, value in row.items()}

@@ -1,8 +1,9 @@
 """Many pictures, or the frames of a video: while one is computed, others are read and written, so that no core waits.
 
-Each picture is one task from its file to its results, and as many tasks run at a time as there are cores: decoders,
-networks and encoders all work outside the interpreter's lock. Results are those that each picture gets alone, and come
-in the pictures' order. Memory is bounded by the pixels that are under way, however many pictures there are.
+Each picture is one task from its file to its results, and as many tasks run at a time as there are cores, on one core
+each: decoders, networks and encoders all work outside the interpreter's lock. Results are to the last byte those that a
+picture gets alone, and come in the pictures' order. Memory is bounded by the pixels that are under way, however many
+pictures there are.
 """
 
 import os
@@ -22,9 +23,11 @@ from maskwright.data.threads import in_threads, limit_pixels
 from maskwright.data.video_files import open_video, writing_video
 from maskwright.errors import InputError
 from maskwright.inference.cleanup import clean
+from maskwright.inference.engines import one_core_each
 from maskwright.inference.jobs import Job
 from maskwright.inference.predictor import Predictor
-from maskwright.inference.results import DRAWN, Seen, Wish, draw_result, missing_kinds, write_result
+from maskwright.inference.results import DRAWN, Seen, Wish, draw_result, missing_kinds, paths_of, write_result
+from maskwright.inference.streaming import predict_large
 
 # Pixels of all pictures under way. Logits, results and what they are made from take some 60 bytes for each.
 PIXELS_UNDER_WAY = 24_000_000
@@ -54,7 +57,24 @@ def predict_pictures(
         except MemoryError:
             return Problem(job.source, f"{job.source} takes more memory than there is; cut it up or make it smaller.")
 
-    return in_threads(work, jobs, threads=threads or os.cpu_count())
+    with one_core_each():
+        yield from in_threads(work, jobs, threads=threads or os.cpu_count())
+
+
+def predict_by_rows(predictor: Predictor, job: Job, wish: Wish) -> list[Path]:
+    """Predict a picture that is too large to be held; see `streaming`.
+
+    Returns:
+        The mask, a TIFF file.
+
+    Raises:
+        InputError: It cannot be read or its mask not be written, or more than a mask is wished for.
+    """
+    if [*wish.kinds] != ["mask"]:
+        raise InputError(f"{job.source} is predicted row by row, which makes a mask and nothing else; use --save mask.")
+    (path,) = paths_of("mask", job, predictor.card.labels)
+    predict_large(predictor, job.source, path)
+    return [path]
 
 
 def predict_video(predictor: Predictor, job: Job, wish: Wish, *, advance: Callable[[int, int], None]) -> list[Path]:
@@ -93,6 +113,7 @@ def predict_video(predictor: Predictor, job: Job, wish: Wish, *, advance: Callab
         return [draw_result(kind, seen, wish.background) for kind in films]
 
     with ExitStack() as stack:
+        stack.enter_context(one_core_each())
         video = stack.enter_context(open_video(job.source))
         write = [stack.enter_context(writing_video(path, video.frames_per_second)) for path in films.values()]
         # Frames wait to be computed and written: no more of them than keep the cores busy.

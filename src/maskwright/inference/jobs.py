@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from maskwright.data.finding import find_dataset
-from maskwright.data.image_files import IMAGE_SUFFIXES
+from maskwright.data.image_files import IMAGE_SUFFIXES, describe
+from maskwright.data.large_files import LARGE_SUFFIXES, open_large
 from maskwright.data.pairing import find_masks, match_masks, survey_pictures
 from maskwright.data.pairs import AlphaChannel, Mask, Problem, mask_files
 from maskwright.data.video_files import VIDEO_SUFFIXES
@@ -27,6 +28,7 @@ class Job:
         out: The folder of all results.
         place: Folder and stem of its results below that.
         truth: Its true mask, where one is known.
+        by_rows: Whether it is too large to be held, and predicted row by row.
     """
 
     source: Path
@@ -34,6 +36,7 @@ class Job:
     out: Path
     place: Path
     truth: Mask | None = None
+    by_rows: bool = False
 
     @property
     def target(self) -> Path:
@@ -92,6 +95,21 @@ def with_truths(jobs: Sequence[Job], masks: Path | None) -> list[Job]:
     return [job if job.truth and not masks else replace(job, truth=truths.get(job.source)) for job in jobs]
 
 
+def is_large(path: Path) -> bool:
+    """Whether a file is larger than `image_files` reads, and can be read by rows."""
+    if path.suffix.lower() not in LARGE_SUFFIXES:
+        return False
+    try:
+        open_large(path)
+    except InputError:  # whoever reads it says what is wrong
+        return False
+    try:
+        describe(path)
+    except InputError:
+        return True
+    return False
+
+
 def _in_folder(folder: Path, out: Path, kinds: Collection[str]) -> Found:
     """The pictures below a folder. Masks that lie beside their pictures are truths, not pictures to predict."""
     try:
@@ -113,18 +131,15 @@ def _in_folder(folder: Path, out: Path, kinds: Collection[str]) -> Found:
 def _results_among(pictures: Sequence[Path], folder: Path, out: Path, kinds: Collection[str]) -> Iterator[Path]:
     """Pictures that an earlier run left: whatever lies in a folder of results, or beside its own picture."""
     out, folder = out.resolve(), folder.resolve()
-    below = out.relative_to(folder) if out.is_relative_to(folder) else None
-    if below is None:
+    if out != folder and out.is_relative_to(folder):
+        yield from (picture for picture in pictures if picture.resolve().is_relative_to(out))
+    if out != folder:
         return
     word = re.compile(rf"(.+)_(?:{'|'.join(kinds)})(?:_\d+)?")
     sources = {picture.with_suffix("") for picture in pictures}
     for picture in pictures:
-        if below.parts:
-            is_result = picture.resolve().is_relative_to(out)
-        else:
-            match = word.fullmatch(picture.stem)
-            is_result = bool(match) and picture.with_name(match[1]) in sources
-        if is_result:
+        match = word.fullmatch(picture.stem)
+        if match and picture.with_name(match[1]) in sources:
             yield picture
 
 

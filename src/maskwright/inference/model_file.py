@@ -7,6 +7,7 @@ so do the headers of exported files.
 import dataclasses
 import json
 import math
+import os
 import platform
 import re
 from collections.abc import Mapping
@@ -117,10 +118,20 @@ def versions_here() -> dict[str, str]:
 
 
 def save_model(path: Path, card: ModelCard, weights: Mapping[str, NDArray[Any]]) -> None:
-    """Write a model file, whole or not at all."""
+    """Write a model file, whole or not at all.
+
+    Raises:
+        OSError: The disk is full, say.
+    """
     arrays = {name: np.asarray(array, order="C") for name, array in weights.items()}
     with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata={HEADER: card_to_json(card)})
+        try:
+            save_file(arrays, temporary, metadata={HEADER: card_to_json(card)})
+        except SafetensorError as error:  # it says of an error of the system nothing but its number, in its words
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def load_model(path: Path) -> tuple[ModelCard, dict[str, NDArray[Any]]]:

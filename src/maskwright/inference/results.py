@@ -102,6 +102,8 @@ def paths_of(kind: str, job: Job, labels: LabelMap) -> list[Path]:
         job: Which picture.
         labels: Of several classes, each has a soft mask of its own, called by its index.
     """
+    if job.by_rows:
+        return [job.target.with_name(f"{job.target.name}_mask.tif")] if kind == "mask" else []
     target = job.part if kind in GATHERED else job.target
     words = [kind]
     if kind == "soft" and labels.num_classes > 2:
@@ -146,7 +148,8 @@ def write_result(kind: str, job: Job, seen: Seen, background: Background | None)
             outputs.write_mask(paths[0], seen.mask, seen.labels)
         case "soft":
             shares = np.rint(as_probabilities(seen.logits) * 255).astype(np.uint8)
-            planes = [shares[0]] if len(shares) == 1 else [shares[index] for index in seen.labels.scored_classes]
+            # Of two classes it is the second; an imported network may have a logit for each.
+            planes = [shares[-1]] if seen.labels.num_classes == 2 else [shares[i] for i in seen.labels.scored_classes]
             for path, plane in zip(paths, planes, strict=True):
                 write_image(path, plane)
         case "polygons":

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from maskwright.config import Architecture
 from maskwright.inference.engines import Engine
 
-# Pixels a side that a network sees at once, where it has learnt from cut-outs, and where it has from whole pictures.
-WINDOW, MOST_AT_ONCE = 1024, 2048
+# Pixels a side that a network with an encoder sees at once, and a classic one, which keeps all of them to the end.
+WINDOW, CLASSIC_WINDOW = 1280, 704
+# The same for networks that have learnt from whole pictures.
+MOST_AT_ONCE = 2048
 # What is thrown away on each side where a network could see as far as it liked.
-HALO = 128
+HALO = 192
 # The coarsest pixels of encoders stand for at most so many a side.
 COARSEST = 32
 
@@ -82,12 +84,6 @@ Span(start=8, stop=13, kept_start=10, kept_stop=13)]
             for start in starts
         ]
 
-    def tiles(self, height: int, width: int) -> Iterator[tuple[Span, Span]]:
-        """Rows and columns of each tile of a picture."""
-        for rows in self.spans(height):
-            for columns in self.spans(width):
-                yield rows, columns
-
 
 def choose_tiling(architecture: Architecture, tile: int | None) -> Tiling:
     """How large pictures are cut for a network.
@@ -98,7 +94,9 @@ def choose_tiling(architecture: Architecture, tile: int | None) -> Tiling:
             pictures, which sees many at once.
     """
     halo, coarsest = _reach(architecture)
-    window = MOST_AT_ONCE if tile is None else WINDOW
+    window = CLASSIC_WINDOW if architecture.encoder == "none" else WINDOW
+    if tile is None:
+        window = MOST_AT_ONCE
     if looks_everywhere(architecture):
         # What it takes from the whole of its input is to be like what it has learnt from.
         window = sys.maxsize if tile is None else tile
@@ -130,12 +128,18 @@ def strips_of_logits(
 
 def _logits_of(engine: Engine, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     batch = (pixels.astype(np.float32) / 255).transpose(2, 0, 1)[np.newaxis]  # (1, C, h, w)
-    return engine.logits(np.ascontiguousarray(batch))[0]
+    logits: NDArray[np.float32] = engine.logits(np.ascontiguousarray(batch))[0]
+    return logits
 
 
 def looks_everywhere(architecture: Architecture) -> bool:
-    """Whether a logit may depend on all of a picture: on its mean and variance, or on weights that it decides."""
-    return architecture.norm == "group" or ":" in architecture.encoder
+    """Whether a logit may depend on all of a picture: its mean and variance, weights that it decides, or its size."""
+    return (
+        architecture.norm == "group"
+        or ":" in architecture.encoder
+        # Corners stay on corners, so that what lies between them depends on how far apart they are.
+        or architecture.upsampling == "bilinear_aligned"
+    )
 
 
 def _reach(architecture: Architecture) -> tuple[int, int]:

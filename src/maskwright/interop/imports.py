@@ -1,9 +1,8 @@
 """Models that other projects saved, as models of ours.
 
 Whose a file is shows in the names of its weights. What it cannot tell, such as the size of the pictures that it was
-trained at, the user says. The logits stay the same bit for bit at sizes that the network halves without a rest (sides
-divisible by 16 in a U-Net of four halvings, by 32 in those of segmentation_models.pytorch); at other sizes ours pad the
-picture, where theirs pad what is inside.
+trained at, the user says. The logits stay the same bit for bit where ours pad nothing: at sides that divide by 16 and
+are 32 or more in a U-Net of four halvings, and twice that in those of segmentation_models.pytorch.
 """
 
 from pathlib import Path

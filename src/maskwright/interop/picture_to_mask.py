@@ -27,7 +27,7 @@ class PictureToMask(nn.Module):
         self.coarsest = int(network.coarsest)  # type: ignore[arg-type]  # a number; nn.Module promises a tensor
         self.resize = card.resize
         self.threshold = math.log(card.threshold / (1 - card.threshold))
-        self.binary = card.labels.logit_channels == 1
+        self.binary = card.architecture.num_classes == 1  # an imported network may have two logits for two classes
 
     def forward(self, image: Tensor, resized: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """A batch of pictures of one size to masks, probabilities and logits, all at that size.

@@ -69,7 +69,8 @@ class LeanDoubleConv(DoubleConv):
 
     def forward(self, *parts: Tensor | Remade) -> Remade:
         """Maps ``(N, C_i, H, W)``, put side by side, to ``(N, C', H, W)``."""
-        conv1, norm1, relu1, conv2, norm2, relu2 = self
+        layers: tuple[Any, ...] = (*self,)
+        conv1, norm1, relu1, conv2, norm2, relu2 = layers
         first = convolve(parts, conv1)
         with forgetting(first, parts, conv1) if self.forgets else nullcontext():
             second = convolve([activate(first, norm1, relu1)], conv2)
@@ -98,7 +99,8 @@ class LeanUp(Up):
     def forward(self, x: Tensor | Remade, skip: Tensor | Remade | None = None) -> Remade:  # type: ignore[override]
         """``(N, C, H, W)`` and a skip ``(N, S, 2H, 2W)`` to ``(N, C', 2H, 2W)``."""
         count, _, height, width = Remade.of(x).token.shape
-        conv, *enlarge = self.up if isinstance(self.up, nn.Sequential) else (self.up,)
+        layer, *enlarge = self.up if isinstance(self.up, nn.Sequential) else (self.up,)
+        conv = cast(Convolution, layer)
         shape = (count, conv.out_channels, 2 * height, 2 * width)
         if enlarge:
             enlarged = through(Remade.of(convolve([x], conv)), enlarge[0].forward, shape)
@@ -118,7 +120,7 @@ class LeanHead(nn.Conv2d):
 class LeanStem(nn.Sequential):
     """The first layers of an EfficientNet-Lite; stores the output of their convolution."""
 
-    def forward(self, x: Tensor | Remade) -> Remade:  # type: ignore[override]
+    def forward(self, x: Tensor | Remade) -> Remade:
         """``(N, C, H, W)`` to ``(N, C', H/stride, W/stride)``."""
         return _convolve_and_activate(x, self)
 
@@ -126,11 +128,11 @@ class LeanStem(nn.Sequential):
 class LeanInvertedResidual(InvertedResidual):
     """Stores the outputs of its three convolutions."""
 
-    def forward(self, x: Tensor | Remade) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor | Remade) -> Tensor:
         """``(N, C, H, W)`` to ``(N, C', H/stride, W/stride)``."""
         wide = _convolve_and_activate(x, self.expand) if isinstance(self.expand, nn.Sequential) else x
         conv, norm = self.project
-        out = norm(_convolve_same(_convolve_and_activate(wide, self.filter), conv))
+        out = norm(_convolve_same(_convolve_and_activate(wide, self.filter), cast(SameConv, conv)))
         return x + out if self.shortcut else out  # type: ignore[no-any-return]
 
 
@@ -176,7 +178,7 @@ def forgetting(output: Tensor, parts: Sequence[Tensor | Remade], conv: Convoluti
 
 def _convolve_and_activate(x: Tensor | Remade, layers: nn.Sequential) -> Remade:
     conv, norm, activation = layers
-    return activate(_convolve_same(x, conv), norm, activation)
+    return activate(_convolve_same(x, cast(SameConv, conv)), norm, activation)
 
 
 def _convolve_same(x: Tensor | Remade, conv: SameConv) -> Tensor:
@@ -208,7 +210,7 @@ class _Activate(torch.autograd.Function):
         return _token(y, y.shape)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         """Writes into the gradient of its token: only functions of this module make one, and they keep none."""
         y, *fixed = ctx.saved_tensors
@@ -244,7 +246,7 @@ class _Through(torch.autograd.Function):
         return _token(token, shape)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         with ctx.autocast():
             x = ctx.make(*ctx.saved_tensors).detach().requires_grad_()
@@ -275,13 +277,13 @@ class _Convolve(torch.autograd.Function):
         return compute(_side_by_side(parts)) if shape is None else _token(tokens[0], shape)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         """Part by part, so that nothing lies side by side: first all weights, whose inputs are made and let go."""
         weight, *stored = ctx.saved_tensors
         learns, has_bias, _, _, _, _, *asked = ctx.needs_input_grad
         makes, counts, shapes = zip(*ctx.parts, strict=True)
-        weights = weight.split([shape[1] for shape in shapes], dim=1) if len(shapes) > 1 else (weight,)
+        weights = torch.split(weight, [shape[1] for shape in shapes], dim=1) if len(shapes) > 1 else (weight,)
         of_weights = []
         for make, count, own in zip(makes, counts, weights, strict=True):
             with ctx.autocast():
@@ -358,7 +360,7 @@ def _side_by_side(parts: Sequence[Remade]) -> Tensor:
     channels = [part.token.shape[1] for part in parts]
     shape = (last.shape[0], sum(channels), *last.shape[2:])
     whole = torch.empty(shape, dtype=last.dtype, device=last.device, memory_format=_layout(last))
-    *places, last_place = whole.split(channels, dim=1)
+    *places, last_place = torch.split(whole, channels, dim=1)
     last_place.copy_(last)
     del last
     for part, place in zip(parts, places, strict=False):
@@ -385,10 +387,11 @@ def _normalised(y: Tensor, norm: nn.Module, affine: Sequence[Tensor], statistics
     """Of channels and what belongs to them, a tensor of its own, which an activation may write into."""
     match norm:
         case nn.BatchNorm2d():
-            mean, variance = statistics or (None, None)
-            return F.batch_norm(y, mean, variance, *affine, training=not statistics, eps=norm.eps)
+            (mean, variance), (weight, bias) = statistics or (None, None), affine
+            return F.batch_norm(y, mean, variance, weight, bias, training=not statistics, eps=norm.eps)
         case nn.GroupNorm():
-            return F.group_norm(y, norm.num_groups * y.shape[1] // norm.num_channels, *affine, eps=norm.eps)
+            weight, bias = affine
+            return F.group_norm(y, norm.num_groups * y.shape[1] // norm.num_channels, weight, bias, norm.eps)
         case nn.Identity():
             return y.clone()
     raise TypeError(f"{type(norm).__name__} cannot be done again")

@@ -20,7 +20,8 @@ NOT_OPTIONS = ("encoder_name", "encoder_weights", "in_channels", "classes", "act
 class SmpNetwork(nn.Module):
     """A network of theirs that takes pictures in 0..1, of any size, as ours do.
 
-    At sizes divisible by 32 its logits are theirs; others are padded on the way in and cropped on the way out.
+    At sizes of 64 or more that divide by 32 its logits are theirs; others are padded on the way in and cropped on the
+    way out.
 
     Args:
         in_channels: Channels of the input, scaled to 0..1.
@@ -49,7 +50,7 @@ class SmpNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(N, in_channels, H, W)`` in 0..1 to logits ``(N, num_classes, H, W)``."""
         height, width = x.shape[-2:]
-        logits: Tensor = self.network(self.normalise(pad_to_multiple(x, self.coarsest)))
+        logits: Tensor = self.network(self.normalise(pad_to_multiple(x, self.coarsest, at_least=2 * self.coarsest)))
         return logits[..., :height, :width]
 
 

@@ -1,6 +1,5 @@
 """What a network keeps between its forward and its backward pass: the same gradients, from more memory or more time."""
 
-import functools
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -41,7 +40,8 @@ class Checkpointed(nn.Module):
 def store(network: nn.Module, storage: Storage | None) -> nn.Module:
     """Let a network of `build_network` keep what its gradients need in another way; plain where nothing is said.
 
-    Its blocks become blocks of another class, in place: weights, and their names, stay what they are.
+    Its blocks become blocks of another class, in place: weights, and their names, stay what they are. A lean network
+    may become one that is checkpointed too.
     """
     if storage is None or storage == "plain":
         return network
@@ -59,6 +59,7 @@ def _make_lean(network: nn.Module, *, forgetful: bool) -> None:
     """The blocks that are written here; encoders of torchvision and timm stay as they are."""
     lean = {
         DoubleConv: ForgetfulDoubleConv if forgetful else LeanDoubleConv,
+        LeanDoubleConv: ForgetfulDoubleConv if forgetful else LeanDoubleConv,
         Down: LeanDown,
         Up: LeanUp,
         InvertedResidual: LeanInvertedResidual,
@@ -102,7 +103,6 @@ def _composed(network: nn.Module) -> Iterator[nn.Module]:
             yield child
 
 
-@functools.cache
 def _checkpointed(kind: type[nn.Module]) -> type[nn.Module]:
     return type(f"Checkpointed{kind.__name__}", (Checkpointed, kind), {})
 

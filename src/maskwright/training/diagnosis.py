@@ -1,20 +1,16 @@
 """What a run is told of its health: the checks before it, and how findings are said."""
 
 import dataclasses
-import os
-from typing import TYPE_CHECKING
 
 from torch.utils.data import DataLoader
 
 from maskwright import terminal
-from maskwright.config import Settings, write_settings
+from maskwright.config import write_settings
 from maskwright.data.dataset import Batch, EpochBatches, Samples
 from maskwright.errors import DoesNotFitError, is_out_of_memory
 from maskwright.training.balance import choose_weights
-from maskwright.training.baseline import chance_dice
 from maskwright.training.curves import draw_rates
-from maskwright.training.health import Circumstances, Finding, mistrusted, shrunk
-from maskwright.training.material import Material
+from maskwright.training.health import Finding, mistrusted, shrunk
 from maskwright.training.overfit import (
     LEAST_STEPS,
     SIDES,
@@ -28,33 +24,8 @@ from maskwright.training.overfit import (
 )
 from maskwright.training.precision import find_fault
 from maskwright.training.rate_search import choose_rate, search_rates
+from maskwright.training.session import Session
 from maskwright.training.state import fall_back_to_fp32
-
-if TYPE_CHECKING:
-    from maskwright.training.session import Session
-
-
-def circumstances_of(material: Material, settings: Settings, device: str, workers: int) -> Circumstances:
-    """What the figures of this run are judged by."""
-    cache = material.cache
-    labels = material.formats.labels
-    # Decoding pictures again would take seconds.
-    train, val = ([index for index in material.indices(part) if cache.entries[index].path] for part in ("train", "val"))
-    plain = Samples(cache, settings, augment=False)
-    known = {}
-    if train and val:
-        known["chance_dice"] = chance_dice(plain, train, val, labels.scored_classes, seed=settings.seed)
-    return Circumstances(
-        loss_terms=tuple(settings.loss_terms()),
-        learning_rate=settings.learning_rate,
-        warmup=settings.warmup,
-        class_names=labels.class_names,
-        workers=workers,
-        cores=os.cpu_count() or 1,
-        uncached=cache.uncached,
-        device=device,
-        **known,
-    )
 
 
 def tell(finding: Finding) -> None:
@@ -62,7 +33,7 @@ def tell(finding: Finding) -> None:
     (terminal.warn if finding.is_warning else terminal.say)(finding.sentence)
 
 
-def check_precision(session: "Session", train: DataLoader[Batch]) -> None:
+def check_precision(session: Session, train: DataLoader[Batch]) -> None:
     """See whether 16 bit is sound on the first batch, and compute in fp32 where it is not."""
     learner = session.learner
     if learner.precision == "fp32":
@@ -83,7 +54,7 @@ def check_precision(session: "Session", train: DataLoader[Batch]) -> None:
         tell(finding)
 
 
-def check_overfit(session: "Session") -> None:
+def check_overfit(session: Session) -> None:
     """See whether the network can learn a handful of cut-outs by heart, and say so where it cannot."""
     health, settings = session.learner.health, session.settings
     try:
@@ -101,7 +72,7 @@ def check_overfit(session: "Session") -> None:
         tell(finding)
 
 
-def _learn_cut_outs(session: "Session") -> Overfit:
+def _learn_cut_outs(session: Session) -> Overfit:
     """The check at the largest size that there is time for."""
     cache, settings = session.material.cache, session.settings
     train = session.material.indices("train")
@@ -126,7 +97,7 @@ def _learn_cut_outs(session: "Session") -> Overfit:
     return overfit
 
 
-def search_rate(session: "Session", train: DataLoader[Batch], order: EpochBatches) -> "Session":
+def search_rate(session: Session, train: DataLoader[Batch], order: EpochBatches) -> Session:
     """Search a learning rate, say and draw what was found, and write it into the run's settings.
 
     Returns:

@@ -22,6 +22,7 @@ Name = Literal[
     "no-better-than-chance",
     "waits-for-pictures",
     "computes",
+    "not-saved",
     "out-of-memory",
     "fp32-instead",
 ]
@@ -134,7 +135,7 @@ class Health:
         waiting: Seconds spent on waiting for the loader.
         computing: Seconds spent on everything else in a step.
         timed: Batches that those seconds are of.
-        recoveries: How often the run went back to earlier weights.
+        recoveries: How often the run went back to earlier weights with half the learning rate.
         overfit: What the check before the training measured.
         findings: What was said, with its epoch and step.
     """
@@ -389,11 +390,12 @@ def recovered(health: Health, *, epoch: int, step: int, peak: float) -> Finding:
     )
 
 
-def shrunk(pictures: int, most: int | None, seen: str) -> Finding:
+def shrunk(pictures: int, most: int | None, seen: str, storage: str | None = None) -> Finding:
     """What is said when memory was short, and a batch of so many ``pictures`` goes through the network in parts now."""
+    stored = "" if storage is None else f", stored {storage}"
     return Finding(
         "out-of-memory",
-        f"{seen}: nothing is lost, and it is done again with {most} of {pictures} pictures at a time.",
+        f"{seen}: nothing is lost, and it is done again with {most} of {pictures} pictures at a time{stored}.",
     )
 
 
@@ -428,6 +430,15 @@ def given_up(health: Health, *, epoch: int, step: int, has_model: bool) -> Findi
         tried = "before anything could be learnt"
         advice = "start a new run with a lower --learning-rate or --precision fp32, and look for pictures of no numbers"
     return Finding("no-numbers", f"{_what_happened(health)} at epoch {epoch}, step {step}, {tried}: {advice}.{kept}")
+
+
+def not_saved(error: OSError) -> Finding:
+    """What is said when a file of the run could not be written."""
+    return Finding(
+        "not-saved",
+        f"{error.filename or 'A file of the run'} cannot be written: {error.strerror}. What it held before is whole; "
+        "training goes on, and it is tried again.",
+    )
 
 
 def _what_happened(health: Health) -> str:

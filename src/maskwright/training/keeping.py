@@ -1,9 +1,13 @@
 """What is kept of a run: model files that say what they are, and the scores beside them."""
 
 import dataclasses
+import json
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
+from torch import Tensor
 
 from maskwright.evaluation.evaluate import Scores
 from maskwright.files import write_json
@@ -15,10 +19,20 @@ from maskwright.training.starting_point import with_those_of
 from maskwright.training.state import Learner
 
 
-def keep_best(session: Session, figures: Figures) -> None:
+def keep_best(session: Session, figures: Figures, weights: Mapping[str, Tensor]) -> None:
     """Write the weights that a validation found to be the best so far."""
     metrics = {"val_dice_at_training_size": figures.dice, "val_loss": figures.loss}
-    save_model(session.folder.model, model_card(session, metrics), weights_of(session.learner))
+    save_model(session.folder.model, model_card(session, metrics), _as_arrays(weights))
+
+
+def keep_best_again(session: Session) -> None:
+    """Write the best weights where a run may have been killed between its state and them."""
+    learner = session.learner
+    if learner.position.best_step != learner.position.step:
+        return
+    line = json.loads(learner.lines[-1])
+    figures = Figures(line.get("val_loss", math.nan), line.get("val_dice", math.nan), math.nan)
+    keep_best(session, figures, learner.kept().state_dict())
 
 
 def keep_last(session: Session) -> None:
@@ -27,18 +41,25 @@ def keep_last(session: Session) -> None:
 
 
 def keep_scores(session: Session, scores: Scores, closing: Closing) -> None:
-    """Write the scores, beside the model and into it; of how many pictures, where there were more."""
-    counts = {"part": closing.part, "scored": len(scores.pictures), "available": closing.available}
-    validated = {"validated_on": closing.validated}
-    write_json(session.folder.scores, {**counts, **validated, **scores.to_json()})
+    """Write the scores into the model and beside it; of how many pictures, where there were more.
+
+    With the file beside it a run is finished, so that comes last.
+    """
     card, weights = load_model(session.folder.model)
     metrics = {**card.metrics, "dice": scores.dice.mean, "iou": scores.iou.mean}
     save_model(session.folder.model, dataclasses.replace(card, metrics=metrics), weights)
+    counts = {"part": closing.part, "scored": len(scores.pictures), "available": closing.available}
+    validated = {"validated_on": closing.validated}
+    write_json(session.folder.scores, {**counts, **validated, **scores.to_json()})
 
 
 def weights_of(learner: Learner) -> dict[str, NDArray[Any]]:
     """The weights worth keeping, as arrays."""
-    return {name: tensor.cpu().numpy() for name, tensor in learner.kept().state_dict().items()}
+    return _as_arrays(learner.kept().state_dict())
+
+
+def _as_arrays(weights: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    return {name: tensor.cpu().numpy() for name, tensor in weights.items()}
 
 
 def model_card(session: Session, metrics: dict[str, float]) -> ModelCard:

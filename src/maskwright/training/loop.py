@@ -6,8 +6,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +20,7 @@ from maskwright.data.dataset import Batch, EpochBatches
 from maskwright.device import ComputePrecision
 from maskwright.errors import DoesNotFitError, InputError, is_out_of_memory
 from maskwright.files import write_json
+from maskwright.signals import Stopped
 from maskwright.training.figures import Figures, count, count_classes, dice_per_picture, figures_of
 from maskwright.training.freezing import hold
 from maskwright.training.health import (
@@ -29,14 +29,17 @@ from maskwright.training.health import (
     find_new,
     given_up,
     is_diverging,
+    not_saved,
     recovered,
     shrunk,
     unsound,
 )
 from maskwright.training.out_of_memory import MemoryPressesError, begin, begin_again, looking_at_fewer, shrink
 from maskwright.training.recovery import can_go_back, go_back, has_sound_weights, remember_good
+from maskwright.training.run_folder import write_metrics
+from maskwright.training.saving import KeepBest, Saver
 from maskwright.training.schedules import Length, learning_rate_at
-from maskwright.training.state import Learner, Position, Tally, fall_back_to_fp32, save_state, set_rate
+from maskwright.training.state import Learner, Position, Tally, fall_back_to_fp32, set_rate
 from maskwright.training.step import add_gradients, loss_of, move_weights, parts_of
 from maskwright.training.whole_pictures import whole_logits, whole_pictures_at_once
 
@@ -46,8 +49,6 @@ VALIDATION_SHARE = 0.1
 SMOOTHED = 3
 # What is said where nothing smaller is left to try.
 SAVED = "The run is saved: --resume goes on with it where there is more memory."
-# A long epoch is saved in between at least this often.
-SAVE_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Run:
         health_path: Where the findings are written.
         circumstances: What the figures are judged by.
         tell: Called with each finding.
-        keep_best: Called with the validation figures whenever the score is the best so far.
+        keep_best: Called with validation figures and weights whenever the score is the best so far, once that is saved.
         show: Called after each batch.
         stop_asked: Whether a signal asked the run to stop after this step.
         correct: Called after each validation; what the run's length is, now that the clock says more.
@@ -92,7 +93,7 @@ class Run:
     health_path: Path
     circumstances: Circumstances
     tell: Callable[[Finding], None]
-    keep_best: Callable[[Figures], None]
+    keep_best: KeepBest
     show: Callable[[Status], None]
     stop_asked: Callable[[], bool]
     correct: Callable[[Length], Length] = lambda length: length
@@ -123,41 +124,85 @@ def fit(
     """Train until the run's length is reached or patience ends, or until a signal asks to stop.
 
     Returns:
-        Whether the run came to its end; False after a signal, with the state saved.
+        Whether the run came to its end; False after a signal. Either way the state is saved.
+
+    Raises:
+        OSError: That state could not be written.
+        DoesNotFitError: Memory is too small for a single picture at a time; the state is saved.
     """
     position = learner.position
     clock = Clock(position.seconds, run.now)
+    saver = build_saver(learner, run, clock)
     if learner.good is None:
         remember_good(learner)
     finished = is_finished(learner, run)
-    while not finished:
-        order.epoch, order.skip = position.epoch, position.batch
-        order.is_half = functools.partial(_is_half, run, position, len(order), clock)
-        ending = _train_or_shrink(learner, train, order, run, clock)
-        if ending == "memory":
-            continue
-        if ending == "signal":
-            _save(learner, run, clock)
-            return False
-        figures = figures_of(learner.tally)
-        if ending == "whole":
-            position.epoch, position.batch, learner.tally = position.epoch + 1, 0, Tally()
-        position.seconds = clock.seconds()
-        finished = is_finished(learner, run)
-        val_figures = None
-        if finished or _validation_is_due(learner, run):
-            val_figures = _validate_and_remember(learner, val, run, clock)
-            finished = finished or is_finished(learner, run)
-        _write_metrics(learner, run, figures, val_figures)
-        _look_for_findings(learner, run)
-        _write_health(learner, run)
-        stopped = run.stop_asked() and not finished
-        if val_figures is not None or stopped:
-            _save(learner, run, clock)
-            run = dataclasses.replace(run, length=run.correct(run.length))
-        if stopped:
-            return False
+    try:
+        while not finished:
+            order.epoch, order.skip = position.epoch, position.batch
+            order.is_half = functools.partial(_is_half, run, position, len(order), clock)
+            ending = _train_or_shrink(learner, train, order, run, clock, saver)
+            if ending != "memory":
+                run, finished = _end_epoch(learner, val, run, clock, saver, is_whole=ending == "whole")
+            if run.stop_asked() and not finished:
+                raise Stopped
+    except Stopped:
+        saver.save()
+        return False
+    except DoesNotFitError as error:
+        saver.save()
+        raise DoesNotFitError(f"{error} {SAVED}") from None
     return True
+
+
+def build_saver(learner: Learner, run: Run, clock: Clock) -> Saver:
+    """What saves the run, as often as its settings say."""
+    return Saver(
+        learner,
+        run.state_path,
+        every=run.settings.save_every,
+        seconds=clock.seconds,
+        keep_best=run.keep_best,
+        tell=run.tell,
+    )
+
+
+def _end_epoch(
+    learner: Learner, val: DataLoader[Batch], run: Run, clock: Clock, saver: Saver, *, is_whole: bool
+) -> tuple[Run, bool]:
+    """Validate where that is due, write down how the epoch went, and save.
+
+    Returns:
+        The run, its length corrected; and whether it is finished.
+
+    Raises:
+        Stopped: A signal asked to in the validation; the position is that before it.
+        DoesNotFitError: Memory is too small to validate; likewise.
+    """
+    position, figures = learner.position, figures_of(learner.tally)
+    before = dataclasses.replace(position), learner.tally
+    if is_whole:
+        position.epoch, position.batch, learner.tally = position.epoch + 1, 0, Tally()
+    position.seconds = clock.seconds()
+    finished = is_finished(learner, run)
+    val_figures = None
+    if finished or _validation_is_due(learner, run):
+        try:
+            val_figures = _validate_and_remember(learner, val, run, clock)
+        except (Stopped, DoesNotFitError):  # resumed, the epoch has no batches left, so that this comes next
+            learner.position, learner.tally = before
+            raise
+        finished = finished or is_finished(learner, run)
+    _write_metrics(learner, run, figures, val_figures)
+    _look_for_findings(learner, run)
+    _write_health(learner, run)
+    best = val_figures if position.best_step == position.step else None
+    if finished:
+        saver.save(best)
+    elif val_figures is not None:
+        saver.try_to_save(best)
+    if val_figures is not None:
+        run = dataclasses.replace(run, length=run.correct(run.length))
+    return run, finished
 
 
 def _is_half(run: Run, position: Position, batches: int, clock: Clock, batch: int) -> bool:
@@ -174,45 +219,37 @@ def is_finished(learner: Learner, run: Run) -> bool:
 
 
 def _train_or_shrink(
-    learner: Learner, train: DataLoader[Batch], order: EpochBatches, run: Run, clock: Clock
-) -> Literal["whole", "time", "signal", "memory"]:
+    learner: Learner, train: DataLoader[Batch], order: EpochBatches, run: Run, clock: Clock, saver: Saver
+) -> Literal["whole", "time", "memory"]:
     """Train for an epoch; where memory runs out, undo the step and let fewer pictures through the network at a time.
 
     Raises:
-        DoesNotFitError: It is one picture already; the run is saved as it was before the step.
+        Stopped: A signal asked to.
+        DoesNotFitError: It is one picture already; all is as it was before the step.
     """
     try:
-        return train_epoch(learner, train, len(order), run, clock)
+        return train_epoch(learner, train, len(order), run, clock, saver)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         seen = "is nearly used up" if isinstance(error, MemoryPressesError) else "ran out"
     begin_again(learner)
-    with _saving_before_giving_up(learner, run, clock):
-        shrink(learner, order.size)
-    _tell(
-        learner, run, shrunk(order.size, learner.position.micro_batch, f"The memory of {run.device} {seen} in a step")
-    )
+    shrink(learner, order.size, run.settings)
+    position, seen = learner.position, f"The memory of {run.device} {seen} in a step"
+    _tell(learner, run, shrunk(order.size, position.micro_batch, seen, position.storage))
     return "memory"
 
 
-@contextmanager
-def _saving_before_giving_up(learner: Learner, run: Run, clock: Clock) -> Iterator[None]:
-    """Save the run, and say so, where memory is too small for a single picture."""
-    try:
-        yield
-    except DoesNotFitError as error:
-        _save(learner, run, clock)
-        raise DoesNotFitError(f"{error} {SAVED}") from None
-
-
 def train_epoch(
-    learner: Learner, loader: DataLoader[Batch], batches: int, run: Run, clock: Clock
-) -> Literal["whole", "time", "signal"]:
+    learner: Learner, loader: DataLoader[Batch], batches: int, run: Run, clock: Clock, saver: Saver
+) -> Literal["whole", "time"]:
     """Learn from every batch once, or from those that are left after a resume.
 
     Returns:
-        What ended it: the epoch, the minutes, or a signal.
+        What ended it: the epoch, or the minutes.
+
+    Raises:
+        Stopped: A signal asked to.
     """
     settings, position, tally = run.settings, learner.position, learner.tally
     learner.begin_to_learn()
@@ -235,14 +272,14 @@ def train_epoch(
         run.show(Status(progress, position.epoch + 1, figures_of(tally), position.best_dice))
         _look_for_findings(learner, run)
         ready = clock.seconds()
-        if position.batch % (settings.accumulate or 1) or position.batch == batches:
-            continue  # gradients of a step half done are in no state; after a whole epoch `fit` decides
+        if position.batch % (settings.accumulate or 1) and position.batch < batches:
+            continue  # gradients of a step half done are in no state
         if run.stop_asked():
-            return "signal"
-        if run.length.progress(0, now) >= 1:
+            raise Stopped
+        if position.batch < batches and run.length.progress(0, now) >= 1:
             return "time"
-        if now - learner.saved_at > SAVE_SECONDS:
-            _save(learner, run, clock)
+        if saver.is_due():
+            saver.try_to_save()
     return "whole"
 
 
@@ -324,8 +361,12 @@ def _write_health(learner: Learner, run: Run) -> None:
         "precision": learner.precision,
         "micro_batch": position.micro_batch,
         "val_micro_batch": position.val_micro_batch,
+        "storage": position.storage,
     }
-    write_json(run.health_path, learner.health.to_json() | now)
+    try:
+        write_json(run.health_path, learner.health.to_json() | now)
+    except OSError as error:
+        run.tell(not_saved(error))
 
 
 def validate(
@@ -344,12 +385,17 @@ def validate(
         run: Decides the loss.
         precision: What to compute in.
         most: Pictures that go through the network at a time; None for whole batches.
+
+    Raises:
+        Stopped: A signal asked to.
     """
     network.eval()
     tally = Tally()
     started = time.monotonic()
     with torch.inference_mode():
         for cpu_batch in loader:
+            if run.stop_asked():
+                raise Stopped
             for part, _ in parts_of(cpu_batch.to(run.device), most):
                 logits = whole_logits(network, part.images, run.settings, precision)
                 loss = loss_of(logits, part, run.settings, run.class_weights)
@@ -369,19 +415,17 @@ def _validation_is_due(learner: Learner, run: Run) -> bool:
 
 
 def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, clock: Clock) -> Figures:
-    """Validate the weights worth keeping, and keep them if they are the best so far."""
+    """Validate the weights worth keeping, and note whether they are the best so far."""
     position = learner.position
     started = clock.seconds()
-    with _saving_before_giving_up(learner, run, clock):
-        tally = _validate_in_memory(learner, val, run)
+    tally = _validate_in_memory(learner, val, run)
     figures = figures_of(tally)
     if learner.health.note_validation(figures.loss, tally.predicted, tally.true):
         remember_good(learner)
     # Without any overlap, or any foreground, Dice tells nothing apart; then the loss decides, below any Dice.
     score = figures.dice if figures.dice > 0 else -figures.loss / (1 + figures.loss)
     if score > position.best_dice:
-        position.best_dice, position.best_epoch = score, position.epoch
-        run.keep_best(figures)
+        position.best_dice, position.best_step = score, position.step
     _count_patience(position, score)
     position.validated_at = clock.seconds()
     position.validation_seconds = position.validated_at - started
@@ -412,13 +456,8 @@ def _count_patience(position: Position, score: float) -> None:
         position.best_smoothed, position.validations_since_best = smoothed, 0
 
 
-def _save(learner: Learner, run: Run, clock: Clock) -> None:
-    learner.position.seconds = learner.saved_at = clock.seconds()
-    save_state(run.state_path, learner)
-
-
 def _write_metrics(learner: Learner, run: Run, figures: Figures, val: Figures | None) -> None:
-    """Append one line of JSON. NaN is no JSON: what was not measured is left out."""
+    """Add a line of JSON. NaN is no JSON: what was not measured is left out."""
     position = learner.position
     line: dict[str, float] = {
         "epoch": position.epoch + (1 if position.batch else 0),
@@ -432,6 +471,9 @@ def _write_metrics(learner: Learner, run: Run, figures: Figures, val: Figures | 
     if val is not None:
         line |= {"val_loss": val.loss, "val_dice": val.dice}
     known = {name: value for name, value in line.items() if not math.isnan(value)}
-    with run.metrics_path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(known) + "\n")
+    learner.lines.append(json.dumps(known) + "\n")
+    try:
+        write_metrics(run.metrics_path, learner.lines)
+    except OSError as error:
+        run.tell(not_saved(error))
     run.record(known)

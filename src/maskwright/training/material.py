@@ -51,6 +51,10 @@ class Material:
         """What recognises the pictures of a part later."""
         return tuple(self.cache.fingerprints[index] for index in self.indices(part))
 
+    def contents(self) -> dict[str, str]:
+        """A hash of what each picture and its mask hold, by its name."""
+        return {pair.name: entry.content for pair, entry in zip(self.cache.pairs, self.cache.entries, strict=True)}
+
 
 def read_pictures(
     pairs: Sequence[Pair],

@@ -2,8 +2,8 @@
 
 An attempt that failed has to be left before the next one begins, since its error holds all that it had computed.
 
-Linux rarely refuses main memory; it kills a process that takes the last of it. So what is free is looked at where a step
-has taken most of what it takes, and want of it raises the error that nobody else would raise.
+Linux rarely refuses main memory; it kills a process that takes the last of it. So what is free is looked at where a
+step has taken most of what it takes, and want of it raises the error that nobody else would raise.
 """
 
 import dataclasses
@@ -15,13 +15,17 @@ from typing import TypeVar
 import torch
 
 from maskwright import terminal
+from maskwright.config import Settings, Storage
 from maskwright.errors import DoesNotFitError, is_out_of_memory
+from maskwright.models.storage import store
 from maskwright.training.machine_memory import free_memory, held_memory
 from maskwright.training.state import Beginning, Learner, random_states, restore_random_states
 
 Result = TypeVar("Result")
 
 MEBIBYTE = 2**20
+# What is kept for the backward pass where even one picture is too many; the gradients stay the same.
+LEANER: dict[Storage, Storage] = {"plain": "lean", "lean": "lean+checkpointed"}
 # Bytes of main memory that a step leaves free, and of which a smaller one would not make a difference.
 RESERVE = 256 * MEBIBYTE
 # What a backward pass takes on top, as a share of what the forward pass took; up to a tenth was measured.
@@ -53,13 +57,21 @@ def begin_again(learner: Learner) -> None:
     release_memory()
 
 
-def shrink(learner: Learner, pictures: int) -> None:
-    """Let half as many pictures of a batch go through the network at a time, from now on.
+def shrink(learner: Learner, pictures: int, settings: Settings) -> None:
+    """Let half as many pictures of a batch go through the network at a time, from now on; of one, keep less.
 
     Raises:
-        DoesNotFitError: It is one already.
+        DoesNotFitError: Nothing less can be kept of one picture.
     """
-    learner.position.micro_batch = half(learner.position.micro_batch, pictures)
+    position = learner.position
+    leaner = LEANER.get(position.storage or settings.storage or "plain")
+    try:
+        position.micro_batch = half(position.micro_batch, pictures)
+    except DoesNotFitError:
+        if leaner is None:
+            raise
+        position.micro_batch, position.storage = 1, leaner
+        store(learner.network, leaner)
 
 
 def half(most: int | None, pictures: int) -> int:
@@ -74,12 +86,13 @@ def half(most: int | None, pictures: int) -> int:
     now = min(most or pictures, pictures)
     if now <= 1:
         raise DoesNotFitError(
-            "A single picture at a time needs more memory than there is; a smaller --size, or a --crop, needs less."
+            "A single picture at a time needs more memory than there is: a smaller --size or a --crop needs less, and "
+            "--memory 4GB would choose for a device of 4 GB."
         )
     return math.ceil(now / 2)
 
 
-def retrying(learner: Learner, pictures: int, attempt: Callable[[], Result]) -> Result:
+def retrying(learner: Learner, pictures: int, settings: Settings, attempt: Callable[[], Result]) -> Result:
     """What an attempt at a step gives, begun again with fewer pictures at a time whenever memory runs out.
 
     Raises:
@@ -93,7 +106,7 @@ def retrying(learner: Learner, pictures: int, attempt: Callable[[], Result]) -> 
             if not is_out_of_memory(error):
                 raise
         begin_again(learner)
-        shrink(learner, pictures)
+        shrink(learner, pictures, settings)
 
 
 def watching_memory(

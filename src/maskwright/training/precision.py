@@ -45,7 +45,7 @@ def find_fault(
         return loss, float(clip_gradients(learner.network, learner.optimizer, learner.scaler, clip_norm=0.0))
 
     try:
-        loss, norm = retrying(learner, len(batch.images), attempt)
+        loss, norm = retrying(learner, len(batch.images), settings, attempt)
         begin_again(learner)
         begin(learner)
         expected = _loss_in_fp32(learner, batch, settings, class_weights)

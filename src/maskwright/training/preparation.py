@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from maskwright import terminal
-from maskwright.config import Settings, read_settings
+from maskwright.config import Settings
 from maskwright.data.cache import LEAST_READ, Cache
 from maskwright.data.dataset import Samples
 from maskwright.data.finding import find_dataset
@@ -29,7 +29,7 @@ from maskwright.training.memory_budget import Device, MemoryUse, fit_into_memory
 from maskwright.training.memory_plan import CannotPlanError
 from maskwright.training.minutes import LOOKING_SHARE, OUTLINING_SHARE, PROBING_SHARE, READING_SHARE, Minutes
 from maskwright.training.recipe import Facts, Means, Recipe, Speed, choose_recipe
-from maskwright.training.run_folder import RunFolder, read_unread
+from maskwright.training.run_folder import RunFolder, as_started, read_unread
 from maskwright.training.session import architecture_for
 
 # Pictures that cannot be used are listed up to this many.
@@ -41,8 +41,8 @@ PROBING_SECONDS = 10.0
 # With fewer pictures than this held out, the score says little.
 FEW_HELD_OUT = 5
 
-# What depends on the pictures and on the machine's speed; what is chosen for other reasons.
-_OPEN, _OPEN_LATER = ("size", "batch_size", "base_channels"), ("crop", "accumulate", "storage", "tint")
+# What depends on the pictures and on the machine's speed.
+_OPEN = ("size", "batch_size", "base_channels")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def prepare(
     pairing = _find_pairs(photos, settings, say)
     unread: set[str] = set()
     if resumed is not None:
-        settings, unread, minutes = _as_chosen(settings, resumed), read_unread(resumed), None
+        settings, unread, minutes = as_started(resumed, settings), read_unread(resumed), None
     formats, pairs = _choose_formats(pairing, settings, minutes, unread, say=say)
     precision = choose_precision(read_facts(device) if is_here else assumed_facts(device), settings.precision)
     place = Device(device, precision, is_here)
@@ -142,15 +142,6 @@ def _find_pairs(photos: Path, settings: Settings, say: Callable[[str], None]) ->
     _refuse_problems(pairing.problems, settings)
     say(f"{photos}: {len(pairing.pairs)} pictures with masks ({pairing.layout})")
     return pairing
-
-
-def _as_chosen(settings: Settings, resumed: RunFolder) -> Settings:
-    """The settings of a run that goes on: what was left open is as it was chosen then."""
-    if not resumed.config.is_file():
-        return settings  # `open_run` says so
-    earlier = read_settings(resumed.config)
-    left_open = {name: getattr(earlier, name) for name in (*_OPEN, *_OPEN_LATER) if getattr(settings, name) is None}
-    return dataclasses.replace(settings, **left_open)
 
 
 def _choose_formats(

@@ -2,14 +2,14 @@
 
 import torch
 
-from maskwright.training.state import Learner
+from maskwright.training.state import Learner, copied
 
 MOST_RECOVERIES = 2
 
 
 def remember_good(learner: Learner) -> None:
     """Copy the weights worth keeping to main memory, where they take nothing from the network's own."""
-    learner.good = {name: tensor.detach().to("cpu", copy=True) for name, tensor in learner.kept().state_dict().items()}
+    learner.good = copied(learner.kept())
 
 
 def can_go_back(learner: Learner) -> bool:
@@ -34,6 +34,7 @@ def go_back(learner: Learner, *, slower: bool = True) -> None:
         learner.average.module.load_state_dict(learner.good)
     learner.optimizer.state.clear()
     learner.optimizer.zero_grad(set_to_none=True)
+    learner.beginning = None
     learner.health.forget_trend()
     if slower:
         learner.position.rate_factor /= 2

@@ -1,18 +1,27 @@
 """The folder of a run: where it lies, and what it must agree with to be resumed."""
 
+import contextlib
 import glob
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from maskwright.config import Settings, read_settings, read_started_from, write_settings
 from maskwright.data.groups import Groups
 from maskwright.errors import InputError
-from maskwright.files import RUNS, dated_folder, write_json, write_text
+from maskwright.files import RUNS, dated_folder, previous_of, unfinished_in, write_json, write_text
+from maskwright.training.lock import LOCK
 
-# A run may go on on another machine.
-MACHINE_SETTINGS = ("device", "memory", "precision", "storage", "workers", "cache_gb", "tensorboard")
+# A run may go on on another machine, and be saved more or less often.
+MACHINE_SETTINGS = ("device", "memory", "precision", "storage", "workers", "cache_gb", "tensorboard", "save_every")
+# What is chosen for a run where the user leaves it open.
+CHOSEN_SETTINGS = ("size", "batch_size", "base_channels", "crop", "accumulate", "storage", "tint")
+# What settings are called that make a run longer.
+LENGTHS = ("epochs", "minutes")
+# Of pictures that are not what they were, so many are named.
+LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,16 @@ class RunFolder:
     def state(self) -> Path:
         """What a resume needs."""
         return self.path / "state.pth"
+
+    @property
+    def previous_state(self) -> Path:
+        """The state before that, for the day when the newest is damaged."""
+        return previous_of(self.state)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether there is a state; killed between two renames, a run leaves only the previous one."""
+        return self.state.is_file() or self.previous_state.is_file()
 
     @property
     def metrics(self) -> Path:
@@ -84,17 +103,25 @@ def choose_folder(out: Path | None, name: str, *, resume: bool) -> RunFolder:
         if out.is_file():
             raise InputError(f"--out {out} is a file; name a folder.")
         folder = RunFolder(out)
-        if out.is_dir() and any(out.iterdir()):
+        if _holds_something(out):
             if not resume:
                 raise InputError(f"{out} is not empty; continue its run with --resume, or choose another --out.")
-            if not (folder.state.is_file() or folder.config.is_file()):
+            if not (folder.is_saved or folder.config.is_file()):
                 raise InputError(f"{out} is not empty and holds no run to resume; choose another --out.")
         return folder
     if resume:
-        earlier = latest_folder(name, "state.pth")
+        earlier = latest_folder(name, "config.toml")
         if earlier is not None:
             return RunFolder(earlier)
     return RunFolder(dated_folder(name))
+
+
+def _holds_something(folder: Path) -> bool:
+    """Whether there is more in a folder than a run that was killed in its first moments left."""
+    if not folder.is_dir():
+        return False
+    left_behind = {folder / LOCK, *unfinished_in(folder)}
+    return any(path not in left_behind for path in folder.iterdir())
 
 
 def latest_folder(name: str, marker: str) -> Path | None:
@@ -105,14 +132,22 @@ def latest_folder(name: str, marker: str) -> Path | None:
 
 
 def write_split(
-    folder: RunFolder, split: Mapping[str, str], groups: Groups, unread: Sequence[str] = (), photos: Path | None = None
+    folder: RunFolder,
+    split: Mapping[str, str],
+    groups: Groups,
+    unread: Sequence[str] = (),
+    *,
+    contents: Mapping[str, str] | None = None,
+    photos: Path | None = None,
 ) -> None:
-    """Write which picture belongs to which part, and why; which were not read for want of time; where they all lie."""
+    """Write which picture is in which part and why, which there was no time to read, what they hold, and where."""
     parts = {part: sorted(name for name in split if split[name] == part) for part in ("train", "val", "test")}
     held_out = {part: sorted({groups.of[name] for name in names}) for part, names in parts.items()}
     content: dict[str, object] = {"rule": groups.rule, "pictures": parts, "groups": held_out}
     if unread:
         content["unread"] = sorted(unread)
+    if contents:
+        content["contents"] = dict(sorted(contents.items()))
     if photos is not None:
         content["photos"] = str(photos.resolve())
     write_json(folder.split, content)
@@ -123,63 +158,108 @@ def read_unread(folder: RunFolder) -> set[str]:
     try:
         return set(json.loads(folder.split.read_text(encoding="utf-8")).get("unread", []))
     except (OSError, ValueError):
-        return set()  # `open_run` says what is the matter with the run
+        return set()  # `check_settings` says what is the matter with the run
 
 
-def open_run(
+def as_started(folder: RunFolder, settings: Settings) -> Settings:
+    """The settings to resume a run with: what was left open is as it was chosen, a rate that was searched as found."""
+    if not (folder.is_saved and folder.config.is_file()):
+        return settings
+    earlier = read_settings(folder.config)
+    known = {name: getattr(earlier, name) for name in CHOSEN_SETTINGS if getattr(settings, name) is None}
+    if settings.find_rate:
+        known["learning_rate"] = earlier.learning_rate
+    return replace(settings, **known)
+
+
+def start_run(
     folder: RunFolder,
     settings: Settings,
     split: Mapping[str, str],
     groups: Groups,
     unread: Sequence[str] = (),
     *,
+    contents: Mapping[str, str] | None = None,
     photos: Path | None = None,
     started_from: Mapping[str, str] | None = None,
-) -> bool:
-    """Open a run folder: with a state in it, check that the run is the same one; without, begin it anew.
+) -> None:
+    """Write what a new run is made of; what one without a saved state left there goes.
 
-    A new run writes its settings and its split, and what a run without a saved state left there goes. ``started_from``
-    is what is known of the model that the run starts from, its ``name`` and ``fingerprint``.
+    Args:
+        folder: Of the run.
+        settings: Nothing in them is open any more.
+        split: The part of each picture.
+        groups: The group of each.
+        unread: Pictures that there was no time to read.
+        contents: A hash of what each picture and its mask hold.
+        photos: Where they all lie.
+        started_from: What is known of the model that the run starts from, its ``name`` and ``fingerprint``.
+    """
+    for left_behind in (folder.metrics, folder.health, folder.rates):
+        left_behind.unlink(missing_ok=True)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    write_settings(folder.config, settings, started_from=started_from)
+    write_split(folder, split, groups, unread, contents=contents, photos=photos)
 
-    Returns:
-        Whether there is a run to resume.
+
+def check_settings(folder: RunFolder, settings: Settings, *, started_from: Mapping[str, str] | None = None) -> None:
+    """Refuse to go on with a run under other settings, or from another model.
 
     Raises:
-        InputError: The settings, the pictures or the model to start from differ from those of the run.
+        InputError: They differ; the sentence says in what.
     """
-    if not folder.state.is_file():
-        for left_behind in (folder.metrics, folder.health, folder.rates):
-            left_behind.unlink(missing_ok=True)
-        folder.path.mkdir(parents=True, exist_ok=True)
-        write_settings(folder.config, settings, started_from=started_from)
-        write_split(folder, split, groups, unread, photos)
-        return False
     if not (folder.config.is_file() and folder.split.is_file()):
         raise InputError(f"{folder.path} lost its config.toml or split.json and cannot be resumed; start a new run.")
     _check_start(folder, started_from or {})
     earlier, now = asdict(read_settings(folder.config)), asdict(settings)
-    for name, value in earlier.items():
-        if now[name] != value and name not in MACHINE_SETTINGS:
-            word = name.replace("_", "-")
-            raise InputError(
-                f"{folder.path} was started with --{word} {value}, not {now[name]}: repeat its options to resume it."
-            )
-    pictures = json.loads(folder.split.read_text(encoding="utf-8"))["pictures"]
-    parts = {name: part for part, names in pictures.items() for name in names}
-    if parts != dict(split):
-        changed = sorted(set(parts.items()) ^ set(split.items()))[0][0]
+    changed = [name for name in earlier if now[name] != earlier[name] and name not in MACHINE_SETTINGS]
+    if not changed:
+        return
+    said = "; ".join(f"--{name.replace('_', '-')} {earlier[name]}, not {now[name]}" for name in changed)
+    if any(name in LENGTHS and _is_longer(now[name], earlier[name]) for name in changed):
         raise InputError(
-            f"The pictures changed since {folder.path} was started ({changed} is new, gone, or in another part); "
-            "start a new run."
+            f"{folder.path} was started with {said}, and its schedule ends there: for more, start a new run from its "
+            f"weights, with --from {folder.model}."
         )
-    return True
+    raise InputError(f"{folder.path} was started with {said}: repeat its options to resume it.")
 
 
-def with_searched_rate(folder: RunFolder, settings: Settings) -> Settings:
-    """The settings to resume a run with: with `--find-rate`, the learning rate is what its search found."""
-    if not (settings.find_rate and folder.state.is_file() and folder.config.is_file()):
-        return settings
-    return replace(settings, learning_rate=read_settings(folder.config).learning_rate)
+def check_pictures(folder: RunFolder, split: Mapping[str, str], contents: Mapping[str, str]) -> None:
+    """Refuse to go on with a run on other pictures.
+
+    Args:
+        folder: Of the run.
+        split: The part of each picture, as it is now.
+        contents: A hash of what each picture and its mask hold now.
+
+    Raises:
+        InputError: The pictures differ; the sentence names them.
+    """
+    earlier = json.loads(folder.split.read_text(encoding="utf-8"))
+    parts = {name: part for part, names in earlier["pictures"].items() for name in names}
+    held = earlier.get("contents", {})
+    both = parts.keys() & split.keys()
+    changes = {
+        "new": split.keys() - parts.keys(),
+        "gone": parts.keys() - split.keys(),
+        "in another part": {name for name in both if parts[name] != split[name]},
+        "with another content": {name for name in both & held.keys() if held[name] != contents.get(name)},
+    }
+    said = [f"{_listed(names)} {'is' if len(names) == 1 else 'are'} {how}" for how, names in changes.items() if names]
+    if said:
+        raise InputError(
+            f"The pictures or their masks changed since {folder.path} was started ({'; '.join(said)}): put them back "
+            f"to resume it, or start a new run; --from {folder.model} goes on from its weights."
+        )
+
+
+def _listed(names: set[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(sorted(names)[:LISTED]) + more
+
+
+def _is_longer(now: Any, earlier: Any) -> bool:  # noqa: ANN401 - a number, or None for no end
+    return earlier is not None and (now is None or now > earlier)
 
 
 def _check_start(folder: RunFolder, now: Mapping[str, str]) -> None:
@@ -192,10 +272,12 @@ def _check_start(folder: RunFolder, now: Mapping[str, str]) -> None:
     raise InputError(f"{folder.path} was started --from {earlier['name']}{changed}: repeat its options to resume it.")
 
 
-def keep_metrics_until(path: Path, step: int) -> None:
-    """Drop the lines that were written after the state that is resumed from, and one that was never finished."""
-    if not path.is_file():
-        return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
-    write_text(path, "".join(line for line in whole if json.loads(line)["step"] <= step))
+def write_metrics(path: Path, lines: Sequence[str]) -> None:
+    """Add the last line to a file that has the others; write them all where it has not."""
+    text = "".join(lines)
+    with contextlib.suppress(FileNotFoundError, IndexError):
+        if path.stat().st_size == len(text.encode()) - len(lines[-1].encode()):
+            with path.open("a", encoding="utf-8") as file:
+                file.write(lines[-1])
+            return
+    write_text(path, text)

@@ -4,28 +4,34 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from maskwright import terminal
 from maskwright.config import Architecture, Settings
 from maskwright.data.dataset import Batch, EpochBatches, InOrder, Samples, build_loader
 from maskwright.data.reading import Formats
 from maskwright.device import ComputePrecision
+from maskwright.errors import InputError
+from maskwright.files import write_text
 from maskwright.models.build import build_network
 from maskwright.models.storage import store
 from maskwright.training.balance import choose_weights
-from maskwright.training.diagnosis import circumstances_of, tell
-from maskwright.training.figures import Figures
+from maskwright.training.circumstances import circumstances_of
 from maskwright.training.freezing import pretrained_layers
+from maskwright.training.health import Finding
 from maskwright.training.loop import Run, Status
 from maskwright.training.material import Material
 from maskwright.training.minutes import Closing, Minutes, drawn, pace
-from maskwright.training.run_folder import RunFolder, keep_metrics_until
+from maskwright.training.run_folder import RunFolder
+from maskwright.training.saving import KeepBest
 from maskwright.training.schedules import Length
 from maskwright.training.starting_point import StartingPoint
-from maskwright.training.state import Learner, build_learner, load_state
+from maskwright.training.state import Learner, build_learner, read_state, restore
 from maskwright.training.tensorboard import PICTURES, draw_validation, open_events
 from maskwright.training.whole_pictures import whole_pictures_at_once
 
@@ -89,13 +95,29 @@ def build_learner_for(
 
 
 def resume_learner(session: Session) -> Session:
-    """Put the learner and its metrics where the run was saved; what it took until then is off the minutes."""
-    load_state(session.folder.state, session.learner)
+    """Put the learner and its metrics where the run was saved; what it took until then is off the minutes.
+
+    Raises:
+        InputError: There is no whole state, or it is that of another network.
+    """
+    restore(session.learner, *_read_newest_state(session.folder))
     position = session.learner.position
-    keep_metrics_until(session.folder.metrics, position.step)
+    write_text(session.folder.metrics, "".join(session.learner.lines))
     if session.minutes is None:
         return session
     return dataclasses.replace(session, minutes=session.minutes.after(position.seconds + position.overhead))
+
+
+def _read_newest_state(folder: RunFolder) -> tuple[dict[str, Any], Path]:
+    """The newest state that is whole, and where it lies."""
+    newest, *earlier = (path for path in (folder.state, folder.previous_state) if path.is_file())
+    try:
+        return read_state(newest), newest
+    except InputError as error:
+        if not earlier:
+            raise InputError(f"{error} There is no other state to resume from: start a new run.") from error
+        terminal.warn(f"{error} The run goes on from {earlier[0].name}, the state before it.")
+        return read_state(earlier[0]), earlier[0]
 
 
 def choose_workers(settings: Settings, device: str) -> int:
@@ -134,7 +156,8 @@ def build_run(
     session: Session,
     closing: Closing,
     *,
-    keep_best: Callable[[Figures], None],
+    keep_best: KeepBest,
+    tell: Callable[[Finding], None],
     show: Callable[[Status], None],
     stop_asked: Callable[[], bool],
 ) -> Run:

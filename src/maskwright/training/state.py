@@ -1,10 +1,15 @@
 """Everything that a run needs to go on as if it had never stopped.
 
-The state lies apart from the model files, is written whole or not at all, and is loaded without unpickling code.
+The state lies apart from the model files, is written whole or not at all, beside the one before it, is checked when it
+is read, and is loaded without unpickling code.
 """
 
+import errno
 import math
+import shutil
+import zipfile
 from dataclasses import asdict, dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +17,21 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from maskwright.config import Settings
+from maskwright.config import Settings, Storage
 from maskwright.device import ComputePrecision, prefers_channels_last
 from maskwright.errors import InputError
 from maskwright.files import replacing
+from maskwright.models.storage import store
 from maskwright.training.freezing import hold, in_finest_levels
 from maskwright.training.health import Health, restored
 from maskwright.training.muon import Muon
 
 # Of a matrix with fewer rows or columns, such as a head's, little is to be made equal.
 LEAST_RANK = 8
+
+# What the system says when a disk, a user's share of it, or the largest size of a file is used up.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MEGABYTE = 10**6
 
 
 @dataclass
@@ -58,7 +68,7 @@ class Position:
         seconds: Time spent, validation included.
         budget: Seconds that the run may spend; None without `--minutes`.
         best_dice: Best validation score so far, -1 before the first.
-        best_epoch: The epoch it came from.
+        best_step: The step after which it was measured, -1 before the first.
         validations_since_best: Validations since the smoothed score was better, which is what patience counts.
         validated_at: Seconds spent when the last validation ended.
         validation_seconds: What that validation took.
@@ -71,6 +81,7 @@ class Position:
         rate_factor: What the learning rate is multiplied by; halved when the loss diverged.
         micro_batch: Pictures that go through the network at a time in a step; None where whole batches fit into memory.
         val_micro_batch: Likewise in a validation.
+        storage: How activations are kept for the backward pass, where memory was too short for what the settings say.
         full_precision: Whether 16 bit was given up.
         skipped: Steps in a row that the loss scaling of fp16 left out.
     """
@@ -81,7 +92,7 @@ class Position:
     seconds: float = 0.0
     budget: float | None = None
     best_dice: float = -1.0
-    best_epoch: int = 0
+    best_step: int = -1
     validations_since_best: int = 0
     validated_at: float = 0.0
     validation_seconds: float = 0.0
@@ -94,6 +105,7 @@ class Position:
     rate_factor: float = 1.0
     micro_batch: int | None = None
     val_micro_batch: int | None = None
+    storage: Storage | None = None
     full_precision: bool = False
     skipped: int = 0
 
@@ -119,6 +131,7 @@ class Beginning:
 class Learner:
     """A network, what teaches it, and how far they have come.
 
+    ``lines`` are those of `metrics.jsonl`: the file follows the state, so that neither lacks what the other has.
     ``good`` are the weights to go back to, in main memory; see `recovery`.
     ``pretrained`` are the layers of its encoder that did not start from random weights; see `Settings.freeze`.
     ``held`` did not either, and never learn; see `Settings.held_levels`.
@@ -133,8 +146,8 @@ class Learner:
     position: Position = field(default_factory=Position)
     tally: Tally = field(default_factory=Tally)
     health: Health = field(default_factory=Health)
+    lines: list[str] = field(default_factory=list)
     good: dict[str, Tensor] | None = None
-    saved_at: float = 0.0
     pretrained: tuple[nn.Module, ...] = ()
     held: tuple[nn.Module, ...] = ()
     precision: ComputePrecision = "fp32"
@@ -252,8 +265,17 @@ def clip_gradients(
     return nn.utils.clip_grad_norm_(network.parameters(), clip_norm or math.inf)
 
 
+def copied(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of a network's weights in main memory."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in network.state_dict().items()}
+
+
 def save_state(path: Path, learner: Learner) -> None:
-    """Write the state, whole or not at all."""
+    """Write the state, whole or not at all; the one before it is kept beside it.
+
+    Raises:
+        OSError: The state could not be written; where that is for want of room, the error says how much it takes.
+    """
     content = {
         "network": learner.network.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
@@ -262,20 +284,41 @@ def save_state(path: Path, learner: Learner) -> None:
         "position": asdict(learner.position),
         "tally": asdict(learner.tally),
         "health": asdict(learner.health),
+        "lines": learner.lines,
         "good": learner.good,
+        "random": random_states(learner.network),
     }
-    with replacing(path) as temporary:
-        torch.save(content, temporary)
+    with replacing(path, keep_previous=True) as temporary, _Sink(temporary) as sink:
+        torch.save(content, sink)
+        sink.raise_error()
 
 
-def load_state(path: Path, learner: Learner) -> None:
-    """Put a learner where the state left it.
+def read_state(path: Path) -> dict[str, Any]:
+    """Read what `save_state` wrote.
+
+    Every part of the file has a checksum, as in any zip archive; torch writes them and looks at none.
 
     Raises:
-        InputError: The file is damaged, or belongs to another network.
+        InputError: The file is damaged.
     """
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is None:
+            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            return content
+    except Exception as error:  # damaged bytes make the unpickler raise almost anything
+        raise InputError(f"{path} is damaged ({type(error).__name__}).") from error
+    raise InputError(f"{path} is damaged: the checksum of {damaged} is another.")
+
+
+def restore(learner: Learner, content: dict[str, Any], path: Path) -> None:
+    """Put a learner where a state left it.
+
+    Raises:
+        InputError: The state is that of another network; ``path`` is where it was read from.
+    """
+    try:
         learner.network.load_state_dict(content["network"])
         learner.optimizer.load_state_dict(content["optimizer"])
         if learner.average is not None:
@@ -284,12 +327,15 @@ def load_state(path: Path, learner: Learner) -> None:
             learner.scaler.load_state_dict(content["scaler"])
         learner.position = Position(**content["position"])
         learner.tally = Tally(**content["tally"])
-        learner.health = restored(content.get("health", {}))  # older versions had none
-        learner.good = content.get("good")
+        learner.health = restored(content["health"])
+        learner.lines = content["lines"]
+        learner.good = content["good"]
+        store(learner.network, learner.position.storage)
         if learner.position.full_precision:
             fall_back_to_fp32(learner)
-    except Exception as error:  # damaged bytes make the unpickler raise almost anything
-        raise InputError(f"{path} cannot be resumed from: it is damaged or belongs to another network.") from error
+        restore_random_states(content["random"], learner.network)
+    except Exception as error:
+        raise InputError(f"{path} cannot be resumed from: it is of another network, or of another version.") from error
 
 
 def random_states(network: nn.Module) -> dict[str, Tensor]:
@@ -307,6 +353,37 @@ def restore_random_states(states: dict[str, Tensor], network: nn.Module) -> None
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
+
+
+class _Sink(FileIO):
+    """A file for `torch.save`, which makes its own error of any: the first is kept, and what comes after it counted."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w")
+        self.size = 0
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:  # noqa: ANN401 - bytes of any kind
+        """Write all of it, as far as that is possible."""
+        left = memoryview(data)
+        length = len(left)
+        self.size += length
+        try:
+            while self.error is None and left:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.error = error
+        return length
+
+    def raise_error(self) -> None:
+        """Raise the error that was kept; where it was for want of room, it says how much the whole takes."""
+        if self.error is None:
+            return
+        if self.error.errno in NO_ROOM:
+            free = shutil.disk_usage(Path(str(self.name)).parent).free
+            takes = f"it takes {self.size / MEGABYTE:.1f} MB, and {free / MEGABYTE:.1f} MB are free"
+            self.error.strerror = f"{self.error.strerror}; {takes}"
+        raise self.error
 
 
 def _averaging(decay: float) -> Any:  # noqa: ANN401 - torch names this type only in a stub

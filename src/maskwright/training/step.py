@@ -64,7 +64,7 @@ def make_step(
         move_weights(learner, settings.clip_norm)
         return outcome
 
-    return retrying(learner, len(batch.images), attempt)
+    return retrying(learner, len(batch.images), settings, attempt)
 
 
 def add_gradients(

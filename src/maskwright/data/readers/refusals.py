@@ -29,6 +29,7 @@ MOST_BYTES = 300_000_000
 READ_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "TGA")
 
 NO_PIXELS = "has no pixels; copy it again or remove it"
+_BY_ROWS = "predict it with --large as a TIFF file in tiles"
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def explained(path: Path, *, is_large: bool = False) -> Iterator[None]:
     with in_words(str(path)):
         _refuse_other_things(path)
         if not is_large and path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path} is larger than {MOST_BYTES // 10**6} MB; cut it up, or predict it with --large.")
+            raise InputError(f"{path} is larger than {MOST_BYTES // 10**6} MB; cut it up, or {_BY_ROWS}.")
         try:
             yield
         except UnidentifiedImageError as error:
@@ -114,7 +115,7 @@ def _why_unreadable(error: Exception) -> str:
 
 def too_many_pixels(most: int) -> str:
     """The end of a sentence that begins with a name."""
-    return f"has more than {most // 10**6} million pixels; cut it up or make it smaller, or predict it with --large"
+    return f"has more than {most // 10**6} million pixels; cut it up, make it smaller, or {_BY_ROWS}"
 
 
 def refuse_large_array(path: Path, height: int, width: int, num_bytes: int) -> None:

@@ -1,0 +1,86 @@
+"""A polite end: the first signal lets what is under way come to a good end, Ctrl-C after it ends the process."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+# Ctrl-C, the end that a system or a scheduler asks for, and Slurm's notice that it will (`--signal=USR1@120`).
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked to stop."""
+
+
+class Signals:
+    """Whether a signal came. It raises `Stopped` wherever the program is, but in `waiting`, where somebody asks."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self.is_waiting = False
+
+    def asked(self) -> bool:
+        """Whether one came."""
+        return self.came
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Let the block come to its end by itself.
+
+        Raises:
+            Stopped: A signal came before that.
+        """
+        self._raise_if_asked()
+        self.is_waiting = True
+        try:
+            yield
+        finally:
+            self.is_waiting = False
+        self._raise_if_asked()
+
+    def _raise_if_asked(self) -> None:
+        if self.came:
+            raise Stopped
+
+
+@contextmanager
+def catching_signals() -> Iterator[Signals]:
+    """Catch the first of `STOPPING` and ignore the others, but for Ctrl-C, which then ends the process at once.
+
+    It may do so, since what lies on the disk is whole at any time. In an interactive session, which should live on, it
+    does what it did before. Outside the main thread Python catches no signals.
+    """
+    signals = Signals()
+    if threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+    owner = os.getpid()
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in STOPPING}
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        if signals.came or os.getpid() != owner:  # forked workers end when their owner does
+            return
+        signals.came = True
+        is_program = hasattr(sys.modules["__main__"], "__file__")
+        signal.signal(signal.SIGINT, signal.SIG_DFL if is_program else before[signal.SIGINT])
+        if not signals.is_waiting:
+            raise Stopped
+
+    try:
+        for number in STOPPING:
+            signal.signal(number, ask)
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ignore_signals() -> None:
+    """Leave signals to the process that started this one: a group of processes is sent them all together."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)

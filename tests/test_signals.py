@@ -1,0 +1,113 @@
+"""What a signal does. Those that end a process are sent to another one."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from maskwright.signals import STOPPING, Signals, Stopped, catching_signals
+
+PROGRAM = """
+import os, signal
+from maskwright.signals import catching_signals
+with catching_signals() as signals, signals.waiting():
+    os.kill(os.getpid(), signal.FIRST)
+    print("goes on", flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    print("never")
+"""
+
+
+def send(*numbers: int) -> None:
+    for number in numbers:
+        os.kill(os.getpid(), number)
+
+
+def send_in_a_block_that_asks(signals: Signals, *numbers: int) -> None:
+    with signals.waiting():
+        assert not signals.asked()
+        send(*numbers)
+        assert signals.asked()
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_the_first_signal_raises_where_nobody_asks(number: int) -> None:
+    with catching_signals() as signals:
+        with pytest.raises(Stopped):
+            send(number)
+        assert signals.asked()
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_it_waits_where_somebody_asks(number: int) -> None:
+    with catching_signals() as signals, pytest.raises(Stopped):
+        send_in_a_block_that_asks(signals, number)
+
+
+def test_nothing_is_begun_after_a_signal_that_was_lost() -> None:
+    with catching_signals() as signals:
+        signals.came = True  # Python drops what a handler raises while an object is being finalised
+        with pytest.raises(Stopped), signals.waiting():
+            pytest.fail("begun")
+
+
+def test_later_notices_are_ignored() -> None:
+    with catching_signals() as signals, pytest.raises(Stopped):
+        send_in_a_block_that_asks(signals, signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("first", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_after_it_ends_a_program_at_once(first: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.replace("FIRST", first))
+    ended = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False)
+    assert (ended.stdout, ended.returncode) == ("goes on\n", -signal.SIGINT)
+
+
+def test_in_a_session_it_does_what_it_always_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(sys.modules["__main__"], "__file__")
+    with catching_signals() as signals:
+        with pytest.raises(KeyboardInterrupt) as raised:
+            send_in_a_block_that_asks(signals, signal.SIGINT, signal.SIGINT)
+        assert raised.type is KeyboardInterrupt
+
+
+def test_forked_processes_leave_signals_to_their_owner() -> None:
+    with catching_signals():
+        child = os.fork()
+        if not child:
+            send(signal.SIGINT, signal.SIGUSR1)
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def catch_and_raise(error: BaseException) -> None:
+    before = [signal.getsignal(number) for number in STOPPING]
+    with catching_signals():
+        assert [signal.getsignal(number) for number in STOPPING] != before
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError, Stopped])
+def test_handlers_are_restored(error: type[BaseException]) -> None:
+    before = [signal.getsignal(number) for number in STOPPING]
+    with pytest.raises(error):
+        catch_and_raise(error())
+    assert [signal.getsignal(number) for number in STOPPING] == before
+
+
+def test_outside_the_main_thread_the_answer_is_no() -> None:
+    answers = []
+
+    def ask() -> None:
+        with catching_signals() as signals:
+            answers.append(signals.asked())
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert answers == [False]

@@ -65,7 +65,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_results_are_byte_for_byte_those_of_one_picture_after_the_other(
     predictor: Predictor, jobs: list[Job], tmp_path: Path
 ) -> None:
-    wish = Wish(KINDS, GREEN)
+    jobs, wish = jobs[:5], Wish(KINDS, GREEN)
     assert list(predict_pictures(predictor, jobs, wish, threads=4))
     for job in jobs:
         alone = replace(job, out=tmp_path / "alone")

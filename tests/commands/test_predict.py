@@ -251,3 +251,30 @@ def test_a_broken_video_is_listed(
     assert main(words) == 1
     assert "clip.mp4 is no video" in capsys.readouterr().err
     assert len(contents(tmp_path / "out")) == 3
+
+
+# --- Large pictures
+
+
+@pytest.fixture
+def huge(tmp_path: Path) -> Path:
+    """More pixels than are read as a whole, in a file with a hole where they are."""
+    path = tmp_path / "huge.npy"
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(9000, 8000)).flush()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "huge.npy has more than 64 million pixels"),
+        (["--large", "--save", "mask,overlay"], "huge.npy is predicted row by row"),
+        (["--large", "--largest"], "cannot be cleaned up"),
+    ],
+)
+def test_a_picture_too_large_to_be_held_is_refused_where_it_cannot_be_done_by_rows(
+    model: Path, huge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert main(["predict", str(model), str(huge), "--out", str(tmp_path / "out"), *words]) == 1
+    assert said in capsys.readouterr().err
+    assert contents(tmp_path / "out") == {}

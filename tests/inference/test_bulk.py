@@ -6,16 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from maskwright.config import Architecture
 from maskwright.data.pairs import Problem
 from maskwright.data.video_files import open_video, writing_video
-from maskwright.inference.bulk import film_of, look, predict_pictures, predict_video
+from maskwright.inference.bulk import film_of, look, predict_by_rows, predict_pictures, predict_video
 from maskwright.inference.jobs import Job
 from maskwright.inference.model_file import ModelCard
 from maskwright.inference.predictor import Predictor
-from maskwright.inference.results import SUFFIXES, Wish
+from maskwright.inference.results import SUFFIXES, Wish, missing_kinds
 from tests.tiny_pictures import an_image, write
 
 GREEN = (0, 255, 136)
@@ -63,7 +65,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_results_are_byte_for_byte_those_of_one_picture_after_the_other(
     predictor: Predictor, jobs: list[Job], tmp_path: Path
 ) -> None:
-    wish = Wish(KINDS, GREEN)
+    jobs, wish = jobs[:5], Wish(KINDS, GREEN)
     assert list(predict_pictures(predictor, jobs, wish, threads=4))
     for job in jobs:
         alone = replace(job, out=tmp_path / "alone")
@@ -116,6 +118,37 @@ def test_mask_and_probabilities_are_those_of_the_predictor(predictor: Predictor)
     seen = look(predictor, image)
     assert np.array_equal(seen.mask, predictor(image))
     assert np.array_equal(seen.logits, predictor.logits(image))
+
+
+def test_a_picture_that_is_predicted_by_rows_leaves_a_tiff_file(predictor: Predictor, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", an_image(3))
+    job = Job(tmp_path / "a.npy", "a.npy", tmp_path / "out", Path("a"), by_rows=True)
+    wish = Wish(["mask"])
+    assert predict_by_rows(predictor, job, wish) == [tmp_path / "out/a_mask.tif"]
+    assert not missing_kinds(job, wish, predictor.card.labels)
+    with Image.open(tmp_path / "out/a_mask.tif") as mask:
+        assert (np.asarray(mask) == predictor(an_image(3)) * 255).mean() > 0.999
+
+
+def test_a_picture_is_computed_on_one_core(
+    predictor: Predictor, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    ask = predictor.logits
+
+    def logits(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        seen.append(torch.get_num_threads())
+        return ask(image)
+
+    monkeypatch.setattr(predictor, "logits", logits)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        list(predict_pictures(predictor, jobs, Wish(["mask"])))
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert (set(seen), after) == ({1}, 3)
 
 
 # --- Videos

@@ -29,7 +29,7 @@ from maskwright.inference.predictor import Predictor
 from maskwright.inference.results import DRAWN, Seen, Wish, draw_result, missing_kinds, paths_of, write_result
 from maskwright.inference.streaming import predict_large
 
-# Pixels of all pictures under way. Logits, results and what they are made from take some 60 bytes for each.
+# Pixels of all pictures under way. Logits, results and what they are made from take dozens of bytes for each.
 PIXELS_UNDER_WAY = 24_000_000
 
 

@@ -35,7 +35,7 @@ def cut_out(image: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.ui
 def replace_background(image: NDArray[np.uint8], alpha: NDArray[np.uint8], background: Background) -> NDArray[np.uint8]:
     """The foreground of the picture ``(H, W, 3)`` over a new background, which covers it without being stretched."""
     behind = _cover(background, *alpha.shape)
-    share = alpha[..., np.newaxis].astype(np.uint32)
+    share = alpha[..., np.newaxis].astype(np.uint16)
     mixed = (foreground_colours(image, alpha) * share + behind * (255 - share) + 127) // 255
     return mixed.astype(np.uint8)
 

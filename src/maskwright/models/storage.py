@@ -23,6 +23,8 @@ from maskwright.models.lean import (
 )
 from maskwright.models.unet import DoubleConv, Down, UNet, Up
 
+_CHECKPOINTED: dict[type[nn.Module], type[nn.Module]] = {}
+
 
 class Checkpointed(nn.Module):
     """Stands before the class of a block, which then keeps what comes in, and computes the rest again when asked."""
@@ -104,7 +106,10 @@ def _composed(network: nn.Module) -> Iterator[nn.Module]:
 
 
 def _checkpointed(kind: type[nn.Module]) -> type[nn.Module]:
-    return type(f"Checkpointed{kind.__name__}", (Checkpointed, kind), {})
+    """The class of such blocks that are checkpointed, the same whenever it is asked for."""
+    if kind not in _CHECKPOINTED:
+        _CHECKPOINTED[kind] = type(f"Checkpointed{kind.__name__}", (Checkpointed, kind), {})
+    return _CHECKPOINTED[kind]
 
 
 @contextmanager

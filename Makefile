@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A process for each core; a file's tests stay together, since they share what they train.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .PHONY: help setup demo test check check-package format clean
 
@@ -29,13 +31,13 @@ demo: $(VENV)/train.stamp
 	$(BIN)/maskwright demo
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check-package: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/package.py

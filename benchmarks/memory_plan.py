@@ -4,11 +4,12 @@
 
 Twelve ways to train, in fp32 on the CPU: both networks, several sizes, batches and storages. Each has a process of its
 own, which predicts, lets the C library return what is freed, makes a learner with averaged weights as `train` does, and
-takes three steps on noise. The peak is the kernel's high-water mark of the process (VmHWM), reset just before.
+takes two steps on noise. The peak is the kernel's high-water mark of the process (VmHWM), reset just before.
 
-`--only allocator` measures some of them with the C library returning what is freed, and as it is by default, in turns:
-the peak, and the processor's seconds of a step. `--only full` plans the pictures of a folder at their own size for
-4 GB, and trains that way on twenty of them, for the steps of one epoch; its peak is that of the whole command.
+`--only allocator` measures some of them with the C library returning what is freed, and as it is by default, in
+turns: the peak, and the processor's seconds of the second step. `--only full` plans the pictures of a folder at their
+own size for 4 GB, and trains that way on twenty of them, for the steps of one epoch; its peak is that of the whole
+command.
 """
 
 import argparse
@@ -46,7 +47,7 @@ from maskwright.training.state import build_learner
 from maskwright.training.step import add_gradients, move_weights
 
 RESULT = Path(__file__).parent / "results" / "memory_plan.json"
-STEPS = 3
+STEPS = 2
 # Cases that the allocator is measured on.
 ALLOCATED = (0, 6, 8)
 # What is trained on at full size: four steps of an epoch, and a validation.
@@ -70,13 +71,13 @@ CASES = (
     Case("classic", 64, 320, 480, 1),
     Case("classic", 64, 256, 384, 2),
     Case("classic", 64, 320, 480, 2, storage="lean"),
-    Case("classic", 64, 640, 960, 1, storage="lean+checkpointed"),
-    Case("classic", 64, 320, 480, 2, 2, storage="checkpointed"),
+    Case("classic", 64, 480, 720, 1, storage="lean+checkpointed"),
+    Case("classic", 64, 320, 480, 1, 2, storage="checkpointed"),
     Case("classic", 32, 640, 960, 1),
     Case("quick", 16, 256, 384, 8),
     Case("quick", 16, 640, 960, 1),
     Case("quick", 16, 640, 960, 2, storage="lean"),
-    Case("quick", 16, 1280, 1920, 1, 4, storage="lean+checkpointed"),
+    Case("quick", 16, 1280, 1920, 1, 2, storage="lean+checkpointed"),
     Case("quick", 32, 512, 768, 2),
     Case("quick", 32, 1024, 1024, 1, storage="lean"),
 )
@@ -117,7 +118,7 @@ def measure(case: Case, *, returning: bool) -> dict[str, Any]:
         "error": round(peak.total / real - 1, 4),
         "parts": {name: round(size) for name, size in peak.parts().items()},
         "planning_processor_seconds": round(planning, 2),
-        "step_processor_seconds": round(min(seconds[1:]), 3),
+        "step_processor_seconds": round(seconds[-1], 3),
     }
 
 

@@ -1,9 +1,10 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from maskwright.files import dated_folder, replacing, write_json, write_text
+from maskwright.files import dated_folder, previous_of, replacing, unfinished_in, write_json, write_text
 
 
 def test_the_file_is_there_when_the_block_ends_well(tmp_path: Path) -> None:
@@ -36,6 +37,45 @@ def test_the_temporary_file_lies_beside_and_keeps_the_suffix(tmp_path: Path) -> 
     with replacing(tmp_path / "curves.png") as temporary:
         temporary.touch()
         assert (temporary.parent, temporary.suffix) == (tmp_path, ".png")
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_what_was_there_before_is_kept_where_that_is_asked(lasting: bool, tmp_path: Path) -> None:
+    path = tmp_path / "state.pth"
+    for content in "abc":
+        with replacing(path, keep_previous=True, lasting=lasting) as temporary:
+            temporary.write_text(content)
+    assert (path.read_text(), previous_of(path).read_text()) == ("c", "b")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_block_that_fails_leaves_both_whole(tmp_path: Path) -> None:
+    path = tmp_path / "state.pth"
+    for content in "ab":
+        with replacing(path, keep_previous=True) as temporary:
+            temporary.write_text(content)
+    with pytest.raises(RuntimeError, match="power"):
+        fail_half_way(path)
+    assert (path.read_text(), previous_of(path).read_text()) == ("b", "a")
+
+
+def test_an_error_names_the_file_that_the_user_knows_of(tmp_path: Path, largest_file: Callable[[int], None]) -> None:
+    path = tmp_path / "file.txt"
+    largest_file(100)
+    with pytest.raises(OSError, match="too large") as raised:
+        write_text(path, 200 * "x")
+    assert raised.value.filename == str(path)
+    with pytest.raises(OSError, match="directory") as raised, replacing(path) as temporary:
+        (temporary / "below").touch()
+    assert "below" in str(raised.value.filename)
+
+
+def test_what_a_killed_process_left_is_found_and_nothing_else(tmp_path: Path) -> None:
+    with replacing(tmp_path / "state.pth") as temporary:
+        temporary.touch()
+        for name in ("mine.txt", ".hidden", ".0123.pth", "0123456789abcdef.pth", "state.previous.pth"):
+            (tmp_path / name).touch()
+        assert unfinished_in(tmp_path) == [temporary]
 
 
 def test_json_keeps_letters_of_every_language(tmp_path: Path) -> None:

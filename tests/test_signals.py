@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.signals import STOPPING, Signals, Stopped, catching_signals
+from maskwright.signals import STOPPING, Signals, Stopped, catching_signals, leave_signals_to
 
 PROGRAM = """
 import os, signal
@@ -83,6 +83,20 @@ def test_forked_processes_leave_signals_to_their_owner() -> None:
             send(signal.SIGINT, signal.SIGUSR1)
             os._exit(7)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_a_worker_ends_for_its_parent_alone() -> None:
+    begun, says = os.pipe()
+    worker = os.fork()
+    if not worker:
+        leave_signals_to(os.getppid())
+        os.write(says, b"begun")
+        send(*STOPPING)  # by somebody else
+        os.write(says, b"lives")
+        os.read(os.pipe()[0], 1)
+    assert os.read(begun, 5) + os.read(begun, 5) == b"begunlives"
+    os.kill(worker, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 0
 
 
 def catch_and_raise(error: BaseException) -> None:

@@ -80,7 +80,17 @@ def catching_signals() -> Iterator[Signals]:
             signal.signal(number, handler)
 
 
-def ignore_signals() -> None:
-    """Leave signals to the process that started this one: a group of processes is sent them all together."""
+def leave_signals_to(parent: int) -> None:
+    """Let nobody but its parent end this process: a group of processes is sent a signal together."""
     for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # macOS and Windows do not say who sent a signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_for, args=(parent,), daemon=True).start()
+
+
+def _end_for(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)

@@ -96,6 +96,7 @@ def test_a_run_leaves_the_files_that_scripts_rely_on(run_folder: Path) -> None:
         "model.safetensors",
         "scores.json",
         "split.json",
+        "state.previous.pth",
         "state.pth",
     }
 

@@ -138,6 +138,23 @@ def test_what_is_known_of_pictures_needs_no_decoding(ellipses: tuple[Pair, ...],
     assert counting.names == []
 
 
+def test_what_a_picture_and_its_mask_hold_tells_them_apart_whatever_they_are_called_or_read_as(
+    ellipses: tuple[Pair, ...], tmp_path: Path
+) -> None:
+    def contents(**options: Any) -> list[str]:
+        cache, _ = build(ellipses[:2], tmp_path / "cache", **options)
+        return [entry.content for entry in cache.entries]
+
+    before = contents()
+    assert len(set(before)) == 2
+    assert contents(resize=Resize(size=24)) == before
+    shutil.copyfile(ellipses[1].mask_path, ellipses[0].mask_path)
+    other_mask = contents()
+    shutil.copyfile(ellipses[1].image, ellipses[0].image)
+    assert other_mask[0] not in before
+    assert contents() == [before[1], before[1]]
+
+
 def test_ignored_pixels_are_no_foreground(ellipses: tuple[Pair, ...], tmp_path: Path) -> None:
     mask = np.array([[IGNORED, IGNORED], [0, 1]], np.uint8)
     picture = np.zeros((2, 2, 3), np.uint8), mask

@@ -1,7 +1,10 @@
 import dataclasses
+import os
+import signal
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -11,10 +14,11 @@ from torch import Tensor
 
 from maskwright.config import Settings
 from maskwright.data.cache import Cache, build_cache
-from maskwright.data.dataset import Batch, Draw, EpochBatches, InOrder, Samples, build_loader
+from maskwright.data.dataset import Batch, Draw, EpochBatches, InOrder, Samples, build_loader, telling_of_workers
 from maskwright.data.labels import IGNORED
 from maskwright.data.pairs import Pair
 from maskwright.data.resizing import Resize
+from maskwright.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -197,6 +201,11 @@ def test_a_side_of_odd_length_is_halved_downwards(tmp_path: Path) -> None:
     assert half.images.shape == (3, 16, 22)
 
 
+def kill_process(_pair: Pair) -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise SystemExit
+
+
 def test_seed_epoch_and_picture_decide_a_sample(ellipse_cache: Cache) -> None:
     samples = Samples(ellipse_cache, SETTINGS, augment=True)
     other_seed = Samples(ellipse_cache, dataclasses.replace(SETTINGS, seed=4), augment=True)
@@ -211,6 +220,35 @@ def test_the_number_of_workers_changes_nothing(ellipse_cache: Cache) -> None:
     alone, shared = (batches_of(ellipse_cache, SETTINGS, 1, workers=workers) for workers in (0, 2))
     assert len(alone) == len(shared) == 3
     assert all(same(one, other) for one, other in zip(alone, shared, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_is_gone_is_said_in_a_sentence(workers: int, ellipse_cache: Cache) -> None:
+    nowhere = tuple(dataclasses.replace(entry, path=None) for entry in ellipse_cache.entries)
+    ellipse_cache.pairs[0].image.unlink()
+    with pytest.raises(InputError, match=f"^{ellipse_cache.pairs[0].image} [^\n]*$"), telling_of_workers():
+        batches_of(dataclasses.replace(ellipse_cache, entries=nowhere), SETTINGS, 1, workers=workers)
+
+
+def test_a_worker_that_dies_is_said_in_a_sentence(ellipse_cache: Cache) -> None:
+    dying = dataclasses.replace(
+        ellipse_cache, entries=(dataclasses.replace(ellipse_cache.entries[0], path=None),) * 12, read=kill_process
+    )
+    with pytest.raises(InputError, match=r"A process that prepared pictures died.*--resume"), telling_of_workers():
+        batches_of(dying, SETTINGS, 1, workers=1)
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="no memory"), telling_of_workers():
+        raise RuntimeError("no memory")
+
+
+def test_a_pass_takes_nothing_from_the_random_state(ellipse_cache: Cache) -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    batches_of(ellipse_cache, SETTINGS, 1)
+    assert torch.rand(1) == expected
 
 
 def test_the_number_of_threads_changes_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from maskwright.config import Architecture
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats, read_pair
-from maskwright.evaluation.evaluate import Scores, evaluate_pairs, score_pair
+from maskwright.evaluation.evaluate import Scores, evaluate_pairs, score_pair, scores_from_json
 from maskwright.inference.model_file import ModelCard
 from maskwright.inference.predictor import Predictor
 
@@ -123,6 +123,10 @@ def test_json_has_no_nan_and_everything_else(ellipses: tuple[Pair, ...]) -> None
     assert content["groups"] == 2
     assert str(ellipses[1].image) in content["problems"][0]
     assert "Dice = " in content["definitions"]
+    again = scores_from_json(content)
+    assert again.to_json() == content
+    assert isinstance(again.pictures[1].class_dice, tuple)
+    assert math.isnan(again.pictures[0].dice)
 
 
 def test_a_folder_in_which_nothing_can_be_read_has_no_score(tmp_path: Path) -> None:

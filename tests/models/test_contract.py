@@ -13,7 +13,7 @@ from torch import nn
 from maskwright.config import Architecture, Norm, Storage, Upsampling
 from maskwright.inference.engines import TorchEngine
 from maskwright.inference.model_file import ModelCard, load_model, save_model
-from maskwright.models.build import build_network, count_parameters
+from maskwright.models.build import build_network, build_trained_network, count_parameters
 from maskwright.models.storage import store
 
 pytestmark = pytest.mark.usefixtures("one_thread")

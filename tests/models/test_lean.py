@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from maskwright.config import Architecture, Norm, Storage, Upsampling
 from maskwright.models.build import build_network
-from maskwright.models.lean import Remade
+from maskwright.models.remade import Remade
 from maskwright.models.storage import store
 from maskwright.training.freezing import hold, pretrained_layers
 
@@ -77,8 +77,13 @@ def step(network: nn.Module, image: Tensor, *, bf16: bool = False) -> Step:
 
 
 @functools.cache
-def plain_step(architecture: Architecture) -> Step:
+def plain_step_of(index: int) -> Step:
+    architecture = ARCHITECTURES[index]
     return step(build(architecture, PLAIN), picture(architecture))
+
+
+def plain_step(architecture: Architecture) -> Step:
+    return plain_step_of(ARCHITECTURES.index(architecture))  # an architecture cannot be hashed
 
 
 def assert_equal(found: Step, expected: Step) -> None:
@@ -134,7 +139,7 @@ def test_nothing_is_learnt_while_validating(architecture: Architecture, storage:
 
 @every_storage
 @pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("architecture", UNETS[:3], ids=describe)
+@pytest.mark.parametrize("architecture", [UNETS[0], UNETS[1], UNETS[3]], ids=describe)
 def test_in_16_bit_the_gradients_differ_by_less_than_16_bit_does(
     architecture: Architecture, storage: Storage, channels_last: bool
 ) -> None:
@@ -218,7 +223,8 @@ def test_an_average_computes_with_its_own_weights(architecture: Architecture, st
 @pytest.mark.parametrize("architecture", [UNETS[0], UNETS[1], LITE], ids=describe)
 def test_each_storage_needs_less_than_the_one_before(architecture: Architecture) -> None:
     plain, lean, checkpointed, both = (peak_megabytes(architecture, one) for one in get_args(Storage))
-    assert both < lean < 0.75 * plain
+    # Blocks of an EfficientNet-Lite are mostly convolutions, whose outputs are stored.
+    assert both < lean < (0.85 if architecture is LITE else 0.75) * plain
     assert both < checkpointed < plain
 
 

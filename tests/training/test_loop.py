@@ -172,8 +172,7 @@ def test_the_best_weights_are_kept_when_the_score_is_better_and_only_then(ellips
             best = line["val_dice"]
             better.append((line["epoch"], best))
     assert [(epoch, figures.dice) for epoch, figures in bench.best] == better
-    position = bench.learner.position
-    assert (position.best_step, position.best_dice) == (3 * better[-1][0], better[-1][1])
+    assert (bench.learner.position.best_epoch, bench.learner.position.best_dice) == better[-1]
 
 
 def test_progress_is_shown_after_each_batch(ellipse_cache: Cache, tmp_path: Path) -> None:
@@ -358,7 +357,7 @@ def test_without_any_foreground_the_loss_chooses_the_weights(ellipse_cache: Cach
     )
     bench = Bench(empty, tmp_path / "run", change(epochs=4, loss="ce"))
     bench.fit()
-    assert bench.learner.position.best_step == 12
+    assert bench.learner.position.best_epoch == 4
     assert -1 < bench.learner.position.best_dice < 0
 
 
@@ -366,7 +365,7 @@ def test_patience_stops_a_run_that_gets_no_better(ellipse_cache: Cache, tmp_path
     settings = change(learning_rate=1e-12, weight_decay=0.0, norm="none", epochs=50, patience=2, ema=0.0)
     bench = Bench(ellipse_cache, tmp_path / "run", settings)
     assert bench.fit()
-    assert (bench.learner.position.best_step, bench.learner.position.epoch) == (3, 5)
+    assert (bench.learner.position.best_epoch, bench.learner.position.epoch) == (1, 5)
 
 
 def test_a_run_ends_when_its_seconds_do(ellipse_cache: Cache, tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_the_moments_of_the_optimizer_are_kept(tmp_path: Path) -> None:
 
 def test_the_position_and_the_tally_are_kept(tmp_path: Path) -> None:
     learner, resumed = start(), start(seed=1)
-    learner.position = Position(3, 5, 41, 12.5, 600.0, 0.75, 2, 1, 11.0, 0.5)
+    learner.position = Position(3, 5, 41, 12.5, 600.0, 0.75, 2, 1, validated_at=11.0, validation_seconds=0.5)
     learner.tally = Tally(20, 3.5, 12.25, 19, 4.5)
     save_state(tmp_path / "state.pth", learner)
     load(tmp_path / "state.pth", resumed)

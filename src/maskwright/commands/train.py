@@ -237,7 +237,7 @@ def _build_learner(
 
 def _train(session: "Session", memory: "MemoryUse | None", signals: Signals, *, resuming: bool) -> TrainedRun:
     """Run the loop, then score what it kept."""
-    from maskwright.data.dataset import workers_of
+    from maskwright.data.dataset import telling_of_workers
     from maskwright.training.closing import choose_closing
     from maskwright.training.diagnosis import check_overfit, check_precision, search_rate, tell
     from maskwright.training.keeping import keep_best, keep_best_again
@@ -251,7 +251,7 @@ def _train(session: "Session", memory: "MemoryUse | None", signals: Signals, *, 
         keep_best_again(session)
         position = learner.position
         terminal.say(f"Resuming {folder.path} after {position.epoch} epochs and {position.step} steps")
-    with workers_of(train):
+    with telling_of_workers():
         check_precision(session, train)
         if not resuming:
             if session.settings.overfit_check:

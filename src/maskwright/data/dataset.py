@@ -5,6 +5,7 @@ index). So a loader has no state but two numbers, and the results do not depend 
 """
 
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ from maskwright.data.augmentation import (
 from maskwright.data.cache import Cache
 from maskwright.data.targets import unpack_target
 from maskwright.errors import InputError
-from maskwright.signals import ignore_signals
+from maskwright.signals import leave_signals_to
 
 # A batch whose sides divide by this needs no padding inside networks of up to five halvings.
 SIDE_MULTIPLE = 32
@@ -268,10 +269,8 @@ def build_loader(samples: Samples, batches: Sampler[list[Draw]], *, workers: int
 
 
 @contextmanager
-def workers_of(loader: DataLoader[Batch]) -> Iterator[None]:
-    """Let the workers of a loader end with the block; say in a sentence what went wrong in one of them.
-
-    Left to themselves they would outlive it: Python ends them by a signal, and they leave signals to the run.
+def telling_of_workers() -> Iterator[None]:
+    """Say in a sentence what went wrong in a worker; torch says it with a traceback.
 
     Raises:
         InputError: A picture could not be read, or a worker died.
@@ -281,20 +280,24 @@ def workers_of(loader: DataLoader[Batch]) -> Iterator[None]:
     except InputError as error:
         raise InputError(str(error).rpartition(f"{InputError.__name__}: ")[2].strip()) from error
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not any("DataLoader worker" in str(reason) for reason in _reasons(error)):
             raise
         raise InputError(
             "A process that prepared pictures died, most likely for want of memory: --resume goes on from where the "
             "run was saved; fewer --workers, or none, take less."
         ) from error
-    finally:
-        if loader._iterator is not None:  # torch has no public word for it
-            loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
+
+
+def _reasons(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those in whose wake it came: torch tells of a dead worker wherever the run is, in a save too."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _be_a_worker(_number: int) -> None:
     """Workers end when the run does."""
-    ignore_signals()
+    leave_signals_to(os.getppid())
 
 
 def _as_made(batch: Any) -> Any:  # noqa: ANN401 - torch's type for it is a list of samples

@@ -28,7 +28,7 @@ def keep_best(session: Session, figures: Figures, weights: Mapping[str, Tensor])
 def keep_best_again(session: Session) -> None:
     """Write the best weights where a run may have been killed between its state and them."""
     learner = session.learner
-    if learner.position.best_step != learner.position.step:
+    if not learner.position.is_best:
         return
     line = json.loads(learner.lines[-1])
     figures = Figures(line.get("val_loss", math.nan), line.get("val_dice", math.nan), math.nan)

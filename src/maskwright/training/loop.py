@@ -195,7 +195,7 @@ def _end_epoch(
     _write_metrics(learner, run, figures, val_figures)
     _look_for_findings(learner, run)
     _write_health(learner, run)
-    best = val_figures if position.best_step == position.step else None
+    best = val_figures if position.is_best else None
     if finished:
         saver.save(best)
     elif val_figures is not None:
@@ -425,7 +425,7 @@ def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, c
     # Without any overlap, or any foreground, Dice tells nothing apart; then the loss decides, below any Dice.
     score = figures.dice if figures.dice > 0 else -figures.loss / (1 + figures.loss)
     if score > position.best_dice:
-        position.best_dice, position.best_step = score, position.step
+        position.best_dice, position.best_epoch, position.best_batch = score, position.epoch, position.batch
     _count_patience(position, score)
     position.validated_at = clock.seconds()
     position.validation_seconds = position.validated_at - started

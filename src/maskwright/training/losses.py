@@ -33,7 +33,7 @@ def compute_loss(
         class_weights: How much a pixel of each class counts in them, the background included; empty where all count
             alike.
     """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # sums over a picture overflow in 16 bit
+    logits = logits.float()  # sums over a picture overflow in 16 bit
     per_pixel = {"ce": cross_entropy_loss, "bce": cross_entropy_loss, "focal": focal_loss}
     per_region = {"dice": soft_dice_loss, "iou": soft_iou_loss, "tversky": tversky_loss, "lovasz": lovasz_loss}
     emphasised = weight * (1 + boundary_weight * outline_of(target)) if boundary_weight else weight

@@ -68,7 +68,8 @@ class Position:
         seconds: Time spent, validation included.
         budget: Seconds that the run may spend; None without `--minutes`.
         best_dice: Best validation score so far, -1 before the first.
-        best_step: The step after which it was measured, -1 before the first.
+        best_epoch: The epoch it came from.
+        best_batch: ``batch`` when it was measured, -1 before the first.
         validations_since_best: Validations since the smoothed score was better, which is what patience counts.
         validated_at: Seconds spent when the last validation ended.
         validation_seconds: What that validation took.
@@ -92,7 +93,8 @@ class Position:
     seconds: float = 0.0
     budget: float | None = None
     best_dice: float = -1.0
-    best_step: int = -1
+    best_epoch: int = 0
+    best_batch: int = -1
     validations_since_best: int = 0
     validated_at: float = 0.0
     validation_seconds: float = 0.0
@@ -108,6 +110,11 @@ class Position:
     storage: Storage | None = None
     full_precision: bool = False
     skipped: int = 0
+
+    @property
+    def is_best(self) -> bool:
+        """Whether the weights as they are are the best so far."""
+        return (self.best_epoch, self.best_batch) == (self.epoch, self.batch)
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ UNUSUAL = Settings(
     patience=2,
     overfit_check=False,
     seed=7,
+    save_every=50,
     device="cuda:1",
     memory="3.5GiB",
     precision="bf16",

@@ -159,8 +159,9 @@ def test_weights_of_another_network_are_refused_before_a_picture_is_read(photos:
 
 def test_the_settings_are_kept(run_folder: Path) -> None:
     kept = read_settings(run_folder / "config.toml")
-    assert kept.tint is not None  # it was left open
-    assert dataclasses.replace(kept, tint=None) == TINY
+    assert (kept.accumulate, kept.storage) == (1, "plain")  # these were left open, and so was the tint
+    assert kept.tint is not None
+    assert dataclasses.replace(kept, tint=None, accumulate=None, storage=None) == TINY
 
 
 def test_the_same_seed_gives_the_same_weights(photos: Path, run_folder: Path, tmp_path: Path) -> None:

@@ -96,11 +96,11 @@ def cut_out(samples: Samples, pictures: Sequence[int], side: int) -> Batch:
         pictures: Where they lie in the cache.
         side: Pixels of the squares; less where no picture is as large.
     """
-    whole = [samples[Draw(0, picture, half=False)] for picture in pictures]
-    longest = max(max(sample.images.shape[-2:]) for sample in whole)
+    longest = max(max(samples.cache.shapes[picture]) for picture in pictures)
     side = min(side, longest + -longest % SIDE_MULTIPLE)
     made = []
-    for sample in whole:
+    for picture in pictures:  # one after the other, since a whole one may be large
+        sample = samples[Draw(0, picture, half=False)]
         top, left = _most_divided(sample, side)
         part = Batch(*(tensor[:, top : top + side, left : left + side] for tensor in sample))
         height, width = part.images.shape[-2:]

@@ -26,8 +26,7 @@ from maskwright.files import write_json
 from maskwright.training.run_folder import RunFolder
 
 RESULT = Path(__file__).parent / "results" / "faults.json"
-# Three states of the run fit, and little else.
-MEGABYTES = 40
+MEGABYTES = 8
 Fault = tuple[Callable[[Path], None], Callable[[Path], None]]
 
 

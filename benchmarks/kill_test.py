@@ -29,10 +29,10 @@ from maskwright.training.run_folder import RunFolder
 from maskwright.training.state import read_state
 
 RESULT = Path(__file__).parent / "results" / "kill_test.json"
-NETWORK = ["--preset", "classic", "--base-channels", "16", "--depth", "3", "--ema", "0.9"]
-OPTIONS = [*NETWORK, "--size", "96", "--batch-size", "2", "--epochs", "20", "--save-every", "3"]
-# Within how many seconds after what a kill comes.
-WITHIN = {"its start": 8.0, "a save": 0.5, "the beginning of a save": 0.02}
+NETWORK = ["--preset", "classic", "--base-channels", "8", "--depth", "2", "--ema", "0.9"]
+OPTIONS = [*NETWORK, "--size", "64", "--batch-size", "2", "--epochs", "12", "--save-every", "3"]
+# Within how many seconds after a state was begun a kill comes.
+SAVING = 0.02
 
 
 def main() -> None:
@@ -46,9 +46,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         photos, whole, killed = (Path(scratch) / name for name in ("photos", "whole", "killed"))
         list(write_drawn_cars(photos, cars=10, views=4, width=144, height=96))
-        assert start(photos, whole).wait() == 0
-        kinds = itertools.islice(itertools.cycle(WITHIN), options.kills)
-        kills = [kill(photos, RunFolder(killed), kind, chance) for kind in kinds]
+        starting, running = measure(photos, RunFolder(whole))
+        within = {"its start": 1.2 * starting, "a save": running / 10, "the beginning of a save": SAVING}
+        moments = ((kind, chance.uniform(0, within[kind])) for kind in itertools.cycle(within))
+        kills = [kill(photos, RunFolder(killed), *moment) for moment in itertools.islice(moments, options.kills)]
         assert start(photos, killed).wait() == 0
         result = {
             "machine": describe_machine(),
@@ -69,7 +70,18 @@ def start(photos: Path, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(words, stdout=subprocess.DEVNULL)
 
 
-def kill(photos: Path, folder: RunFolder, kind: str, chance: random.Random) -> dict[str, Any]:
+def measure(photos: Path, folder: RunFolder) -> tuple[float, float]:
+    """Run the command undisturbed; returns the seconds until it first saved, and those after that."""
+    began = time.monotonic()
+    process = start(photos, folder.path)
+    while process.poll() is None and written_at(folder.state) is None:
+        time.sleep(0.0005)
+    saved = time.monotonic()
+    assert process.wait() == 0
+    return saved - began, time.monotonic() - saved
+
+
+def kill(photos: Path, folder: RunFolder, kind: str, delay: float) -> dict[str, Any]:
     """Start the command, or go on with it, and kill it; returns when that was and what it left."""
     process = start(photos, folder.path)
     before = written_at(folder.state)
@@ -80,7 +92,6 @@ def kill(photos: Path, folder: RunFolder, kind: str, chance: random.Random) -> d
     }
     while process.poll() is None and not happened[kind]():
         time.sleep(0.0005)
-    delay = chance.uniform(0, WITHIN[kind])
     time.sleep(delay)
     process.kill()
     return {

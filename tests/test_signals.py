@@ -76,6 +76,14 @@ def test_in_a_session_it_does_what_it_always_did(monkeypatch: pytest.MonkeyPatch
         assert raised.type is KeyboardInterrupt
 
 
+def test_a_command_within_a_command_catches_nothing_anew() -> None:
+    with catching_signals() as outer:
+        with catching_signals() as inner, pytest.raises(Stopped):
+            send_in_a_block_that_asks(inner, signal.SIGTERM)
+        send(signal.SIGTERM, signal.SIGUSR1)  # while the process comes to its end
+        assert outer.asked()
+
+
 def test_forked_processes_leave_signals_to_their_owner() -> None:
     with catching_signals():
         child = os.fork()

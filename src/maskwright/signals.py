@@ -23,6 +23,8 @@ class Signals:
     def __init__(self) -> None:
         self.came = False
         self.is_waiting = False
+        self.owner = os.getpid()
+        self.before: dict[int, Any] = {number: signal.getsignal(number) for number in STOPPING}
 
     def asked(self) -> bool:
         """Whether one came."""
@@ -43,6 +45,16 @@ class Signals:
             self.is_waiting = False
         self._raise_if_asked()
 
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        """Handle a signal."""
+        if self.came or os.getpid() != self.owner:  # forked workers end when their owner does
+            return
+        self.came = True
+        is_program = hasattr(sys.modules["__main__"], "__file__")
+        signal.signal(signal.SIGINT, signal.SIG_DFL if is_program else self.before[signal.SIGINT])
+        if not self.is_waiting:
+            raise Stopped
+
     def _raise_if_asked(self) -> None:
         if self.came:
             raise Stopped
@@ -53,30 +65,20 @@ def catching_signals() -> Iterator[Signals]:
     """Catch the first of `STOPPING` and ignore the others, but for Ctrl-C, which then ends the process at once.
 
     It may do so, since what lies on the disk is whole at any time. In an interactive session, which should live on, it
-    does what it did before. Outside the main thread Python catches no signals.
+    does what it did before. Outside the main thread Python catches no signals. Within another block of this kind it is
+    that one that goes on, so that nothing is caught anew while the first signal is still obeyed.
     """
-    signals = Signals()
-    if threading.current_thread() is not threading.main_thread():
-        yield signals
+    outer = signal.getsignal(signal.SIGTERM)
+    if isinstance(outer, Signals) or threading.current_thread() is not threading.main_thread():
+        yield outer if isinstance(outer, Signals) else Signals()
         return
-    owner = os.getpid()
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in STOPPING}
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        if signals.came or os.getpid() != owner:  # forked workers end when their owner does
-            return
-        signals.came = True
-        is_program = hasattr(sys.modules["__main__"], "__file__")
-        signal.signal(signal.SIGINT, signal.SIG_DFL if is_program else before[signal.SIGINT])
-        if not signals.is_waiting:
-            raise Stopped
-
+    signals = Signals()
     try:
         for number in STOPPING:
-            signal.signal(number, ask)
+            signal.signal(number, signals)
         yield signals
     finally:
-        for number, handler in before.items():
+        for number, handler in signals.before.items():
             signal.signal(number, handler)
 
 

@@ -127,6 +127,9 @@ def test_what_was_left_open_is_resumed_with_what_was_chosen(tmp_path: Path) -> N
     folder.state.touch()
     assert as_started(folder, asked) == chosen
     assert as_started(folder, dataclasses.replace(asked, size=64)).size == 64
+    folder.state.unlink()
+    folder.scores.touch()
+    assert as_started(folder, asked) == chosen  # finished, and its states deleted
 
 
 @pytest.mark.parametrize(

@@ -128,12 +128,12 @@ def _open_and_train(
     for left_behind in unfinished_in(folder.path):
         left_behind.unlink()
     started_from = dataclasses.asdict(start.parent) if start else None
-    if folder.is_saved or folder.scores.is_file():
+    if folder.is_saved or folder.is_finished:
         settings = as_started(folder, settings)
         check_settings(folder, settings, started_from=started_from)
     elif resume:
         terminal.say(f"There is nothing to resume; this is a new run in {folder.path}")
-    if folder.scores.is_file():
+    if folder.is_finished:
         return _already_finished(folder)
     device = choose_device(settings.device)
     from maskwright.training.machine_memory import return_freed_memory

@@ -61,7 +61,7 @@ def _open_locked(path: Path) -> BinaryIO:
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
                 file.seek(0)
-                holder = file.read().decode(errors="replace")
+                holder = file.read().decode(errors="replace") or "a process that has just begun"
                 file.close()
                 raise InputError(
                     f"A run is at work in {path.parent} ({holder}): wait for its end, or choose another --out."

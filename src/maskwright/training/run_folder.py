@@ -56,6 +56,11 @@ class RunFolder:
         return self.state.is_file() or self.previous_state.is_file()
 
     @property
+    def is_finished(self) -> bool:
+        """Whether all is learnt and scored; the scores are written last."""
+        return self.scores.is_file()
+
+    @property
     def metrics(self) -> Path:
         """A line of JSON for each epoch."""
         return self.path / "metrics.jsonl"
@@ -163,7 +168,7 @@ def read_unread(folder: RunFolder) -> set[str]:
 
 def as_started(folder: RunFolder, settings: Settings) -> Settings:
     """The settings to resume a run with: what was left open is as it was chosen, a rate that was searched as found."""
-    if not (folder.is_saved and folder.config.is_file()):
+    if not (folder.is_saved or folder.is_finished) or not folder.config.is_file():
         return settings
     earlier = read_settings(folder.config)
     known = {name: getattr(earlier, name) for name in CHOSEN_SETTINGS if getattr(settings, name) is None}

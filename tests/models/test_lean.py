@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import math
 import weakref
 from dataclasses import dataclass
 from itertools import product
@@ -17,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from maskwright.config import Architecture, Norm, Storage, Upsampling
 from maskwright.models.build import build_network
+from maskwright.models.lean import _largest_of_four
 from maskwright.models.remade import Remade
 from maskwright.models.storage import store
 from maskwright.training.freezing import hold, pretrained_layers
@@ -235,6 +237,13 @@ def test_encoders_of_others_are_checkpointed(encoder: str) -> None:
     assert lean < plain
     assert both < lean
     assert both < checkpointed < plain
+
+
+@pytest.mark.parametrize("sides", [(8, 12), (7, 9), (2, 3)])
+def test_the_largest_of_four_is_what_pooling_finds(sides: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *sides)
+    x[0, 0, 1, 1] = math.nan
+    torch.testing.assert_close(_largest_of_four(x), F.max_pool2d(x, 2), rtol=0, atol=0, equal_nan=True)
 
 
 def test_a_token_holds_no_data() -> None:

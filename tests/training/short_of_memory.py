@@ -54,6 +54,7 @@ def main(folder: Path) -> None:
                 "finished": finished,
                 "steps": position.step,
                 "micro_batch": position.micro_batch,
+                "storage": position.storage,
                 "said": [finding.sentence for finding in bench.told],
                 "losses": [line["train_loss"] for line in bench.metrics()],
             }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from maskwright.config import Settings
+from maskwright.config import Settings, Storage
 from maskwright.data.cache import Cache
 from maskwright.data.dataset import EpochBatches, InOrder, Samples, build_loader
 from maskwright.data.input_format import read_image
@@ -593,6 +593,9 @@ def test_a_validation_counts_the_pixels_of_each_class(ellipse_cache: Cache, tmp_
 
 # --- Memory
 
+# What is stored least by; from there on, memory that runs out means fewer pictures.
+LEANEST: Storage = "lean+checkpointed"
+
 
 def run_out_of_memory(bench: Bench, *, from_step: int, above: int, validating: bool = False) -> None:
     """From some step on, no more than so many pictures fit; the second part of a step is the one to fail."""
@@ -613,7 +616,7 @@ def run_out_of_memory(bench: Bench, *, from_step: int, above: int, validating: b
 def test_a_run_short_of_memory_is_the_run_in_smaller_parts_from_that_step_on(
     accumulate: int, ellipse_cache: Cache, tmp_path: Path
 ) -> None:
-    settings = change(batch_size=3 if accumulate == 1 else 2, accumulate=accumulate, epochs=3)
+    settings = change(batch_size=3 if accumulate == 1 else 2, accumulate=accumulate, epochs=3, storage=LEANEST)
     short, small = (Bench(ellipse_cache, tmp_path / name, settings) for name in ("short", "small"))
     from_step = 4 if accumulate == 1 else 3
     run_out_of_memory(short, from_step=from_step, above=2 if accumulate == 1 else 1)
@@ -631,7 +634,7 @@ def test_a_run_short_of_memory_is_the_run_in_smaller_parts_from_that_step_on(
 
 
 def test_memory_that_runs_out_late_in_a_step_begins_the_whole_step_again(ellipse_cache: Cache, tmp_path: Path) -> None:
-    settings = change(batch_size=2, accumulate=2, epochs=1)
+    settings = change(batch_size=2, accumulate=2, epochs=1, storage=LEANEST)
     bench, sound = (Bench(ellipse_cache, tmp_path / name, settings) for name in ("short", "sound"))
     sound.learner.position.micro_batch = 1
     calls: list[int] = []
@@ -650,7 +653,7 @@ def test_memory_that_runs_out_late_in_a_step_begins_the_whole_step_again(ellipse
 
 
 def test_what_fits_is_remembered_by_the_state_and_told_by_the_files(ellipse_cache: Cache, tmp_path: Path) -> None:
-    settings = change(epochs=4)
+    settings = change(epochs=4, storage=LEANEST)
     whole = Bench(ellipse_cache, tmp_path / "whole", settings)
     first, second = (Bench(ellipse_cache, tmp_path / "parts", settings) for _ in range(2))
     for bench in (whole, first):

@@ -8,16 +8,23 @@ from pathlib import Path
 import pytest
 import torch
 
+from maskwright.config import Settings
 from maskwright.errors import DoesNotFitError
+from maskwright.models.build import build_network
+from maskwright.training import fitting
+from maskwright.training.fitting import Way
 from maskwright.training.out_of_memory import (
     MEBIBYTE,
     MemoryPressesError,
+    can_shrink,
     half,
     looking_at_fewer,
     on_device_or_cpu,
     presses,
+    shrink,
     watching_memory,
 )
+from maskwright.training.state import build_learner
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,9 +40,29 @@ def test_a_run_whose_allocator_fails_in_earnest_ends_with_smaller_parts(tmp_path
     found = json.loads(done.stdout)
     assert found["finished"]
     assert found["steps"] == 2
-    assert found["micro_batch"] < 8
+    assert found["storage"] or found["micro_batch"] < 8
     assert all("The memory of cpu ran out in a step: nothing is lost" in sentence for sentence in found["said"])
     assert len(found["losses"]) == 2
+
+
+def test_what_changes_nothing_comes_before_fewer_pictures_as_in_a_plan() -> None:
+    settings = Settings(base_channels=8, depth=2)
+    learner = build_learner(build_network(settings.architecture()), settings, precision="fp32")
+    position, ways = learner.position, []
+    while can_shrink(learner, position.micro_batch or 4, settings):
+        shrink(learner, 4, settings)
+        ways.append(Way(None, position.micro_batch or 4, storage=position.storage or "plain"))
+    assert [(way.batch_size, way.storage) for way in ways] == [
+        (4, "lean"),
+        (4, "lean+checkpointed"),
+        (2, "lean+checkpointed"),
+        (1, "lean+checkpointed"),
+    ]
+    planned = list(fitting.ways(Way(None, 4), open_words=["batch_size", "storage"], sizes=[]))
+    places = [planned.index(way) for way in ways]
+    assert places == sorted(places)
+    with pytest.raises(DoesNotFitError):
+        shrink(learner, 4, settings)
 
 
 def test_parts_are_halved_down_to_one_picture() -> None:
@@ -87,10 +114,12 @@ def test_memory_presses_where_the_rest_of_the_step_would_use_it_up(free: int, gr
     assert presses(free * MEBIBYTE, growth * MEBIBYTE) is expected
 
 
-@pytest.mark.parametrize(("device", "pictures", "raises"), [("cpu", 8, True), ("cpu", 1, False), ("cuda", 8, False)])
-def test_main_memory_is_watched_while_there_is_something_smaller(device: str, pictures: int, raises: bool) -> None:
+@pytest.mark.parametrize(
+    ("device", "smaller", "raises"), [("cpu", True, True), ("cpu", False, False), ("cuda", True, False)]
+)
+def test_main_memory_is_watched_while_there_is_something_smaller(device: str, smaller: bool, raises: bool) -> None:
     held = iter([1000.0 * MEBIBYTE, 4000.0 * MEBIBYTE])
-    look = watching_memory(device, pictures, free=lambda _: 500.0 * MEBIBYTE, held=lambda _: next(held))
+    look = watching_memory(device, can_shrink=smaller, free=lambda _: 500.0 * MEBIBYTE, held=lambda _: next(held))
     if raises:
         with pytest.raises(MemoryPressesError):
             look()
@@ -100,4 +129,4 @@ def test_main_memory_is_watched_while_there_is_something_smaller(device: str, pi
 
 def test_where_nobody_says_what_is_free_nothing_presses() -> None:
     held = iter([0.0, 4000.0 * MEBIBYTE])
-    watching_memory("cpu", 8, free=lambda _: None, held=lambda _: next(held))()
+    watching_memory("cpu", can_shrink=True, free=lambda _: None, held=lambda _: next(held))()

@@ -298,7 +298,8 @@ def _watch(session: "Session", memory: "MemoryUse | None") -> Callable[[float], 
     )
 
     def note(progress: float) -> None:
-        if session.learner.position.micro_batch is not None:  # fewer pictures at a time than was predicted for
+        position = session.learner.position
+        if (position.micro_batch, position.storage) != (None, None):  # less at a time than was predicted for
             watch.note_shortage(memory.limit)
             return
         real = watch.note_batch(progress)

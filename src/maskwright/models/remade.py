@@ -55,7 +55,11 @@ class Remade:
 
 
 def convolve(
-    parts: Sequence[Tensor | Remade], conv: Convolution, compute: Callable[[Tensor], Tensor] | None = None
+    parts: Sequence[Tensor | Remade],
+    conv: Convolution,
+    compute: Callable[[Tensor], Tensor] | None = None,
+    *,
+    sparing: bool = False,
 ) -> Tensor:
     """A convolution over maps side by side. It stores what they are made of.
 
@@ -63,16 +67,17 @@ def convolve(
         parts: Maps ``(N, C_i, H, W)``; the convolution takes the channels of all of them.
         conv: The convolution.
         compute: What it does with its input, where that is not its ``forward``.
+        sparing: Compute its two gradients one after the other, with one map less in memory and in a little more time.
     """
     remade = [Remade.of(part) for part in parts]
     tokens = (part.token for part in remade)
-    output: Tensor = _Convolve.apply(conv.weight, conv.bias, conv, compute or conv.forward, remade, None, *tokens)
-    return output
+    apply: Callable[..., Tensor] = _Convolve.apply
+    return apply(conv.weight, conv.bias, conv, compute or conv.forward, remade, None, sparing, *tokens)
 
 
 def convolve_again(x: Remade, conv: Convolution, shape: Sequence[int]) -> Remade:
     """A convolution so cheap that its output, of a shape, is not stored either."""
-    return x.then(conv.forward, _Convolve.apply(conv.weight, conv.bias, conv, conv.forward, [x], shape, x.token))
+    return x.then(conv.forward, _Convolve.apply(conv.weight, conv.bias, conv, conv.forward, [x], shape, False, x.token))
 
 
 def activate(y: Tensor, norm: nn.Module, activation: nn.Module) -> Remade:
@@ -83,9 +88,22 @@ def activate(y: Tensor, norm: nn.Module, activation: nn.Module) -> Remade:
     return Remade(token, (y, *statistics), functools.partial(_activated, norm, activation))
 
 
-def through(x: Remade, function: Callable[[Tensor], Tensor], shape: Sequence[int]) -> Remade:
-    """What a function without weights makes of a map, of a shape."""
-    return x.then(function, _Through.apply(x.token, x, function, shape))
+def through(
+    x: Remade,
+    function: Callable[[Tensor], Tensor],
+    shape: Sequence[int],
+    *,
+    make: Callable[[Tensor], Tensor] | None = None,
+) -> Remade:
+    """What a function without weights makes of a map, of a shape.
+
+    Args:
+        x: The map.
+        function: Autograd knows its gradient.
+        shape: Of what it makes.
+        make: Makes the same, faster, where no gradient is asked for.
+    """
+    return x.then(make or function, _Through.apply(x.token, x, function, shape))
 
 
 def forgetting(output: Tensor, parts: Sequence[Tensor | Remade], conv: Convolution) -> saved_tensors_hooks:
@@ -171,36 +189,44 @@ class _Convolve(torch.autograd.Function):
         compute: Callable[[Tensor], Tensor],
         parts: Sequence[Remade],
         shape: Sequence[int] | None,
+        sparing: bool,
         *tokens: Tensor,
     ) -> Tensor:
         """The output; with a shape, a token of it."""
         ctx.save_for_backward(weight, *(tensor for part in parts for tensor in part.stored))
-        ctx.conv, ctx.autocast = conv, _autocast_of(weight)
+        ctx.conv, ctx.autocast, ctx.sparing = conv, _autocast_of(weight), sparing
         ctx.parts = [(part.make, len(part.stored), part.token.shape) for part in parts]
         return compute(_side_by_side(parts)) if shape is None else _token(tokens[0], shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        """Part by part, so that nothing lies side by side: first all weights, whose inputs are made and let go."""
+        """Part by part, so that nothing lies side by side: first all weights, whose inputs are made and let go.
+
+        Both gradients at once are faster, where there is a single part; they need what goes in beside its gradient.
+        """
         weight, *stored = ctx.saved_tensors
-        learns, has_bias, _, _, _, _, *asked = ctx.needs_input_grad
+        learns, has_bias, _, _, _, _, _, *asked = ctx.needs_input_grad
         makes, counts, shapes = zip(*ctx.parts, strict=True)
         weights = torch.split(weight, [shape[1] for shape in shapes], dim=1) if len(shapes) > 1 else (weight,)
-        of_weights = []
+        at_once = len(shapes) == 1 and learns and asked[0] and not ctx.sparing
+        of_weights: list[Tensor] = []
+        of_inputs: list[Tensor | None] = []
         for make, count, own in zip(makes, counts, weights, strict=True):
             with ctx.autocast():
                 x = make(*stored[:count]).to(grad.dtype) if learns else None
             if x is not None:
-                of_weights.append(_gradients(ctx.conv, grad, x, own, (False, True))[1].to(weight.dtype))
+                gradients = _gradients(ctx.conv, grad, x, own, (at_once, True))
+                of_weights.append(gradients[1].to(weight.dtype))
+                of_inputs += gradients[:1] if at_once else ()
             x, stored = None, stored[count:]
-        of_inputs = [
+        of_inputs = of_inputs or [
             _gradients(ctx.conv, grad, _token(grad, shape), own, (True, False))[0] if needed else None
             for shape, own, needed in zip(shapes, weights, asked, strict=True)
         ]
         of_weight = torch.cat(of_weights, dim=1) if len(of_weights) > 1 else next(iter(of_weights), None)
         of_bias = grad.sum((0, 2, 3)).to(weight.dtype) if has_bias else None
-        return of_weight, of_bias, None, None, None, None, *of_inputs
+        return of_weight, of_bias, None, None, None, None, None, *of_inputs
 
 
 class _Forgotten:

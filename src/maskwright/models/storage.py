@@ -69,6 +69,8 @@ def _make_lean(network: nn.Module, *, forgetful: bool) -> None:
     for module in network.modules():
         module.__class__ = lean.get(type(module), type(module))
     network.get_submodule("head").__class__ = LeanHead
+    *_, last = (block for block in network.modules() if isinstance(block, LeanDoubleConv))
+    last.sparing = True
     if isinstance(network, EncoderUNet) and isinstance(network.encoder, EfficientNetLite):
         network.encoder.stem.__class__ = LeanStem
 

@@ -40,15 +40,15 @@ def check_precision(session: Session, train: DataLoader[Batch]) -> None:
         return
     batch = next(iter(train)).to(session.device)
     class_weights = choose_weights(session.material, session.settings)
-    findings, most = [], learner.position.micro_batch
+    findings, position = [], learner.position
+    before = position.micro_batch, position.storage
     fault = find_fault(learner, batch, session.settings, class_weights=class_weights)
     if fault is not None:
         findings.append(mistrusted(learner.precision, fault))
         fall_back_to_fp32(learner)
-    if learner.position.micro_batch != most:
-        findings.append(
-            shrunk(len(batch.images), learner.position.micro_batch, f"The memory of {session.device} ran out")
-        )
+    if (position.micro_batch, position.storage) != before:
+        seen = f"The memory of {session.device} ran out"
+        findings.append(shrunk(len(batch.images), position.micro_batch, seen, position.storage))
     for finding in findings:
         learner.health.note_finding(finding, epoch=learner.position.epoch, step=learner.position.step)
         tell(finding)

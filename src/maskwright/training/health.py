@@ -391,11 +391,12 @@ def recovered(health: Health, *, epoch: int, step: int, peak: float) -> Finding:
 
 
 def shrunk(pictures: int, most: int | None, seen: str, storage: str | None = None) -> Finding:
-    """What is said when memory was short, and a batch of so many ``pictures`` goes through the network in parts now."""
+    """What is said when memory was short, and less of a batch of so many ``pictures`` is held at a time from now on."""
     stored = "" if storage is None else f", stored {storage}"
     return Finding(
         "out-of-memory",
-        f"{seen}: nothing is lost, and it is done again with {most} of {pictures} pictures at a time{stored}.",
+        f"{seen}: nothing is lost, and it is done again with {most or pictures} of {pictures} pictures at a "
+        f"time{stored}.",
     )
 
 

@@ -221,11 +221,11 @@ def is_finished(learner: Learner, run: Run) -> bool:
 def _train_or_shrink(
     learner: Learner, train: DataLoader[Batch], order: EpochBatches, run: Run, clock: Clock, saver: Saver
 ) -> Literal["whole", "time", "memory"]:
-    """Train for an epoch; where memory runs out, undo the step and let fewer pictures through the network at a time.
+    """Train for an epoch; where memory runs out, undo the step and hold less at a time.
 
     Raises:
         Stopped: A signal asked to.
-        DoesNotFitError: It is one picture already; all is as it was before the step.
+        DoesNotFitError: There is nothing smaller; all is as it was before the step.
     """
     try:
         return train_epoch(learner, train, len(order), run, clock, saver)

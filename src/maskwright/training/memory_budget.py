@@ -116,7 +116,8 @@ def fit_into_memory(
     if not look_closely and MARGIN * rough + held_memory(device.name) <= limit:
         return None
     correction = read_correction(device.name, device.precision) if device.is_here else 1.0
-    trace(architecture, settings, _step_of(wish, settings, shapes, device))  # what tracing itself loads stays in memory
+    # What tracing itself loads stays in memory.
+    trace(architecture, settings, _step_of(wish, settings, shapes, device), device=device.name)
     trim_memory()
     process = held_memory(device.name) if device.is_here else CUDA_CONTEXT
 

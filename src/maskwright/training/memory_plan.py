@@ -8,6 +8,7 @@ and its largest moment is the peak. What no trace sees, such as scratch memory o
 import dataclasses
 import functools
 import math
+import operator
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from maskwright.device import ComputePrecision
 from maskwright.errors import InputError
 from maskwright.models.build import build_network
 from maskwright.models.storage import store
+from maskwright.training.freezing import hold, in_finest_levels, pretrained_layers
 from maskwright.training.losses import compute_loss
 from maskwright.training.step import compute_logits
 
@@ -152,7 +154,7 @@ def predict_peak(
     Raises:
         CannotPlanError: The network cannot be traced.
     """
-    course = trace(architecture, settings, step)
+    course = trace(architecture, settings, step, device=device)
     pixels = course.pixels(step)
     # Of several forward passes, all but the first meet the gradients of those before.
     gradients = course.gradients if step.accumulate == 1 else np.full_like(course.gradients, course.learnt)
@@ -174,7 +176,7 @@ def predict_peak(
     return dataclasses.replace(peak, allowance=expected - known)
 
 
-def trace(architecture: Architecture, settings: Settings, step: Step) -> Course:
+def trace(architecture: Architecture, settings: Settings, step: Step, *, device: str = "cpu") -> Course:
     """The course of such a step, at any size; traced once in a process for all that decides it.
 
     Raises:
@@ -182,7 +184,9 @@ def trace(architecture: Architecture, settings: Settings, step: Step) -> Course:
     """
     terms = tuple(term for term in settings.loss_terms() if term != "lovasz") or ("ce",)
     weighted = settings.class_weights == "auto" and architecture.num_classes > 1
-    key = (str(architecture), terms, settings.boundary_weight, weighted, step.precision, step.storage)
+    copies = device == "cpu" and step.precision == "fp32"
+    work = _Work(step.precision, step.storage, settings.held_levels, copies)
+    key = (str(architecture), terms, settings.boundary_weight, weighted, work)
     try:
         if key not in _traced:
             loss_of = functools.partial(
@@ -191,7 +195,7 @@ def trace(architecture: Architecture, settings: Settings, step: Step) -> Course:
                 boundary_weight=settings.boundary_weight,
                 class_weights=(1.0,) * architecture.num_classes if weighted else (),
             )
-            _traced[key] = _trace(architecture, loss_of, step.precision, step.storage)
+            _traced[key] = _trace(architecture, loss_of, work)
         return _traced[key]
     except RuntimeError as error:
         raise CannotPlanError(
@@ -200,19 +204,14 @@ def trace(architecture: Architecture, settings: Settings, step: Step) -> Course:
         ) from error
 
 
-def _trace(
-    architecture: Architecture, loss_of: Callable[..., Tensor], precision: ComputePrecision, storage: Storage
-) -> Course:
+def _trace(architecture: Architecture, loss_of: Callable[..., Tensor], work: "_Work") -> Course:
     """Trace a batch and one of twice as many pixels, and tell apart what depends on them."""
     with _without_content():
-        network = build_network(architecture)
+        network = store(build_network(architecture), work.storage)
         multiple = int(network.coarsest)  # type: ignore[arg-type]
         learnt, counted = (sum(part.nbytes for part in parts) for parts in (network.parameters(), network.buffers()))
         side = _padded(TRACED_SIDE, multiple)
-        small, large = (
-            _watch_step(store(build_network(architecture), storage), architecture, (side, width), loss_of, precision)
-            for width in (side, 2 * side)
-        )
+        small, large = (_watch_step(network, architecture, (side, width), loss_of, work) for width in (side, 2 * side))
     if len(small.held) != len(large.held):
         raise RuntimeError("it does other things at other sizes")
     pixels = TRACED_BATCH * side**2
@@ -222,21 +221,41 @@ def _trace(
     return Course(held - per_pixel * pixels, per_pixel, gradients, learnt + counted, learnt, multiple)
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What decides the course of a step, besides the network and the loss.
+
+    Attributes:
+        precision: See `Step`.
+        storage: Likewise.
+        held_levels: See `Settings`.
+        copies: Whether a convolution holds its maps once more while it computes, in the layout that it is fastest in.
+    """
+
+    precision: ComputePrecision
+    storage: Storage
+    held_levels: int
+    copies: bool
+
+
 def _watch_step(
     network: nn.Module,
     architecture: Architecture,
     sides: tuple[int, int],
     loss_of: Callable[..., Tensor],
-    precision: ComputePrecision,
+    work: _Work,
 ) -> "_Watch":
     """What is held while a batch is learnt from, while weights move, and while as many pictures are validated."""
-    watch = _Watch(network)
+    network.train().zero_grad(set_to_none=True)
+    held, _ = in_finest_levels(network, pretrained_layers(network), work.held_levels)
+    hold(held, held=True)
+    watch = _Watch(network, copies=work.copies)
     with watch:
         images, targets, weights = (
             torch.empty(TRACED_BATCH, channels, *sides)
             for channels in (architecture.in_channels, architecture.num_classes, 1)
         )
-        logits = compute_logits(network, images, precision)
+        logits = compute_logits(network, images, work.precision)
         loss = loss_of(logits, targets, weights)
         torch.autograd.backward(loss)
         # Optimizers go through the weights one by one; on a GPU all at once, with one number in between for each.
@@ -244,7 +263,7 @@ def _watch_step(
         del between, logits, loss
         network.eval()
         with torch.no_grad():
-            logits = compute_logits(network, images, precision)
+            logits = compute_logits(network, images, work.precision)
         loss_of(logits, targets, weights)
     return watch
 
@@ -259,15 +278,25 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         gradients: Bytes of these at the end of each part.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, *, copies: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._copies = copies
         self.held = [0]
         self.gradients = [0]
         self._now = self._of_gradients = 0
         known = (*network.parameters(), *network.buffers())
         self._alive: dict[int, object] = {id(tensor.untyped_storage()): tensor for tensor in known}
-        for parameter in network.parameters():
+        self._hooks = [
             parameter.register_post_accumulate_grad_hook(self._note_gradient)  # type: ignore[no-untyped-call]
+            for parameter in network.parameters()
+            if parameter.requires_grad
+        ]
+
+    def __exit__(self, *error: object) -> None:
+        """Look away."""
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        for hook in self._hooks:
+            hook.remove()
 
     def __torch_dispatch__(
         self,
@@ -277,14 +306,17 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
         """Do what was to be done, and count what it made."""
-        made = function(*args, **(kwargs or {}))
+        made = _SHORT_WAYS.get(function, function)(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
             if isinstance(tensor, Tensor):
                 self._note(tensor.untyped_storage())
-        if function in (torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default):
+        copied = 0
+        if function in _CONVOLUTIONS:
             self.held.append(0)
             self.gradients.append(0)
-        self.held[-1] = max(self.held[-1], self._now - self._of_gradients)
+            maps = (args[0], args[1] if function is _CONVOLUTIONS[1] else made)
+            copied = sum(one.nbytes for one in maps if isinstance(one, Tensor)) if self._copies else 0
+        self.held[-1] = max(self.held[-1], self._now + copied - self._of_gradients)
         self.gradients[-1] = self._of_gradients
         return made
 
@@ -303,6 +335,26 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _note_gradient(self, parameter: Tensor) -> None:
         assert parameter.grad is not None  # noqa: S101 - it has just been added to
         self._of_gradients += parameter.grad.nbytes
+
+
+def _normalise(x: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
+    """The result of normalisation, and the mean and deviation that it keeps."""
+    return torch.empty_like(x), x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
+
+
+def _normalise_backward(gradient: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of what was normalised, and of the factors and offsets."""
+    return _normalise(gradient)
+
+
+# Forwards, of a map; backwards, of a gradient and a map.
+_CONVOLUTIONS = (torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default)
+# Without content, torch does these by dozens of small operations, which took half of the time of tracing.
+_SHORT_WAYS: dict[Callable[..., object], Callable[..., object]] = {
+    torch.ops.aten.native_batch_norm.default: _normalise,
+    torch.ops.aten.native_batch_norm_backward.default: _normalise_backward,
+    torch.ops.prim.device.default: operator.attrgetter("fake_device"),
+}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""When memory runs out: what was under way is undone, and done again with fewer pictures at a time.
+"""When memory runs out: what was under way is undone, and done again with less to keep or fewer pictures at a time.
 
 An attempt that failed has to be left before the next one begins, since its error holds all that it had computed.
 
@@ -24,7 +24,7 @@ from maskwright.training.state import Beginning, Learner, random_states, restore
 Result = TypeVar("Result")
 
 MEBIBYTE = 2**20
-# What is kept for the backward pass where even one picture is too many; the gradients stay the same.
+# What is kept for the backward pass where something else takes too much; the gradients stay the same.
 LEANER: dict[Storage, Storage] = {"plain": "lean", "lean": "lean+checkpointed"}
 # Bytes of main memory that a step leaves free, and of which a smaller one would not make a difference.
 RESERVE = 256 * MEBIBYTE
@@ -58,20 +58,28 @@ def begin_again(learner: Learner) -> None:
 
 
 def shrink(learner: Learner, pictures: int, settings: Settings) -> None:
-    """Let half as many pictures of a batch go through the network at a time, from now on; of one, keep less.
+    """Keep less for the backward pass from now on; where nothing less can be kept, take half of the pictures at a time.
+
+    The order is that of a plan (`fitting.ways`): first what changes nothing.
 
     Raises:
-        DoesNotFitError: Nothing less can be kept of one picture.
+        DoesNotFitError: Nothing less can be kept, and it is one picture already.
     """
-    position = learner.position
-    leaner = LEANER.get(position.storage or settings.storage or "plain")
-    try:
+    position, leaner = learner.position, _leaner(learner, settings)
+    if leaner is None:
         position.micro_batch = half(position.micro_batch, pictures)
-    except DoesNotFitError:
-        if leaner is None:
-            raise
-        position.micro_batch, position.storage = 1, leaner
-        store(learner.network, leaner)
+        return
+    position.storage = leaner
+    store(learner.network, leaner)
+
+
+def can_shrink(learner: Learner, pictures: int, settings: Settings) -> bool:
+    """Whether `shrink` would find anything smaller than so many pictures at a time."""
+    return pictures > 1 or _leaner(learner, settings) is not None
+
+
+def _leaner(learner: Learner, settings: Settings) -> Storage | None:
+    return LEANER.get(learner.position.storage or settings.storage or "plain")
 
 
 def half(most: int | None, pictures: int) -> int:
@@ -93,7 +101,7 @@ def half(most: int | None, pictures: int) -> int:
 
 
 def retrying(learner: Learner, pictures: int, settings: Settings, attempt: Callable[[], Result]) -> Result:
-    """What an attempt at a step gives, begun again with fewer pictures at a time whenever memory runs out.
+    """What an attempt at a step gives, begun again with less at a time whenever memory runs out.
 
     Raises:
         DoesNotFitError: Not even one picture at a time fits.
@@ -111,8 +119,8 @@ def retrying(learner: Learner, pictures: int, settings: Settings, attempt: Calla
 
 def watching_memory(
     device: str,
-    pictures: int,
     *,
+    can_shrink: bool,
     free: Callable[[str], float | None] = free_memory,
     held: Callable[[str], float] = held_memory,
 ) -> Callable[[], None]:
@@ -120,14 +128,14 @@ def watching_memory(
 
     Args:
         device: Where the pass is computed. A GPU's memory is not looked at: there, what is refused is an error.
-        pictures: That go through the network at a time; of one there is nothing smaller.
+        can_shrink: Whether anything could be done about it.
         free: Asks for the bytes that are free.
         held: Asks for the bytes that this process holds.
 
     Raises:
         MemoryPressesError: What is returned raises it, where the backward pass would take more than should be taken.
     """
-    if device != "cpu" or pictures == 1:
+    if device != "cpu" or not can_shrink:
         return lambda: None
     before = held(device)
 

@@ -24,7 +24,7 @@ from maskwright.training.figures import dice_per_picture
 from maskwright.training.health import MEASURED_EVERY, SETTLED
 from maskwright.training.losses import compute_loss
 from maskwright.training.movement import movement, sample_weights
-from maskwright.training.out_of_memory import retrying, watching_memory
+from maskwright.training.out_of_memory import can_shrink, retrying, watching_memory
 from maskwright.training.state import Learner, clip_gradients
 
 # A loss scale below one makes gradients smaller than they are; so many steps left out in a row are no search for one.
@@ -91,7 +91,8 @@ def add_gradients(
     """
     mean, dices = 0.0, []
     for part, share in parts_of(batch, learner.position.micro_batch):
-        look = watching_memory(part.images.device.type, len(part.images))
+        device, smaller = part.images.device.type, can_shrink(learner, len(part.images), settings)
+        look = watching_memory(device, can_shrink=smaller)
         logits = compute_logits(learner.network, part.images, learner.precision)
         look()
         loss = share * loss_of(logits, part, settings, class_weights)

@@ -53,7 +53,7 @@ ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536
 def main() -> None:
     """Measure, and write the result after each figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=PARTS, choices=PARTS)
+    parser.add_argument("parts", nargs="*", choices=PARTS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--resident-case", nargs=5, help=argparse.SUPPRESS)
@@ -63,19 +63,20 @@ def main() -> None:
         print(json.dumps(resident(storage, precision, *map(int, sizes))))
         return
     result: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {}
+    parts = options.parts or PARTS
     result["command"] = "python benchmarks/storage_modes.py"
-    if "counted" in options.parts:
+    if "counted" in parts:
         result["counted"] = []
         for size, precision, storage in product((LARGE, LARGEST, SMALL), PRECISIONS, STORAGES):
             _note(result, "counted", options.out, _case(storage, precision, size) | counted(storage, precision, *size))
-    if "resident" in options.parts:
+    if "resident" in parts:
         result["resident"] = []
         cases = [*product((LARGE, LARGEST), PRECISIONS[:1], STORAGES), *product((SMALL,), PRECISIONS, STORAGES)]
         for size, precision, storage in cases:
             command = [sys.executable, __file__, "--resident-case", storage, precision, *map(str, size)]
             run = subprocess.run(command, env=os.environ | ALLOCATOR, check=True, capture_output=True, text=True)
             _note(result, "resident", options.out, _case(storage, precision, size) | json.loads(run.stdout))
-    if "timed" in options.parts:
+    if "timed" in parts:
         result["timed"] = timed(options.rounds)
         write_json(options.out, result)
 

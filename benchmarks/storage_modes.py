@@ -1,6 +1,6 @@
 """What the ways to store activations cost: memory and time of a training step of the classic U-Net.
 
-    python benchmarks/storage_modes.py                            everything
+    python benchmarks/storage_modes.py                            all of it
     python benchmarks/storage_modes.py counted timed              some parts; the others stay in the result as they were
 
 `counted` is the peak of all tensors of two steps with AdamW and gradient clipping, counted by torch's `MemTracker` on
@@ -53,7 +53,7 @@ ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536
 def main() -> None:
     """Measure, and write the result after each figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=PARTS)
+    parser.add_argument("parts", nargs="*", default="all", choices=("all", *PARTS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--resident-case", nargs=5, help=argparse.SUPPRESS)
@@ -63,7 +63,7 @@ def main() -> None:
         print(json.dumps(resident(storage, precision, *map(int, sizes))))
         return
     result: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    parts = options.parts or PARTS
+    parts = PARTS if "all" in options.parts else options.parts
     result["command"] = "python benchmarks/storage_modes.py"
     if "counted" in parts:
         result["counted"] = []

@@ -57,6 +57,7 @@ def main() -> None:
             process = start(photos, disk / "run")
             said = last_sentence(process)
             result["read-only from the start"] = {"exit code": process.wait(), "said": said}
+            allow(disk)
     write_json(options.out, result)
     print(json.dumps(result, indent=2))
 
@@ -119,7 +120,7 @@ def mounted(disk: Path) -> Iterator[Path]:
     try:
         yield disk
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def fill(disk: Path) -> None:
@@ -138,14 +139,15 @@ def empty(disk: Path) -> None:
 
 
 def forbid(disk: Path) -> None:
-    """Let nothing be written; files that are open for writing at this moment may take another attempt."""
-    while subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=False, capture_output=True).returncode:
-        time.sleep(0.01)
+    """Let nothing be written by any path; what is open, such as the lock, stays open."""
+    subprocess.run(["mount", "--bind", str(disk), str(disk)], check=True)
+    while subprocess.run(["mount", "-o", "remount,bind,ro", str(disk)], check=False, capture_output=True).returncode:
+        time.sleep(0.001)  # a file was just being written
 
 
 def allow(disk: Path) -> None:
     """Let all be written again."""
-    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    subprocess.run(["umount", str(disk)], check=True)
 
 
 if __name__ == "__main__":

@@ -197,8 +197,8 @@ def _open_openvino(path: Path, device: str, *, many_at_once: bool) -> tuple[Mode
     except RuntimeError as error:
         raise InputError(f"{path} and its .bin are no whole OpenVINO model; export it again.") from error
     cores = os.cpu_count() or 1
-    # Calls wait for each other within a stream: as many streams as calls, of one thread each, or a single one of all.
-    threads = {"INFERENCE_NUM_THREADS": cores, "NUM_STREAMS": cores if many_at_once else 1}
+    # Calls wait for each other within a stream, of which there is one by itself, with a thread for each core.
+    threads = {"INFERENCE_NUM_THREADS": cores, "NUM_STREAMS": cores} if many_at_once else {}
     compiled = core.compile_model(model, "CPU", threads)
     return card_from_header(header, path), OpenVinoEngine(compiled, openvino.__version__)
 

@@ -7,7 +7,7 @@ Tiles begin where the network's coarsest pixels do, so that each of these stands
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
@@ -123,17 +123,21 @@ def strips_of_logits(
     """
     columns = tiling.spans(width)
     for rows in tiling.spans(height):
-        seen = rows_of(rows.start, rows.stop)
-        kept = (_logits_of(engine, seen[:, column.seen])[:, rows.inner, column.inner] for column in columns)
-        first = next(kept)
-        if len(columns) == 1:
-            yield first
-            continue
-        # Put in place one by one: the tiles of a wide picture would take as much again.
-        strip = np.empty((*first.shape[:2], width), np.float32)
-        for column, logits in zip(columns, chain([first], kept), strict=True):
-            strip[..., column.kept] = logits
-        yield strip
+        # Nothing is kept here: one strip's pixels and logits would be held while the next one's are made.
+        yield _strip(engine, rows_of(rows.start, rows.stop), rows, columns)
+
+
+def _strip(engine: Engine, seen: NDArray[np.uint8], rows: Span, columns: Sequence[Span]) -> NDArray[np.float32]:
+    """Logits ``(K, n, W)`` of a row of tiles, from the pixels ``(m, W, C)`` under it."""
+    kept = (_logits_of(engine, seen[:, column.seen])[:, rows.inner, column.inner] for column in columns)
+    first = next(kept)
+    if len(columns) == 1:
+        return first
+    # Put in place one by one: the tiles of a wide picture would take as much again.
+    strip = np.empty((*first.shape[:2], seen.shape[1]), np.float32)
+    for column, logits in zip(columns, chain([first], kept), strict=True):
+        strip[..., column.kept] = logits
+    return strip
 
 
 def _logits_of(engine: Engine, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -2,6 +2,8 @@
 
     python benchmarks/bulk_predict.py MODEL [MODEL ...] --photos ../shared/data/carvana/train
 
+A model may be a model file or what `maskwright export` makes of it.
+
 JPEG on disk to mask PNG on disk. Each part alone runs on as many threads as `predict` does, over the same pictures: all
 are decoded and thrown away, a few decoded ones go through the network again and again, a few masks are written again
 and again. Were there nothing but these parts, a picture would take the sum of their times: that is what `predict` is
@@ -11,7 +13,6 @@ Without photographs, cars are drawn.
 
 import argparse
 import os
-import resource
 import shutil
 import tempfile
 import time
@@ -21,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from machine import describe_machine
+from machine import describe_machine, peak_megabytes
 
 from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.data.input_format import read_image
@@ -96,17 +97,18 @@ def parts_of(predictor: Predictor, jobs: list[Job], folder: Path) -> dict[str, C
 
 def measure(model: Path, jobs: list[Job], rounds: int, folder: Path) -> dict[str, Any]:
     """Medians over rounds in which the parts take turns."""
-    works = parts_of(load(model), jobs, folder)
+    works = parts_of(load(model, many_at_once=True), jobs, folder)
     found = []
     for number in range(rounds):
         with one_core_each():
             row = {name: timed(work) for name, work in works.items()}
         alone = 1 / sum(1 / row[name]["pictures_per_second"] for name in row if name != "predict")
-        sum_of_parts = sum(row[name]["processor_seconds"] for name in row if name != "predict")
+        parts = {name: row[name]["processor_seconds"] for name in row if name != "predict"}
         row["ratios"] = {
             "to_sum_of_parts": row["predict"]["pictures_per_second"] / alone,
-            "processor_time_to_sum_of_parts": row["predict"]["processor_seconds"] / sum_of_parts,
+            "processor_time_to_sum_of_parts": row["predict"]["processor_seconds"] / sum(parts.values()),
         }
+        row["shares_of_processor_time"] = {name: seconds / sum(parts.values()) for name, seconds in parts.items()}
         print(f"{model}, round {number}:", {name: round(value, 3) for name, value in row["ratios"].items()}, flush=True)
         found.append(row)
     return {
@@ -121,21 +123,23 @@ def main() -> None:
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--pictures", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         jobs = collect(Path(name), options.photos, options.pictures)
         measured = {model.name: measure(model, jobs, options.rounds, Path(name)) for model in options.models}
     result = {
-        "command": "python benchmarks/bulk_predict.py MODEL --photos ../shared/data/carvana/train",
+        "command": "python benchmarks/bulk_predict.py MODEL --photos ../shared/data/carvana/train"
+        f" --pictures {options.pictures} --rounds {options.rounds}",
         "pictures": options.pictures,
         "rounds": options.rounds,
         "threads": CORES,
         "models": measured,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_memory_mb": round(peak_megabytes()),
         "other_load_at_the_end": [round(value, 1) for value in os.getloadavg()],
         "machine": describe_machine(),
     }
-    write_json(RESULT, result)
+    write_json(options.out, result)
 
 
 if __name__ == "__main__":

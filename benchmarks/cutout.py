@@ -172,16 +172,18 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--width", type=int, default=1918)
     parser.add_argument("--height", type=int, default=1280)
+    parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     result = {
-        "command": "python benchmarks/cutout.py --model runs/DEMO/run/model.safetensors",
+        "command": "python benchmarks/cutout.py --model runs/DEMO/run/model.safetensors"
+        f" --width {options.width} --height {options.height}",
         "pictures": len(VIEWS),
         "size": [options.width, options.height],
         "colours_at_soft_pixels": measure_colours(options.width, options.height),
         "edges_of_a_model": measure_edges(options.model, options.width, options.height) if options.model else None,
         "machine": describe_machine(),
     }
-    write_json(RESULT, result)
+    write_json(options.out, result)
 
 
 if __name__ == "__main__":

@@ -6,35 +6,42 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from maskwright.device import choose_precision, read_facts
+
+if TYPE_CHECKING:
+    import torch
 
 
 def describe_machine() -> dict[str, Any]:
     """Processor, versions, precision, date, and how fast this machine multiplies matrices just now."""
+    import torch
+
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
         names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
         cpu = names[0] if names else cpu
+    precision = choose_precision(read_facts("cpu"))
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "cpu": cpu,
         "cores": os.cpu_count(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "precision": choose_precision(read_facts("cpu")),
+        "precision": precision,
         "matmul_gflops_fp32": round(matmul_gflops(torch.float32), 1),
-        "matmul_gflops_bf16": round(matmul_gflops(torch.bfloat16), 1),
+        # Where it is emulated, a single product takes longer than many a measurement.
+        "matmul_gflops_bf16": round(matmul_gflops(torch.bfloat16), 1) if precision == "bf16" else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
 
 
-def matmul_gflops(dtype: torch.dtype, *, size: int = 1024, repeats: int = 9) -> float:
+def matmul_gflops(dtype: "torch.dtype", *, size: int = 1024, repeats: int = 9) -> float:
     """Median speed of a square matrix product, in billions of operations a second."""
+    import torch
+
     first, second = torch.rand(size, size, dtype=dtype), torch.rand(size, size, dtype=dtype)
     seconds = []
     for _ in range(repeats):
@@ -42,3 +49,12 @@ def matmul_gflops(dtype: torch.dtype, *, size: int = 1024, repeats: int = 9) -> 
         torch.mm(first, second)
         seconds.append(time.perf_counter() - started)
     return 2 * size**3 / median(seconds) / 1e9
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has held since its program was started.
+
+    Not `ru_maxrss`, which a process takes over from the one that started it.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6

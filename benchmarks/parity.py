@@ -6,10 +6,14 @@ The model is exported to every format here, and each file is used in both ways: 
 a program without maskwright would, with everything inside its graph. Compared with the network in PyTorch: the largest
 difference between logits at the picture's own size, their range, and the number of pixels that get another class. On
 `--pictures` real pictures, and on noise, smooth as photographs are, at `--sizes` sizes from 1x1 to 3000x2000.
+
+The ONNX file in 8 bits, as `maskwright export --int8` makes it, is not held to be equal: its differences are told
+beside the others, and what it costs in Dice on the pictures that were not used for its ranges.
 """
 
 import argparse
 import importlib.util
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,14 +27,18 @@ from PIL import Image
 from maskwright import terminal
 from maskwright.commands.export import SUFFIXES, export
 from maskwright.data.input_format import read_image
+from maskwright.errors import InputError
 from maskwright.files import write_json
 from maskwright.inference.predictor import load
 from maskwright.interop import onnx, openvino, tracing
 from maskwright.interop.parity import Agreement, Compute, as_compute, compare
-from maskwright.interop.trial_pictures import choose_trial_pictures, evenly
+from maskwright.interop.quantise import Int8Report, quantise_within
+from maskwright.interop.trial_pictures import TrialPictures, choose_trial_pictures, evenly
 
 RESULT = Path(__file__).parent / "results" / "parity.json"
 TALLEST, WIDEST = 2000, 3000
+# By how much the Dice may fall in 8 bits: the default of `maskwright export`.
+INT8_LIMIT = 0.001
 SEED = 0
 
 
@@ -61,6 +69,19 @@ def ways_of(model: Path, folder: Path) -> dict[str, Compute]:
     return ways
 
 
+def in_8_bits(file: Path, pictures: TrialPictures) -> tuple[dict[str, Compute], Int8Report | None]:
+    """An exported ONNX file in 8 bits in both ways, and what it costs; nothing where that is too much."""
+    smaller = file.with_name("int8.onnx")
+    shutil.copy(file, smaller)
+    try:
+        report = quantise_within(smaller, INT8_LIMIT, pictures, say=print)
+    except InputError as error:
+        print(f"int8 is left out. {error}")
+        return {}, None
+    print(report.sentence)
+    return {"int8 alone": onnx.run_whole(smaller), "int8 through maskwright": as_compute(load(smaller))}, report
+
+
 def summary(found: list[Agreement]) -> dict[str, Any]:
     """The figures of one way on several pictures."""
     worst = max(found, key=lambda agreement: agreement.logit_difference)
@@ -86,10 +107,13 @@ def main() -> None:
     options = parser.parse_args()
     machine = describe_machine()
     model = load(options.model)
-    files = evenly(choose_trial_pictures(options.model, model.card, options.photos).files, options.pictures)
+    chosen = choose_trial_pictures(options.model, model.card, options.photos)
+    files = evenly(chosen.files, options.pictures)
     real = ((path.name, read_image(path, model.card.input)) for path in files)
     with tempfile.TemporaryDirectory() as folder:
         ways = ways_of(options.model, Path(folder))
+        more, report = in_8_bits(Path(folder) / f"model{SUFFIXES['onnx']}", chosen)
+        ways |= more
         rows: dict[str, Any] = {way: {} for way in ways}
         for kind, pictures, count in (
             ("real", real, len(files)),
@@ -101,10 +125,19 @@ def main() -> None:
                 rows[way][kind] = summary([agreement for agreement in found if agreement.way == way])
     result = {
         "machine": machine,
-        "command": f"python benchmarks/parity.py {options.photos.name} --pictures {len(files)} --sizes {options.sizes}",
+        "command": f"python benchmarks/parity.py ../shared/data/{options.photos.name} --model MODEL"
+        f" --pictures {len(files)} --sizes {options.sizes}",
         "seed": SEED,
         "reference": model.engine_name,
         "ways": rows,
+        "int8": report
+        and {
+            "dice": round(report.dice, 5),
+            "float_dice": round(report.float_dice, 5),
+            "judged_by": report.judged_by,
+            "pictures": report.pictures,
+            "convolutions_in_float_at_either_end": report.kept_in_float,
+        },
     }
     write_json(options.out, result)
     rows_shown = [

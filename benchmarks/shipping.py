@@ -19,7 +19,6 @@ the process ever held. Dice is against the true masks, of what a trained model p
 import argparse
 import importlib.util
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from statistics import mean, median
 from typing import Any
 
 import numpy as np
+from machine import peak_megabytes
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -108,7 +108,7 @@ def run_one(name: str, model: Path, pictures: list[Path], out: Path) -> dict[str
     return {
         "seconds": median(sum(times.values()) for times in stages),
         "seconds_of_stages": {stage: median(times[stage] for times in stages) for stage in stages[0]},
-        "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+        "peak_megabytes": peak_megabytes(),
     }
 
 
@@ -198,7 +198,8 @@ def measure(photos: Path, model: Path, *, most: int, rounds: int) -> dict[str, A
         }
     return {
         "machine": machine,
-        "command": f"python benchmarks/shipping.py {photos.name} --pictures {most} --rounds {rounds}",
+        "command": f"python benchmarks/shipping.py ../shared/data/{photos.name} --model MODEL"
+        f" --pictures {most} --rounds {rounds}",
         "pictures": len(chosen),
         "systems": rows,
     }

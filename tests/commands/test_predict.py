@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 
 from maskwright.cli import main
+from maskwright.commands.predict import are_many_at_once
 from maskwright.config import Architecture
+from maskwright.inference.jobs import Job
 from maskwright.inference.model_file import ModelCard, save_model
 from maskwright.models.build import build_network
 from tests.tiny_pictures import an_image, write
@@ -278,3 +280,20 @@ def test_a_picture_too_large_to_be_held_is_refused_where_it_cannot_be_done_by_ro
     assert main(["predict", str(model), str(huge), "--out", str(tmp_path / "out"), *words]) == 1
     assert said in capsys.readouterr().err
     assert contents(tmp_path / "out") == {}
+
+
+def a_job(name: str, *, by_rows: bool = False) -> Job:
+    return Job(Path(name), name, Path("out"), Path(name).with_suffix(""), by_rows=by_rows)
+
+
+def test_many_pictures_have_a_core_each_and_one_has_all() -> None:
+    assert are_many_at_once([a_job("a.png"), a_job("b.png")])
+    assert not are_many_at_once([a_job("a.png")])
+
+
+def test_a_video_is_many_pictures() -> None:
+    assert are_many_at_once([a_job("a.mp4")])
+
+
+def test_a_picture_that_is_predicted_by_rows_has_all_cores() -> None:
+    assert not are_many_at_once([a_job("a.png"), a_job("b.tif", by_rows=True)])

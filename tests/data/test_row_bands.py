@@ -43,6 +43,13 @@ def test_rows_above_are_let_go() -> None:
         assert sum(map(len, rows._held)) <= 30
 
 
+def test_what_bands_are_put_together_to_is_held_instead_of_them() -> None:
+    rows = Rows(in_bands(np.zeros((100, 4)), 10))
+    taken = rows.take(5, 38)
+    assert sum(map(len, rows._held)) == 35  # up to the end of the fourth band
+    assert any(np.shares_memory(taken, band) for band in rows._held)
+
+
 @pytest.mark.parametrize(("shape", "new_shape"), SHAPES)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_bands_are_resized_as_the_whole_is(shape: tuple[int, int], new_shape: tuple[int, int], channels: int) -> None:

@@ -1,3 +1,4 @@
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 
 from maskwright.config import Architecture
 from maskwright.errors import InputError, MissingExtraError
-from maskwright.inference.engines import TorchEngine
+from maskwright.inference.engines import OnnxEngine, OpenVinoEngine, TorchEngine
 from maskwright.inference.predictor import load
 from maskwright.models.build import build_network
 
@@ -67,6 +68,33 @@ def test_threads_get_the_masks_that_one_gets(model: Path) -> None:
         found = list(pool.map(predictor, images * 3))
     assert all(np.array_equal(mask, other) for mask, other in zip(found, expected * 3, strict=True))
     assert 0 < np.mean([mask.mean() for mask in expected]) < 1
+
+
+@pytest.mark.parametrize("many_at_once", [False, True])
+def test_onnx_runtime_takes_one_core_for_each_of_many_pictures_and_all_for_one(
+    many_at_once: bool, tiny_onnx: Path
+) -> None:
+    engine = load(tiny_onnx, many_at_once=many_at_once)._engine
+    assert isinstance(engine, OnnxEngine)
+    # 0 stands for all of them.
+    assert engine._session.get_session_options().intra_op_num_threads == int(many_at_once)
+
+
+@pytest.mark.parametrize("many_at_once", [False, True])
+def test_openvino_takes_one_core_for_each_of_many_pictures_and_all_for_one(
+    many_at_once: bool, tiny_openvino: Path
+) -> None:
+    engine = load(tiny_openvino, many_at_once=many_at_once)._engine
+    assert isinstance(engine, OpenVinoEngine)
+    streams = engine._compiled.get_property("NUM_STREAMS")
+    assert streams == (os.cpu_count() if many_at_once else 1)
+    if many_at_once:
+        assert engine._compiled.get_property("INFERENCE_NUM_THREADS") == streams
+
+
+def test_how_many_are_computed_at_once_changes_no_bit(model: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (77, 130, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(load(model, many_at_once=True).logits(image), load(model).logits(image))
 
 
 def test_every_engine_gives_the_same_logits(model: Path, tiny_model: Path) -> None:

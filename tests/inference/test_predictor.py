@@ -188,6 +188,26 @@ def test_flips_are_asked_for(model: Path, image: NDArray[np.uint8]) -> None:
     np.testing.assert_allclose(flipped.logits(image), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("flips", [False, True])
+def test_another_threshold_changes_nothing_else(flips: bool, model: Path, image: NDArray[np.uint8]) -> None:
+    cleanup = Cleanup(largest=True, fill_holes=True, min_area=3)
+    loaded = load(model, flips=flips, cleanup=cleanup)
+    before = loaded.logits(image)
+    other = loaded.with_threshold(float(1 / (1 + np.exp(-np.quantile(before, 0.9)))))
+    np.testing.assert_array_equal(other.logits(image), before)
+    assert other.cleanup == cleanup
+    assert other.engine_name == loaded.engine_name
+    assert dataclasses.replace(other.card, threshold=0.5) == loaded.card
+    assert other(image).sum() < loaded(image).sum()
+
+
+def test_another_threshold_again_still_flips_once(model: Path, image: NDArray[np.uint8]) -> None:
+    flipped = load(model, flips=True)
+    twice = flipped.with_threshold(0.3).with_threshold(0.7)
+    np.testing.assert_array_equal(twice.logits(image), flipped.logits(image))
+    assert twice.engine_name == flipped.engine_name
+
+
 @pytest.mark.parametrize("settings", [{"flip": 0.0}, {"augment": False, "flip": 0.5}])
 def test_a_model_that_never_saw_mirrored_pictures_is_not_shown_any(settings: dict[str, Any], model: Path) -> None:
     card, weights = load_model(model)

@@ -77,7 +77,7 @@ def predict(
     jobs = with_truths(found.jobs, Path(masks) if masks else None) if "panel" in kinds else found.jobs
     if settings.large:
         jobs = [replace(job, by_rows=is_large(job.source)) for job in jobs]
-    predictor = _load(model, device, settings)
+    predictor = _load(model, device, settings, many_at_once=are_many_at_once(jobs))
     check_kinds(kinds, predictor.card.labels)
     makers = {"model": fingerprint_of(Path(model)), **asdict(replace(settings, engine=None, large=False))}
     _note_makers(Path(out), jobs, wish, predictor, makers)
@@ -99,12 +99,30 @@ def predict(
     return Prediction(tuple(written), tuple(problems))
 
 
-def _load(model: str | Path, device: str, settings: PredictSettings) -> "Predictor":
+def are_many_at_once(jobs: Sequence[Job]) -> bool:
+    """Whether pictures are computed side by side, on one core each, rather than one after the other on all of them.
+
+    One picture among the jobs that is predicted row by row takes longer than many others, and is not to wait on one
+    core. The jobs are those that were asked for, so that a run that goes on where it stopped computes as it began.
+    """
+    if any(job.by_rows for job in jobs):
+        return False
+    return len(jobs) > 1 or any(job.is_video for job in jobs)
+
+
+def _load(model: str | Path, device: str, settings: PredictSettings, *, many_at_once: bool) -> "Predictor":
     from maskwright.inference.cleanup import Cleanup
     from maskwright.inference.predictor import load
 
     cleanup = Cleanup(settings.fill_holes, settings.largest, settings.min_area)
-    predictor = load(model, engine=settings.engine, device=device, flips=settings.flips, cleanup=cleanup)
+    predictor = load(
+        model,
+        engine=settings.engine,
+        device=device,
+        flips=settings.flips,
+        cleanup=cleanup,
+        many_at_once=many_at_once,
+    )
     if settings.threshold is None:
         return predictor
     if predictor.card.labels.num_classes > 2:
@@ -243,7 +261,7 @@ def _predict_pipe(
     from maskwright.inference.bulk import predict_pictures
     from maskwright.inference.results import GATHERED, check_kinds, paths_of
 
-    predictor = _load(model, device, settings)
+    predictor = _load(model, device, settings, many_at_once=False)
     check_kinds(wish.kinds, predictor.card.labels)
     with tempfile.TemporaryDirectory() as folder:
         job = Job(Path(folder) / "picture", "picture", Path(folder), Path("result"))

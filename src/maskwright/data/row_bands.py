@@ -49,11 +49,19 @@ class Rows:
                 self._top += len(band)
             else:
                 self._held.append(band)
-        parts, top = [], self._top
+        parts, left, top = [], [], self._top
         for band in self._held:
-            parts.append(band[max(0, start - top) : max(0, stop - top)])
+            cut = max(0, stop - top)
+            parts.append(band[max(0, start - top) : cut])
+            left.append(band[cut:])
             top += len(band)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        parts = [part for part in parts if len(part)]
+        if len(parts) == 1:
+            return parts[0]
+        taken = np.concatenate(parts)
+        # It takes the place of its parts, which would be held beside it.
+        self._held, self._top = [taken, *(rest for rest in left if len(rest))], start
+        return taken
 
 
 def rows_of_band(numbers: int) -> int:

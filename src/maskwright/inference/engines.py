@@ -5,6 +5,7 @@ PyTorch, an exported file by ONNX Runtime or OpenVINO. They get the same numbers
 a picture before and after is the predictor's, whatever computes. All of them may be used by many threads at once.
 """
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,13 +38,17 @@ class Engine(Protocol):
         ...
 
 
-def open_model(path: Path, *, engine: EngineName | None = None, device: str = "cpu") -> tuple[ModelCard, Engine]:
+def open_model(
+    path: Path, *, engine: EngineName | None = None, device: str = "cpu", many_at_once: bool = False
+) -> tuple[ModelCard, Engine]:
     """Open a model file or an exported one.
 
     Args:
         path: The file; its suffix decides what computes it.
         engine: What is to compute it; refused where that cannot read the file.
         device: auto, cpu, cuda, cuda:1 or mps.
+        many_at_once: Each call computes on one core, since as many are made at once as there are cores; otherwise a
+            call takes all of them. PyTorch is told by `one_core_each` instead, for all of its networks.
 
     Raises:
         InputError: The file is missing, damaged or not one of ours, or cannot be computed so.
@@ -59,9 +64,9 @@ def open_model(path: Path, *, engine: EngineName | None = None, device: str = "c
         case "torch":
             return _open_torch(path, device)
         case "onnx":
-            return _open_onnx(path, device)
+            return _open_onnx(path, device, many_at_once=many_at_once)
         case "openvino":
-            return _open_openvino(path, device)
+            return _open_openvino(path, device, many_at_once=many_at_once)
 
 
 class TorchEngine:
@@ -152,7 +157,7 @@ def _open_torch(path: Path, device: str) -> tuple[ModelCard, Engine]:
         raise InputError(f"{path} holds weights of another network than it says; use another model file.") from error
 
 
-def _open_onnx(path: Path, device: str) -> tuple[ModelCard, Engine]:
+def _open_onnx(path: Path, device: str, *, many_at_once: bool) -> tuple[ModelCard, Engine]:
     try:
         import onnxruntime
     except ImportError as error:
@@ -167,6 +172,7 @@ def _open_onnx(path: Path, device: str) -> tuple[ModelCard, Engine]:
         raise InputError(f"--device {device} cannot be used by this ONNX Runtime; try --device cpu.")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors: warnings are about what it optimises
+    options.intra_op_num_threads = 1 if many_at_once else 0  # 0: all cores
     try:
         session = onnxruntime.InferenceSession(
             path, options, providers=[(provider, {"device_id": index} if index else {})]
@@ -177,7 +183,7 @@ def _open_onnx(path: Path, device: str) -> tuple[ModelCard, Engine]:
     return card, OnnxEngine(session, provider, onnxruntime.__version__)
 
 
-def _open_openvino(path: Path, device: str) -> tuple[ModelCard, Engine]:
+def _open_openvino(path: Path, device: str, *, many_at_once: bool) -> tuple[ModelCard, Engine]:
     try:
         import openvino
     except ImportError as error:
@@ -190,12 +196,18 @@ def _open_openvino(path: Path, device: str) -> tuple[ModelCard, Engine]:
         header = {HEADER: model.get_rt_info(HEADER).value} if model.has_rt_info(HEADER) else {}
     except RuntimeError as error:
         raise InputError(f"{path} and its .bin are no whole OpenVINO model; export it again.") from error
-    return card_from_header(header, path), OpenVinoEngine(core.compile_model(model, "CPU"), openvino.__version__)
+    cores = os.cpu_count() or 1
+    # Calls wait for each other within a stream, of which there is one by itself, with a thread for each core.
+    threads = {"INFERENCE_NUM_THREADS": cores, "NUM_STREAMS": cores} if many_at_once else {}
+    compiled = core.compile_model(model, "CPU", threads)
+    return card_from_header(header, path), OpenVinoEngine(compiled, openvino.__version__)
 
 
 @contextmanager
 def one_core_each() -> Iterator[None]:
     """While it lasts, each call of an engine in PyTorch computes on one core: many calls are made at once.
+
+    The others are told when they are opened; see `open_model`.
 
     So none waits for another, which saves a third of the processor's time, and a picture's logits are the same to the
     last bit however many others are computed beside it: sums taken by two cores are rounded in another order.

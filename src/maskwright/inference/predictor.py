@@ -110,6 +110,7 @@ def load(
     device: str = "cpu",
     flips: bool = False,
     cleanup: Cleanup = NOTHING,
+    many_at_once: bool = False,
 ) -> Predictor:
     """A predictor from a model file, or from one that `maskwright export` made of it, which needs no torch.
 
@@ -119,13 +120,15 @@ def load(
         device: auto, cpu, cuda, cuda:1 or mps.
         flips: As for `Predictor`; for models that have learnt from mirrored pictures.
         cleanup: What is done to each mask.
+        many_at_once: Pictures will be predicted by as many threads as there are cores: ONNX Runtime and OpenVINO then
+            give each one core, and otherwise all of them to the one picture.
 
     Raises:
         InputError: The file is missing or is not one of ours, the device cannot be used, or pictures must not be
             mirrored for this model.
         MissingExtraError: What computes the file is not installed.
     """
-    card, computing = open_model(Path(path), engine=engine, device=device)
+    card, computing = open_model(Path(path), engine=engine, device=device, many_at_once=many_at_once)
     if flips and not learnt_mirrored(card):
         raise InputError(f"{path} has not learnt from mirrored pictures, which flips would show it; leave flips out.")
     return Predictor(card, computing, flips=flips, cleanup=cleanup)

@@ -7,6 +7,7 @@ logits lie on the threshold within rounding.
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,16 @@ def mask_bands(predictor: Predictor, source: Source) -> Iterator[NDArray[np.uint
     """The mask of a picture that comes in rows, in bands ``(n, W)``."""
     shape = (source.height, source.width)
     seen = predictor.card.resize.shape_of(*shape)
-    pixels = (scale_pixels(band, predictor.card.input, "The picture") for band in source.bands())
-    strips = predictor.strips(Rows(resize_bands(pixels, shape, seen)).take, *seen)
-    for logits in resize_bands((strip.transpose(1, 2, 0) for strip in strips), seen, shape):
-        yield predictor.classes(logits.transpose(2, 0, 1))
+
+    def scaled(band: NDArray[Any]) -> NDArray[np.uint8]:
+        return scale_pixels(band, predictor.card.input, "The picture")
+
+    def channels_last(strip: NDArray[np.float32]) -> NDArray[np.float32]:
+        return strip.transpose(1, 2, 0)
+
+    def classes(band: NDArray[np.float32]) -> NDArray[np.uint8]:
+        return predictor.classes(band.transpose(2, 0, 1))
+
+    # `map` and not loops, whose variables would hold one band while the next is made.
+    strips = predictor.strips(Rows(resize_bands(map(scaled, source.bands()), shape, seen)).take, *seen)
+    yield from map(classes, resize_bands(map(channels_last, strips), seen, shape))

@@ -7,8 +7,9 @@ Tiles begin where the network's coarsest pixels do, so that each of these stands
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,8 @@ from maskwright.config import Architecture
 from maskwright.inference.engines import Engine
 
 # Pixels a side that a network with an encoder sees at once, and a classic one, which keeps all of them to the end.
-WINDOW, CLASSIC_WINDOW = 1280, 704
+# They bound the memory of a large picture; see docs/decisions/0023.
+WINDOW, CLASSIC_WINDOW = 1152, 704
 # The same for networks that have learnt from whole pictures.
 MOST_AT_ONCE = 2048
 # What is thrown away on each side where a network could see as far as it liked.
@@ -121,14 +123,27 @@ def strips_of_logits(
     """
     columns = tiling.spans(width)
     for rows in tiling.spans(height):
-        seen = rows_of(rows.start, rows.stop)
-        kept = [_logits_of(engine, seen[:, column.seen])[:, rows.inner, column.inner] for column in columns]
-        yield kept[0] if len(kept) == 1 else np.concatenate(kept, axis=2)
+        # Nothing is kept here: one strip's pixels and logits would be held while the next one's are made.
+        yield _strip(engine, rows_of(rows.start, rows.stop), rows, columns)
+
+
+def _strip(engine: Engine, seen: NDArray[np.uint8], rows: Span, columns: Sequence[Span]) -> NDArray[np.float32]:
+    """Logits ``(K, n, W)`` of a row of tiles, from the pixels ``(m, W, C)`` under it."""
+    kept = (_logits_of(engine, seen[:, column.seen])[:, rows.inner, column.inner] for column in columns)
+    first = next(kept)
+    if len(columns) == 1:
+        return first
+    # Put in place one by one: the tiles of a wide picture would take as much again.
+    strip = np.empty((*first.shape[:2], seen.shape[1]), np.float32)
+    for column, logits in zip(columns, chain([first], kept), strict=True):
+        strip[..., column.kept] = logits
+    return strip
 
 
 def _logits_of(engine: Engine, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    batch = (pixels.astype(np.float32) / 255).transpose(2, 0, 1)[np.newaxis]  # (1, C, h, w)
-    logits: NDArray[np.float32] = engine.logits(np.ascontiguousarray(batch))[0]
+    # Divided where it ends up: tiles are large, and copies of them count.
+    batch = np.divide(pixels.transpose(2, 0, 1)[np.newaxis], np.float32(255), dtype=np.float32, order="C")
+    logits: NDArray[np.float32] = engine.logits(batch)[0]  # (K, h, w)
     return logits
 
 

@@ -1,3 +1,4 @@
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,19 @@ def test_an_error_names_the_file_that_the_user_knows_of(tmp_path: Path, largest_
     with pytest.raises(OSError, match="directory") as raised, replacing(path) as temporary:
         (temporary / "below").touch()
     assert "below" in str(raised.value.filename)
+
+
+def test_a_disk_that_becomes_read_only_is_said_of_the_file_that_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OSError, match="Read-only") as raised:
+        write_text(tmp_path / "state.txt", "new")
+    assert raised.value.filename == str(tmp_path / "state.txt")
 
 
 def test_what_a_killed_process_left_is_found_and_nothing_else(tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ def replacing(path: Path, *, keep_previous: bool = False, lasting: bool = True) 
             error.filename = str(path)  # what the user knows of
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # on a disk that has become read-only; what went wrong first is what counts
+            temporary.unlink()
 
 
 def previous_of(path: Path) -> Path:

@@ -19,7 +19,7 @@ _COUNTED_PERCENT = 95
 # So many columns to either side are asked one after the other, and so many numbers are held at once after that.
 _NEAR, _NUMBERS_AT_ONCE = 32, 2**20
 Mask = NDArray[np.bool_]
-Points = tuple[NDArray[np.intp], NDArray[np.intp]]
+Points = tuple[NDArray[np.intp], ...]
 
 
 @dataclass(frozen=True)

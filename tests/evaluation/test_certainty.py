@@ -22,7 +22,7 @@ def test_a_table_equals_a_plain_loop() -> None:
     expected = np.zeros((3, BINS))
     for probability, is_foreground in zip(probabilities[0].ravel(), truth.ravel(), strict=True):
         if is_foreground != IGNORED:
-            expected[:, min(int(probability * BINS), BINS - 1)] += 1, probability, is_foreground
+            expected[:, min(int(probability * BINS), BINS - 1)] += np.array([1, probability, is_foreground])
     assert count_probabilities(probabilities, truth) == pytest.approx(expected)
 
 

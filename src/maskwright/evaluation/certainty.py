@@ -145,8 +145,9 @@ def _best(thresholds: Sequence[float], dice: NDArray[np.float64]) -> float | Non
     """The threshold of the highest Dice; of several, the one nearest to the middle."""
     if np.isnan(dice).all():
         return None
-    equal = np.flatnonzero(dice >= np.nanmax(dice) - 1e-9)
-    return min((thresholds[place] for place in equal), key=lambda threshold: abs(threshold - 0.5))
+    is_best = dice >= np.nanmax(dice) - 1e-9
+    equal = [threshold for threshold, best in zip(thresholds, is_best, strict=True) if best]
+    return min(equal, key=lambda threshold: abs(threshold - 0.5))
 
 
 def _means(rows: NDArray[np.float64]) -> NDArray[np.float64]:

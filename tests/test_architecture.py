@@ -96,6 +96,7 @@ def test_subpackages_are_empty_at_the_door() -> None:
         ("maskwright.commands.cross_validate", {"torch"}),
         ("maskwright.commands.predict", {"torch"}),
         ("maskwright.commands.evaluate", {"torch"}),
+        ("maskwright.commands.compare", {"torch"}),
         ("maskwright.commands.demo", {"torch"}),
     ],
 )

@@ -221,7 +221,7 @@ def test_evaluating_everything_is_called_a_leak(
     model: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", str(model), str(drawn), "--out", str(tmp_path / "scores"), "--everything"]) == 0
-    assert "LEAK: training learnt from 10 of these 12" in capsys.readouterr().err
+    assert "LEAK: 10 of these 12 pictures: training learnt from them" in capsys.readouterr().err
     assert len(list((tmp_path / "scores" / "worst").iterdir())) == 5
 
 
@@ -248,6 +248,48 @@ def test_evaluate_knows_the_groups_of_training_where_too_few_are_there_to_find_a
     scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
     assert scores["grouping"].startswith("2 groups by the pattern")
     assert {picture["group"] for picture in scores["pictures"]} == set(cars[:2])
+
+
+def test_evaluate_compares_two_evaluations(
+    model: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        assert main(["evaluate", str(model), str(drawn), "--everything", "--out", str(tmp_path / name)]) == 0
+    scores = json.loads((tmp_path / "b" / "scores.json").read_text())
+    for place, picture in enumerate(scores["pictures"]):
+        picture["dice"] += 0.01 * (place + 1)
+    (tmp_path / "b" / "scores.json").write_text(json.dumps(scores))
+    both = ["evaluate", "--compare", str(tmp_path / "a"), str(tmp_path / "b" / "scores.json")]
+    capsys.readouterr()
+    assert main([*both, "--out", str(tmp_path / "c"), "--json"]) == 0
+    said = capsys.readouterr()
+    printed = json.loads(said.out)
+    assert printed == json.loads((tmp_path / "c" / "comparison.json").read_text())
+    assert printed["dice"]["mean"] == pytest.approx(0.065)
+    assert printed["dice"]["low"] > 0
+    assert printed["pictures"][0]["name"] == scores["pictures"][11]["name"]
+    assert "A: LEAK" in said.err
+    assert main([*both, "--out", str(tmp_path / "d")]) == 0
+    assert "B is better" in capsys.readouterr().out
+    assert main([*both, "--out", str(tmp_path / "d")]) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--compare", "{model}", "{model}"], "{model} holds no scores"),
+        (["--compare", "{drawn}", "{drawn}"], "{drawn}/scores.json cannot be read"),
+        (["{model}", "{drawn}", "--compare", "a", "b"], "no model beside them"),
+        (["{model}"], "evaluate needs a model file and a folder"),
+        (["{model}", "{drawn}", "--tolerance", "0"], "--tolerance must be above 0"),
+    ],
+)
+def test_evaluate_says_what_cannot_be_used(
+    words: list[str], sentence: str, model: Path, drawn: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", *(word.format(model=model, drawn=drawn) for word in words)]) == 2
+    assert sentence.format(model=model, drawn=drawn) in capsys.readouterr().err
 
 
 def test_a_renamed_training_picture_is_recognised(model: Path, photos: Path, tmp_path: Path) -> None:

@@ -29,7 +29,20 @@ def test_the_readme_names_no_option_that_does_not_exist() -> None:
     ours = re.sub(r"pip install.*", "", README)
     named = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9-]+)", ours))
     settings = {field.name.replace("_", "-") for field in dataclasses.fields(Settings)}
-    known = settings | {"preset", "resume", "out", "save", "help", "everything", "json", "fix", "from", "to", "int8"}
+    known = settings | {
+        "preset",
+        "resume",
+        "out",
+        "save",
+        "help",
+        "everything",
+        "json",
+        "fix",
+        "from",
+        "to",
+        "int8",
+        "compare",
+    }
     known |= {"data", "batchsize", "lr", "stepsize"}
     assert named - known - {"index-url"} == set()
 

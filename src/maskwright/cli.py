@@ -25,6 +25,7 @@ from maskwright.signals import catching_signals
 DONE, WITH_FAILURES, NOT_STARTED, INTERRUPTED, STOPPED_AND_SAVED = 0, 1, 2, 130, 75
 # A process that seems to have taken longer to get here has another clock than we think.
 OLDEST_SECONDS = 60.0
+MASKS_AS_TRAINED = MaskSettings()
 
 
 def demo(*, out: Path | None = None, minutes: float = 2.5, cars: int = 16, seed: int = 0) -> int:
@@ -123,14 +124,16 @@ def train(
     return DONE if run.finished else STOPPED_AND_SAVED
 
 
-def evaluate(
-    model: Positional[Path],
-    photos: Positional[Path],
-    masks: OmitArgPrefixes[MaskSettings],
+def evaluate(  # noqa: PLR0913 - each is an option
+    model: Positional[Path | None] = None,
+    photos: Positional[Path | None] = None,
+    masks: OmitArgPrefixes[MaskSettings] = MASKS_AS_TRAINED,
     *,
+    compare: tuple[Path, Path] | None = None,
     out: Path | None = None,
     group: str | None = None,
     everything: bool = False,
+    tolerance: float | None = None,
     json: bool = False,
     device: str = "auto",
 ) -> int:
@@ -140,12 +143,24 @@ def evaluate(
         model: The model file.
         photos: Folder of photographs and masks.
         masks: What their values mean, where they are stored in another way than those of training.
+        compare: Instead of a model and photographs: the folders that two evaluations left. Says by how much the second
+            is better, with an interval, and on which pictures they differ most.
         out: Folder for scores.json and panels of the worst pictures; by default a new one under runs/.
         group: Regular expression that finds a picture's group in its name.
         everything: Score pictures that training saw as well.
+        tolerance: How far an outline may be off, pixels; by default 0.75 % of each picture's diagonal.
         json: Print scores.json instead of a table.
         device: auto, cpu, cuda, cuda:1 or mps.
     """
+    if compare is not None:
+        from maskwright.commands.compare import compare as compare_command
+
+        if model is not None:
+            raise InputError("--compare takes the folders of two evaluations, and no model beside them; leave it out.")
+        compare_command(*compare, out=out, as_json=json)
+        return DONE
+    if model is None or photos is None:
+        raise InputError("evaluate needs a model file and a folder of pictures with masks, or --compare A B.")
     from maskwright.commands.evaluate import evaluate as command
 
     scores = command(
@@ -155,6 +170,7 @@ def evaluate(
         group=group,
         masks=masks,
         everything=everything,
+        tolerance=tolerance,
         as_json=json,
         device=device,
     )

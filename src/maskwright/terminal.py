@@ -69,6 +69,11 @@ def warn(sentence: str) -> None:
     errors().print(printable(sentence, keep="\n"), style="yellow")
 
 
+def warn_loudly(sentence: str) -> None:
+    """Print a sentence that turns the figures beside it to nothing, in bold."""
+    errors().print(printable(sentence, keep="\n"), style="bold red")
+
+
 def show_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table whose first column is text and whose others are figures."""
     table = Table(title=printable(title), title_justify="left", title_style="bold")

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskwright.data.drawn_cars import draw_car
-from maskwright.data.duplicates import _MOST_DIFFERENT, _differences, find_near_duplicates, thumbnail
+from maskwright.data.duplicates import (
+    _MOST_DIFFERENT,
+    _differences,
+    find_near_duplicates,
+    look_alike,
+    looks_of,
+    read_looks,
+    thumbnail,
+)
 
 CARS = range(6)
 SIDE_VIEW = 5
@@ -240,3 +248,31 @@ def test_neighbouring_frames_of_a_real_film_are_copies_but_none_across_its_given
         assert first >= len(parts["train"])
         frames = [int(names[index].split("_")[1]) for index in (first, second)]
         assert frames[1] - frames[0] <= 8  # of 30 in a second
+
+
+# --- Looks
+
+
+def alike(first: list[Image.Image], second: list[Image.Image]) -> NDArray[np.bool_]:
+    """Which pictures of two lists look alike, ``(N, M)``."""
+    looks = [read_looks(looks_of(np.stack([thumbnail_of(picture) for picture in some]))) for some in (first, second)]
+    return np.stack([look_alike(look, looks[1]) for look in looks[0]])
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_copies_look_alike_and_different_cars_do_not(kind: str) -> None:
+    copies = [COPIES[kind](car) for car in cars()]
+    assert np.array_equal(alike(list(cars()), copies), np.eye(len(CARS), dtype=np.bool_))
+
+
+def test_a_look_is_short() -> None:
+    looks = looks_of(noise(3))
+    assert [len(look) for look in looks] == [256] * 3
+    assert read_looks(looks).shape == (3, 8, 8, 3)
+
+
+def test_a_picture_of_one_colour_has_no_look() -> None:
+    looks = looks_of(np.stack([np.full((64, 64, 3), 99, np.uint8), noise(1)[0]]))
+    assert [bool(look) for look in looks] == [False, True]
+    assert len(read_looks(looks)) == 1
+    assert read_looks([]).shape == (0, 8, 8, 3)

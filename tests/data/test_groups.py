@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.data.groups import Groups, find_groups, merge_groups
+from maskwright.data.groups import Groups, find_groups, merge_groups, print_of_group, prints_of_groups
 from maskwright.data.pairing import find_pairs
 from maskwright.errors import InputError
 from tests.car_names import ALONE, cars
@@ -211,3 +211,10 @@ def test_the_order_of_near_duplicates_changes_nothing() -> None:
     backwards = merge_groups(groups, [(second, first) for first, second in reversed(near)])
     assert merged == backwards
     assert merged.of == dict(zip("abcdefgh", "aaaaefff", strict=True))
+
+
+def test_groups_are_recognised_by_hashes_that_do_not_tell_their_names() -> None:
+    groups = {"anna_1": "anna", "anna_2": "anna", "ben_1": "ben", "alone": "alone"}
+    assert prints_of_groups(groups, groups) == tuple(sorted((print_of_group("anna"), print_of_group("ben"))))
+    assert prints_of_groups(["anna_2", "alone"], groups) == (print_of_group("anna"),)
+    assert "anna" not in print_of_group("anna")

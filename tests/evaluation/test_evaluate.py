@@ -8,9 +8,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskwright.config import Architecture
+from maskwright.data.labels import IGNORED, LabelMap
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats, read_pair
-from maskwright.evaluation.evaluate import Scores, evaluate_pairs, score_pair, scores_from_json
+from maskwright.evaluation.evaluate import (
+    DEFINITIONS,
+    TITLES,
+    Scores,
+    evaluate_pairs,
+    score_mask,
+    score_pair,
+    scores_from_json,
+)
+from maskwright.evaluation.outlines import compare_outlines, tolerance_of
 from maskwright.inference.model_file import ModelCard
 from maskwright.inference.predictor import Predictor
 
@@ -57,9 +67,14 @@ def test_scores_are_counted_at_the_original_size(size: int, ellipses: tuple[Pair
         called = model(image)
         assert called.shape == truth.shape == (48, 64)
         overlap, total = (called & truth).sum(), called.sum() + truth.sum()
-        score = score_pair(model, pair, "a")
+        score, table = score_pair(model, pair, "a")
         assert score.dice == pytest.approx(2 * overlap / total)
         assert score.iou == pytest.approx(overlap / (total - overlap))
+        assert score.precision == pytest.approx(overlap / called.sum())
+        assert score.recall == pytest.approx(overlap / truth.sum())
+        assert score.edge_error + score.inner_error == pytest.approx(1 - score.iou)
+        assert table[0].sum() == 48 * 64
+        assert table[2].sum() == truth.sum()
 
 
 def test_every_picture_gets_a_row_in_order(ellipses: tuple[Pair, ...]) -> None:
@@ -110,13 +125,12 @@ def test_json_has_no_nan_and_everything_else(ellipses: tuple[Pair, ...]) -> None
     ellipses[1].image.write_text("not a picture")
     text = json.dumps(evaluate(ellipses[:3], predictor()).to_json(), allow_nan=False)
     content = json.loads(text)
+    empty = dict.fromkeys(TITLES)
     assert content["pictures"][0] == {
         "name": ellipses[0].name,
         "group": "images/g0",
-        "dice": None,
-        "iou": None,
-        "class_dice": [None],
-        "class_iou": [None],
+        "classes": [empty],
+        **empty,
     }
     assert content["pictures"][1]["dice"] > 0.5
     assert content["dice"]["low"] is None  # a single group with a score
@@ -125,8 +139,70 @@ def test_json_has_no_nan_and_everything_else(ellipses: tuple[Pair, ...]) -> None
     assert "Dice = " in content["definitions"]
     again = scores_from_json(content)
     assert again.to_json() == content
-    assert isinstance(again.pictures[1].class_dice, tuple)
+    assert isinstance(again.pictures[1].classes, tuple)
     assert math.isnan(again.pictures[0].dice)
+
+
+def test_scores_of_earlier_versions_are_read_without_what_they_lack() -> None:
+    interval = {"mean": 0.9, "low": None, "high": None}
+    row = {"name": "a", "group": "a", "dice": 0.9, "iou": 0.8, "class_dice": [0.9], "class_iou": [0.8]}
+    content = {"pictures": [row], "dice": interval, "iou": interval, "groups": 1, "classes": [], "problems": []}
+    scores = scores_from_json(content)
+    assert (scores.dice.mean, scores.pictures[0].iou) == (0.9, 0.8)
+    assert math.isnan(scores.hausdorff_95.mean)
+    assert math.isnan(scores.pictures[0].boundary_f)
+    assert (scores.calibration, scores.sweep) == (None, None)
+
+
+def test_every_class_gets_its_scores_and_a_picture_their_mean() -> None:
+    truth, called = np.random.default_rng(0).integers(0, 3, (2, 40, 50), dtype=np.uint8)
+    truth[:3] = IGNORED
+    labels = LabelMap("indices", ("background", "car", "tree", "never"), values=((0,), (1,), (2,), (3,)))
+    row = score_mask(called, truth, labels)
+    counted = truth < 4
+    for place, index in enumerate((1, 2)):
+        a, b = (truth == index) & counted, (called == index) & counted
+        assert row.classes[place].precision == pytest.approx((a & b).sum() / b.sum())
+        expected = compare_outlines(a, b, counted, tolerance=tolerance_of(40, 50))
+        assert row.classes[place].hausdorff_95 == expected.hausdorff_95
+    assert all(math.isnan(getattr(row.classes[2], measure)) for measure in TITLES)
+    for measure in TITLES:
+        assert getattr(row, measure) == pytest.approx(np.mean([getattr(of, measure) for of in row.classes[:2]]))
+
+
+def test_the_tolerance_may_be_given_in_pixels() -> None:
+    truth = np.zeros((40, 60), np.uint8)
+    truth[5:25, 5:25] = 1
+    called = np.roll(truth, 3, axis=1)
+    labels = LabelMap("indices", ("background", "car"), values=((0,), (1,)))
+    assert score_mask(called, truth, labels, tolerance=3).boundary_f == 1
+    assert score_mask(called, truth, labels).boundary_f < 1
+
+
+def test_definitions_name_every_measure() -> None:
+    for title in TITLES.values():
+        assert title.removesuffix(" (pixels)").lower() in DEFINITIONS.lower()
+
+
+def test_the_best_threshold_is_chosen_on_validation_pictures_alone(ellipses: tuple[Pair, ...]) -> None:
+    model = predictor(bias=-0.25)  # too much is foreground, so that a higher threshold is better
+    validation = {pair.name for pair in ellipses[:4]}
+    scores = evaluate_pairs(
+        model, ellipses, groups_of(ellipses), is_validation=validation.__contains__, advance=nothing
+    )
+    sweep = scores.sweep
+    assert sweep is not None
+    assert sweep.best is not None
+    assert sweep.best > 0.5
+    for threshold in (0.5, sweep.best):
+        moved = evaluate(ellipses, model.with_threshold(threshold))
+        expected = [np.mean([row.dice for row in rows]) for rows in (moved.pictures[:4], moved.pictures[4:])]
+        assert sweep.at(threshold) == pytest.approx(expected, abs=1e-4)
+    assert max(sweep.on_validation) == sweep.at(sweep.best)[0]
+    without = evaluate(ellipses, model).sweep
+    assert without is not None
+    assert without.best is None
+    assert without.on_others == pytest.approx((4 * np.array(sweep.on_validation) + 8 * np.array(sweep.on_others)) / 12)
 
 
 def test_a_folder_in_which_nothing_can_be_read_has_no_score(tmp_path: Path) -> None:

@@ -3,7 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from maskwright.evaluation.metrics import bootstrap_interval, confusion_counts, dice_per_class, iou_per_class
+from maskwright.evaluation.metrics import (
+    bootstrap_interval,
+    confusion_counts,
+    dice_per_class,
+    iou_per_class,
+    precision_per_class,
+    recall_per_class,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -18,13 +25,15 @@ def test_counts_equal_a_plain_loop(classes: int) -> None:
 
 
 @pytest.mark.parametrize("classes", [2, 5])
-def test_dice_and_iou_equal_sets_of_pixels(classes: int) -> None:
+def test_scores_equal_sets_of_pixels(classes: int) -> None:
     truth, called = RNG.integers(0, classes, (2, 9, 11), dtype=np.uint8)
     counts = confusion_counts(truth, called, classes)
     for k in range(classes):
         a, b = (set(np.flatnonzero(mask == k)) for mask in (truth, called))
         assert dice_per_class(counts)[k] == pytest.approx(2 * len(a & b) / (len(a) + len(b)))
         assert iou_per_class(counts)[k] == pytest.approx(len(a & b) / len(a | b))
+        assert precision_per_class(counts)[k] == pytest.approx(len(a & b) / len(b))
+        assert recall_per_class(counts)[k] == pytest.approx(len(a & b) / len(a))
 
 
 def test_many_classes_of_8_bit_masks_are_told_apart() -> None:
@@ -51,6 +60,13 @@ def test_an_absent_class_that_is_predicted_scores_zero() -> None:
     called[0, 0] = 1
     counts = confusion_counts(np.zeros((4, 4), np.uint8), called, 2)
     assert dice_per_class(counts)[1] == iou_per_class(counts)[1] == 0
+
+
+def test_precision_needs_a_prediction_and_recall_a_truth() -> None:
+    missed = confusion_counts(np.ones((4, 4), np.uint8), np.zeros((4, 4), np.uint8), 2)
+    assert (math.isnan(precision_per_class(missed)[1]), recall_per_class(missed)[1]) == (True, 0)
+    invented = confusion_counts(np.zeros((4, 4), np.uint8), np.ones((4, 4), np.uint8), 2)
+    assert (precision_per_class(invented)[1], math.isnan(recall_per_class(invented)[1])) == (0, True)
 
 
 # --- The interval

@@ -1,15 +1,38 @@
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
 from maskwright.config import Architecture
+from maskwright.data.duplicates import looks_of, thumbnail
+from maskwright.data.groups import prints_of_groups
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import fingerprint_of
 from maskwright.evaluation.unseen import Sieve
 from maskwright.inference.model_file import ModelCard
 
 
-def card_of(pairs: tuple[Pair, ...], *, learnt: int, chosen: int) -> ModelCard:
+def groups_of(pairs: tuple[Pair, ...]) -> dict[str, str]:
+    return {pair.name: Path(pair.name).name.split("_")[0] for pair in pairs}
+
+
+def card_of(pairs: tuple[Pair, ...], *, learnt: int, chosen: int, pattern: str | None = None) -> ModelCard:
     prints = tuple(fingerprint_of(pair.image) for pair in pairs)
+    thumbnails = np.stack([thumbnail(np.array(Image.open(pair.image))) for pair in pairs])
     return ModelCard(
-        Architecture(), size=64, trained_on=prints[:learnt], chosen_on=prints[learnt - 1 : learnt + chosen]
+        Architecture(),
+        size=64,
+        trained_on=prints[:learnt],
+        chosen_on=prints[learnt : learnt + chosen],
+        looks=tuple(looks_of(thumbnails)[:learnt]),
+        groups=prints_of_groups([pair.name for pair in pairs[:learnt]], groups_of(pairs)),
+        group=pattern,
     )
+
+
+def alone(pairs: tuple[Pair, ...]) -> dict[str, str]:
+    return {pair.name: pair.name for pair in pairs}
 
 
 def passed_by(sieve: Sieve, pairs: tuple[Pair, ...]) -> tuple[list[Pair], int]:
@@ -17,30 +40,90 @@ def passed_by(sieve: Sieve, pairs: tuple[Pair, ...]) -> tuple[list[Pair], int]:
     return list(sieve.passing(pairs, lambda: left_out.append(None))), len(left_out)
 
 
+def save_again(pair: Pair) -> None:
+    """Another file that looks the same."""
+    stored = io.BytesIO()
+    with Image.open(pair.image) as picture:
+        picture.resize((128, 96)).save(stored, "JPEG", quality=80)
+    pair.image.write_bytes(stored.getvalue())
+
+
 def test_pictures_that_training_learnt_from_are_left_out_and_counted(ellipses: tuple[Pair, ...]) -> None:
-    sieve = Sieve(card_of(ellipses, learnt=5, chosen=2))
-    assert passed_by(sieve, ellipses) == (list(ellipses[5:]), 5)
-    assert sieve.passed == list(ellipses[5:])
-    assert sieve.remarks() == [
-        "Left out: 5 of 12 pictures, because training learnt from them.",
-        "The best weights were chosen on 2 of these 7 pictures.",
+    sieve = Sieve(card_of(ellipses, learnt=6, chosen=2), groups_of(ellipses))
+    assert passed_by(sieve, ellipses) == (list(ellipses[6:]), 6)
+    assert sieve.passed == list(ellipses[6:])
+    assert sieve.leaks() == [
+        f"Left out: 6 of 12 pictures, because training learnt from them, such as {ellipses[0].name}."
     ]
+    assert sieve.remarks() == ["The best weights were chosen on 2 of these 6 pictures."]
+    assert [sieve.is_validation(pair.name) for pair in ellipses] == [False] * 6 + [True] * 2 + [False] * 4
 
 
 def test_everything_passes_where_it_is_asked_for_and_is_called_a_leak(ellipses: tuple[Pair, ...]) -> None:
-    sieve = Sieve(card_of(ellipses, learnt=5, chosen=0), everything=True)
+    sieve = Sieve(card_of(ellipses, learnt=6, chosen=0), groups_of(ellipses), everything=True)
     assert passed_by(sieve, ellipses) == (list(ellipses), 0)
-    assert sieve.remarks() == ["LEAK: training learnt from 5 of these 12 pictures."]
+    assert sieve.leaks() == [f"LEAK: 6 of these 12 pictures: training learnt from them, such as {ellipses[0].name}."]
+    assert not sieve.is_validation(ellipses[0].name)
+
+
+def test_what_looks_like_a_training_picture_is_left_out(ellipses: tuple[Pair, ...]) -> None:
+    card = card_of(ellipses, learnt=6, chosen=0)
+    save_again(ellipses[2])
+    sieve = Sieve(card, groups_of(ellipses))
+    assert passed_by(sieve, ellipses[2:]) == (list(ellipses[6:]), 4)
+    assert sieve.leaks()[1] == (
+        "Left out: 1 of 10 pictures, because they look like copies of pictures that training learnt from, such as "
+        f"{ellipses[2].name}."
+    )
+    everything = Sieve(card, groups_of(ellipses), everything=True)
+    passed_by(everything, ellipses[2:])
+    assert everything.leaks()[1].startswith("LEAK: 1 of these 10 pictures: they look like copies")
+
+
+def test_other_pictures_of_a_group_pass_and_are_called_a_leak(ellipses: tuple[Pair, ...]) -> None:
+    sieve = Sieve(card_of(ellipses, learnt=5, chosen=0), groups_of(ellipses))
+    assert passed_by(sieve, ellipses[5:]) == (list(ellipses[5:]), 0)
+    assert sieve.leaks() == [
+        "LEAK: 1 of these 7 pictures belong to groups that training learnt from, such as "
+        f"{ellipses[5].name}; on new groups, scores will be lower."
+    ]
+
+
+def test_the_pattern_of_training_finds_a_group_that_stands_alone_here(ellipses: tuple[Pair, ...]) -> None:
+    sieve = Sieve(card_of(ellipses, learnt=5, chosen=0, pattern=r"(g\d)_"), alone(ellipses[5:6]))
+    passed_by(sieve, ellipses[5:6])
+    assert "belong to groups that training learnt from" in sieve.leaks()[0]
+
+
+def test_a_picture_that_cannot_be_decoded_passes_and_is_a_problem_later(ellipses: tuple[Pair, ...]) -> None:
+    card = card_of(ellipses, learnt=6, chosen=0)
+    ellipses[7].image.write_text("not a picture")
+    assert passed_by(Sieve(card, groups_of(ellipses)), ellipses[6:]) == (list(ellipses[6:]), 0)
+
+
+def test_pictures_of_one_colour_resemble_nothing(ellipses: tuple[Pair, ...]) -> None:
+    for pair in ellipses[:8]:
+        Image.new("RGB", (64, 48), "navy").save(pair.image)
+    ellipses[7].image.write_bytes(ellipses[7].image.read_bytes() + b" ")
+    sieve = Sieve(card_of(ellipses[:6], learnt=6, chosen=0), groups_of(ellipses))
+    assert passed_by(sieve, ellipses[7:]) == (list(ellipses[7:]), 0)
 
 
 def test_new_pictures_need_no_remark(ellipses: tuple[Pair, ...]) -> None:
     for everything in (False, True):
-        sieve = Sieve(card_of(ellipses[:2], learnt=2, chosen=0), everything=everything)
+        sieve = Sieve(card_of(ellipses[:2], learnt=2, chosen=0), groups_of(ellipses), everything=everything)
         assert passed_by(sieve, ellipses[2:]) == (list(ellipses[2:]), 0)
-        assert sieve.remarks() == []
+        assert (sieve.leaks(), sieve.remarks()) == ([], [])
 
 
 def test_of_an_imported_model_nothing_is_known(ellipses: tuple[Pair, ...]) -> None:
-    sieve = Sieve(ModelCard(Architecture(), size=64))
+    sieve = Sieve(ModelCard(Architecture(), size=64), groups_of(ellipses))
     assert passed_by(sieve, ellipses) == (list(ellipses), 0)
     assert "Nothing is known of the pictures" in sieve.remarks()[0]
+
+
+def test_an_older_model_file_says_that_it_knows_less(ellipses: tuple[Pair, ...]) -> None:
+    card = ModelCard(Architecture(), size=64, trained_on=(fingerprint_of(ellipses[0].image),))
+    sieve = Sieve(card, groups_of(ellipses))
+    assert passed_by(sieve, ellipses) == (list(ellipses[1:]), 1)
+    assert "knows exact copies" in sieve.remarks()[0]

@@ -34,6 +34,8 @@ CARD = ModelCard(
     metrics={"dice": 0.98765, "val_loss": 1e-9},
     trained_on=("0123456789abcdef", "fedcba9876543210"),
     chosen_on=("0011223344556677",),
+    looks=("AAAA", "BBBB"),
+    groups=("0123456789abcdef",),
     group="([^_]+)_",
     parent=Parent("runs-of-spring/model.safetensors", "8899aabbccddeeff"),
     settings={"learning_rate": 1e-3, "loss": "bce+dice", "epochs": 3, "augment": True},
@@ -85,6 +87,13 @@ def test_a_file_from_before_models_had_parents_is_read(path: Path) -> None:
     del header["parent"]
     rewrite(path, {"maskwright": json.dumps(header)})
     assert load_model(path)[0] == dataclasses.replace(CARD, parent=None)
+
+
+def test_a_file_from_before_models_knew_what_their_pictures_look_like_is_read(path: Path) -> None:
+    header = header_of(path)
+    del header["looks"], header["groups"]
+    rewrite(path, {"maskwright": json.dumps(header)})
+    assert load_model(path)[0] == dataclasses.replace(CARD, looks=(), groups=())
 
 
 def test_a_card_of_cut_outs_comes_back_as_it_was(tmp_path: Path) -> None:

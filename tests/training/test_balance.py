@@ -41,7 +41,7 @@ def test_pictures_without_a_pixel_that_counts_are_no_evidence() -> None:
 
 def material(cache: Cache, names: tuple[str, ...]) -> Material:
     parts = {pair.name: "train" if index < 4 else "val" for index, pair in enumerate(cache.pairs)}
-    return Material(cache, Formats(LabelMap("indices", names)), parts, Groups({}, "none"))
+    return Material(cache, Formats(LabelMap("indices", names)), parts, Groups({}, "none"), ())
 
 
 def with_class_pixels(cache: Cache, rows: Sequence[tuple[int, ...]]) -> Cache:

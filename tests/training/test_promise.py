@@ -77,7 +77,9 @@ class Whole:
     ) -> None:
         names = [pair.name for pair in cache.pairs]
         split = {name: "val" if index >= 6 else "train" for index, name in enumerate(names)}
-        material = Material(cache, Formats(), split, Groups({name: name for name in names}, "alone"))
+        material = Material(
+            cache, Formats(), split, Groups({name: name for name in names}, "alone"), ("",) * len(names)
+        )
         learner = build_learner_for(SETTINGS, architecture_for(SETTINGS, Formats()), "cpu", "fp32", None)
         learner.network.register_forward_pre_hook(machine.watch)
         folder.mkdir(exist_ok=True)

@@ -124,10 +124,17 @@ def test_a_network_that_nothing_fits_is_refused_with_the_reason(asked: Architect
 
 
 def test_what_the_first_model_saw_was_seen(tmp_path: Path) -> None:
-    start = start_from(tmp_path, trained_on=("a", "b"), chosen_on=("c", "d"))
-    assert with_those_of(start, ("b", "c"), ("e",)) == {"trained_on": ("b", "c", "a"), "chosen_on": ("e", "d")}
+    start = start_from(tmp_path, trained_on=("a", "b"), chosen_on=("c", "d"), looks=("l",), groups=("g",))
+    seen = with_those_of(start, trained_on=("b", "c"), chosen_on=("e",), looks=("m",), groups=("g", "h"))
+    assert seen == {
+        "trained_on": ("b", "c", "a"),
+        "chosen_on": ("e", "d"),
+        "looks": ("m", "l"),
+        "groups": ("g", "h"),
+    }
     assert start.has_learnt_from(("b", "c", "e")) == 1
 
 
 def test_without_a_model_to_start_from_the_pictures_are_those_of_the_run() -> None:
-    assert with_those_of(None, ("a",), ("b",)) == {"trained_on": ("a",), "chosen_on": ("b",)}
+    own = {"trained_on": ("a",), "chosen_on": ("b",), "looks": (), "groups": ()}
+    assert with_those_of(None, **own) == own

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,19 +120,20 @@ def _as_chosen_before(settings: Settings, folder: Path) -> Settings:
 
 def _sum_up(folder: Path, folds: int) -> CrossValidation:
     """Put the scores of all folds together: means over pictures, intervals over groups."""
+    from maskwright.evaluation.evaluate import number_or_nan, without_nan
     from maskwright.evaluation.metrics import bootstrap_interval
 
     contents = [json.loads((folder / f"fold-{fold}" / "scores.json").read_text("utf-8")) for fold in range(folds)]
     pictures = [{**picture, "fold": fold} for fold, content in enumerate(contents) for picture in content["pictures"]]
     groups = [picture["group"] for picture in pictures]
     dice, iou = (
-        bootstrap_interval([_number(picture[name]) for picture in pictures], groups) for name in ("dice", "iou")
+        bootstrap_interval([number_or_nan(picture[name]) for picture in pictures], groups) for name in ("dice", "iou")
     )
     available = sum(content["available"] for content in contents)
-    means = [_number(content["dice"]["mean"]) for content in contents]
+    means = [number_or_nan(content["dice"]["mean"]) for content in contents]
     summary = {
-        "dice": _without_nan(dice),
-        "iou": _without_nan(iou),
+        "dice": without_nan(dataclasses.asdict(dice)),
+        "iou": without_nan(dataclasses.asdict(iou)),
         "groups": len(set(groups)),
         "scored": len(pictures),
         "available": available,
@@ -149,12 +149,3 @@ def _sum_up(folder: Path, folds: int) -> CrossValidation:
     )
     terminal.say(f"Scores: {folder / 'scores.json'}")
     return CrossValidation(folder, True, dice, iou, len(pictures))
-
-
-def _number(value: float | None) -> float:
-    """JSON has no NaN: what does not exist is null there."""
-    return float("nan") if value is None else value
-
-
-def _without_nan(interval: "Interval") -> dict[str, float | None]:
-    return {name: None if math.isnan(value) else value for name, value in dataclasses.asdict(interval).items()}

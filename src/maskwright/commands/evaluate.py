@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,10 +18,12 @@ from maskwright.files import choose_new_folder, write_json
 
 if TYPE_CHECKING:
     from maskwright.data.reading import Formats
+    from maskwright.evaluation.certainty import Sweep
     from maskwright.evaluation.evaluate import Scores
     from maskwright.inference.predictor import Predictor
 
 WORST = 5
+WORST_MEASURES = ("dice", "iou", "boundary_f", "hausdorff_95")
 MASKS_AS_TRAINED = MaskSettings()
 
 
@@ -32,6 +35,7 @@ def evaluate(
     group: str | None = None,
     masks: MaskSettings = MASKS_AS_TRAINED,
     everything: bool = False,
+    tolerance: float | None = None,
     as_json: bool = False,
     device: str = "auto",
 ) -> "Scores":
@@ -44,16 +48,19 @@ def evaluate(
         group: Regular expression that finds a picture's group in its name.
         masks: What their values mean, where they are stored in another way than those of training.
         everything: Score pictures that training saw as well; the summary says how many.
+        tolerance: How far an outline may be off, pixels; by default 0.75 % of each picture's diagonal.
         as_json: Print ``scores.json`` instead of a table.
         device: Where to compute.
 
     Raises:
         InputError: Something given cannot be used; the sentence says what.
     """
-    from maskwright.evaluation.evaluate import evaluate_pairs, formats_for_model
+    from maskwright.evaluation.evaluate import DEFINITIONS, evaluate_pairs, formats_for_model
     from maskwright.evaluation.unseen import Sieve
     from maskwright.inference.predictor import load
 
+    if tolerance is not None and tolerance <= 0:
+        raise InputError(f"--tolerance must be above 0 pixels, not {tolerance:g}.")
     photos = Path(photos)
     predictor = load(model, device=device)
     pairing = find_dataset(photos)
@@ -66,22 +73,30 @@ def evaluate(
         formats = formats_for_model(pairing, predictor.card, masks, advance=advance)
     given = {pair.name: pair.group for pair in pairing.pairs}
     groups = find_groups(list(given), pattern=group, given=given, known=predictor.card.group)
-    sieve = Sieve(predictor.card, everything=everything)
+    sieve = Sieve(predictor.card, groups.of, everything=everything)
     with _new_folder(folder), terminal.counting("Scoring", len(pairing.pairs)) as advance:
         unseen = sieve.passing(pairing.pairs, advance)
-        scores = evaluate_pairs(predictor, unseen, groups.of, formats=formats, advance=advance)
+        scores = evaluate_pairs(
+            predictor,
+            unseen,
+            groups.of,
+            formats=formats,
+            tolerance=tolerance,
+            is_validation=sieve.is_validation,
+            advance=advance,
+        )
         if not sieve.passed:
             raise InputError(
                 f"Training learnt from every picture in {photos}; give a folder of other pictures, or --everything."
             )
-    remarks = sieve.remarks()
     scores = dataclasses.replace(scores, problems=(*pairing.problems, *scores.problems))
     for problem in scores.problems[len(pairing.problems) :]:
         terminal.warn(f"Not scored: {problem.sentence}")
     content = {
         "model": str(model),
         "photos": str(photos),
-        "remarks": remarks,
+        "remarks": [*sieve.leaks(), *sieve.remarks()],
+        "tolerance": tolerance,
         "grouping": groups.rule,
     }
     content |= scores.to_json()
@@ -90,7 +105,14 @@ def evaluate(
     if as_json:
         terminal.say(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        _show(scores, remarks, folder)
+        _show(scores, predictor.card.threshold)
+    for leak in sieve.leaks():
+        terminal.warn_loudly(leak)
+    for remark in sieve.remarks():
+        terminal.warn(remark)
+    if not as_json:
+        terminal.say(DEFINITIONS)
+        terminal.say(f"Scores and panels of the worst pictures: {folder}")
     return scores
 
 
@@ -121,24 +143,38 @@ def _draw_worst(
         write_image(folder / "worst" / f"{rank}_{Path(picture.name).name}_panel.png", drawn)
 
 
-def _show(scores: "Scores", remarks: Sequence[str], folder: Path) -> None:
-    from maskwright.evaluation.evaluate import DEFINITIONS
+def _show(scores: "Scores", threshold: float) -> None:
+    from maskwright.evaluation.evaluate import TITLES
 
-    rows = [
-        (name, f"{score.mean:.4f}", score.range_in_words())
-        for name, score in (("Dice", scores.dice), ("IoU", scores.iou))
-    ]
+    def figure(value: float, measure: str) -> str:
+        return f"{value:.2f}" if measure == "hausdorff_95" else f"{value:.4f}"
+
+    intervals = {measure: getattr(scores, measure) for measure in TITLES}
+    rows = [(TITLES[of], figure(score.mean, of), score.range_in_words()) for of, score in intervals.items()]
     title = f"{len(scores.pictures)} pictures of {scores.groups} groups, each at its own size"
     terminal.show_table(title, ("score", "mean", "95 % interval"), rows)
     if len(scores.classes) > 1:
         by_class = [
-            (score.name, f"{score.dice.mean:.4f}", f"{score.iou.mean:.4f}", str(score.pictures))
+            (score.name, *(figure(getattr(score, of).mean, of) for of in TITLES), str(score.pictures))
             for score in scores.classes
         ]
-        terminal.show_table("Classes", ("class", "Dice", "IoU", "pictures that have it"), by_class)
-    worst = [(picture.name, f"{picture.dice:.4f}", f"{picture.iou:.4f}") for picture in scores.worst(WORST)]
-    terminal.show_table("Worst pictures", ("picture", "Dice", "IoU"), worst)
-    for remark in remarks:
-        terminal.warn(remark)
-    terminal.say(DEFINITIONS)
-    terminal.say(f"Scores and panels of the worst pictures: {folder}")
+        terminal.show_table("Classes", ("class", *TITLES.values(), "pictures that have it"), by_class)
+    worst = [
+        (picture.name, *(figure(getattr(picture, of), of) for of in WORST_MEASURES)) for picture in scores.worst(WORST)
+    ]
+    terminal.show_table("Worst pictures", ("picture", *(TITLES[of] for of in WORST_MEASURES)), worst)
+    if scores.calibration:
+        terminal.say(f"Calibration error of the probabilities: {scores.calibration.error:.4f}.")
+    if scores.sweep:
+        terminal.say(_threshold_in_words(scores.sweep, threshold))
+
+
+def _threshold_in_words(sweep: "Sweep", threshold: float) -> str:
+    if sweep.best is None:
+        return "No threshold was chosen: none of these pictures is one that the best weights were chosen on."
+    on_validation, on_others = sweep.at(sweep.best)
+    best = (
+        f"Best threshold on validation pictures: {sweep.best:g} (Dice {on_validation:.4f}); the model's: {threshold:g}."
+    )
+    others = "" if math.isnan(on_others) else f" On the other pictures it gives Dice {on_others:.4f}."
+    return best + others

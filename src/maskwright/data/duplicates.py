@@ -7,7 +7,8 @@ pixels are compared. What was mirrored, turned, cropped further or clipped by br
 little contrast that strong JPEG compression changes it as much as another car would.
 """
 
-from collections.abc import Callable
+import base64
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,10 @@ _LEAST_CONTRAST = 2.0
 _NOISE = 6.0
 # Pixels of a thumbnail: a crop of 1 % moves none further.
 _FURTHEST = 1.0
+# Of a picture's look, which a model file keeps: cells a side, and what a step of a byte is worth. Of Carvana's
+# pictures, copies stay below the difference, and different cars in its studio above.
+_LOOK_SIDE, _LOOK_STEP = 8, 1 / 32
+_MOST_UNLIKE = 0.16
 # From red, green and blue to grey and to what red and blue are above it. Dark paints differ in little else, so that
 # colour counts a little more than it would by itself; much more, and what JPEG leaves of it would count.
 _COLOURS = np.array([[0.299, 0.98, -0.42], [0.587, -0.82, -0.82], [0.114, -0.16, 1.24]], np.float32)
@@ -86,6 +91,40 @@ def find_near_duplicates(
                 family[family == family[second]] = family[first]
                 pairs.append((first, int(second)))
     return sorted(pairs)
+
+
+def looks_of(thumbnails: NDArray[np.uint8]) -> list[str]:
+    """What pictures look like: too coarsely to be seen, enough to recognise most of their copies by.
+
+    Args:
+        thumbnails: ``(N, 64, 64, 3)``, as `thumbnail` makes them.
+
+    Returns:
+        256 letters for each picture; none for one that is nearly one colour.
+    """
+    cell = SIDE // _LOOK_SIDE
+    averages = thumbnails.reshape(-1, _LOOK_SIDE, cell, _LOOK_SIDE, cell, 3).mean((2, 4), dtype=np.float32)
+    shows_something = averages.std((1, 2)).mean(-1) >= _LEAST_CONTRAST
+    cells = np.round(_normalised(averages) / _LOOK_STEP).clip(-128, 127).astype(np.int8)
+    return [
+        base64.b64encode(own.tobytes()).decode() if shown else ""
+        for own, shown in zip(cells, shows_something, strict=True)
+    ]
+
+
+def read_looks(looks: Iterable[str]) -> NDArray[np.float32]:
+    """Looks of pictures as numbers ``(N, 8, 8, 3)``, without those that show nothing."""
+    content = b"".join(base64.b64decode(look) for look in looks)
+    cells = np.frombuffer(content, np.int8).reshape(-1, _LOOK_SIDE, _LOOK_SIDE, 3)
+    return cells.astype(np.float32) * np.float32(_LOOK_STEP)
+
+
+def look_alike(look: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which pictures ``(N, 8, 8, 3)`` look like copies of one ``(8, 8, 3)``, in the worst of 4x4 blocks."""
+    blocks = _LOOK_SIDE // 2
+    squares = np.square(others - look).reshape(-1, blocks, 2, blocks, 2, 3)
+    alike: NDArray[np.bool_] = np.sqrt(squares.mean((2, 4, 5)).max((1, 2))) <= _MOST_UNLIKE
+    return alike
 
 
 def _mean_squares(rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.float32]:

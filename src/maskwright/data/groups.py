@@ -4,6 +4,7 @@ Pictures of one car, patient or street resemble each other: a score on some of t
 says little.
 """
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -70,11 +71,24 @@ def find_groups(
     if by_prefix and by_folder:
         return _coarser(by_prefix, by_folder)
     if not by_prefix and not by_folder and known is not None:
-        of = _matching(names, re.compile(known))
+        of = matching(names, re.compile(known))
         if 1 < _count_groups(of) < len(names) == len(of):
             return Groups(of, f"{_count_groups(of)} groups by the pattern {known}, as the model's pictures", known)
     alone = f"no prefix of the names and no folder makes at least {_LEAST_GROUPS} groups of 2 or more"
     return by_prefix or by_folder or Groups({name: name for name in names}, f"each picture stands alone: {alone}")
+
+
+def prints_of_groups(names: Iterable[str], groups: Mapping[str, str]) -> tuple[str, ...]:
+    """Short hashes that recognise the groups of pictures, sorted; a picture that stands alone has none.
+
+    Names of groups may be those of patients, which a model file must not tell.
+    """
+    return tuple(sorted({print_of_group(groups[name]) for name in names if groups[name] != name}))
+
+
+def print_of_group(group: str) -> str:
+    """A short hash that recognises a group by its name."""
+    return hashlib.blake2b(group.encode(), digest_size=8).hexdigest()
 
 
 def merge_groups(groups: Groups, near: Iterable[tuple[str, str]]) -> Groups:
@@ -154,7 +168,7 @@ def _prefix_groups(names: Sequence[str]) -> list[Groups]:
         ways[before.format("last")] = rf"(?:^|/)([^/]+){escaped}[^/{escaped}]*$"
     ways["the letters before the number"] = _LETTERS_THEN_DIGITS
     alone = {name: name for name in names}
-    found = [(way, pattern, alone | _matching(names, re.compile(pattern))) for way, pattern in ways.items()]
+    found = [(way, pattern, alone | matching(names, re.compile(pattern))) for way, pattern in ways.items()]
     return [Groups(of, f"{_count_groups(of)} groups by {way}", pattern) for way, pattern, of in found]
 
 
@@ -167,14 +181,14 @@ def _groups_by_pattern(names: Sequence[str], pattern: str) -> dict[str, str]:
         compiled = re.compile(pattern)
     except re.error as error:
         raise InputError(f"--group {pattern!r} is no regular expression ({error}); correct it.") from error
-    of = _matching(names, compiled)
+    of = matching(names, compiled)
     odd = next((name for name in names if name not in of), None)
     if odd is not None:
         raise InputError(f"--group {pattern!r} finds nothing in {odd}; change it so that it matches every name.")
     return of
 
 
-def _matching(names: Sequence[str], pattern: re.Pattern[str]) -> dict[str, str]:
+def matching(names: Iterable[str], pattern: re.Pattern[str]) -> dict[str, str]:
     """The groups of those names that the pattern finds one in: its first group, or the whole match without one."""
     matches = ((name, pattern.search(name)) for name in names)
     found = {name: match[min(pattern.groups, 1)] for name, match in matches if match}

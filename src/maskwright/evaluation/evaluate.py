@@ -1,9 +1,9 @@
 """A predictor and pairs to scores per picture, at the pictures' own size."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,72 +14,104 @@ from maskwright.data.labels import LabelMap
 from maskwright.data.pairs import Pair, Pairing, Problem
 from maskwright.data.reading import Formats, choose_formats, read_pair
 from maskwright.errors import InputError
+from maskwright.evaluation.certainty import Bin, Calibration, Sweep, calibrate, count_logits, sweep_thresholds
 from maskwright.evaluation.metrics import (
     Interval,
     bootstrap_interval,
     confusion_counts,
     dice_per_class,
     iou_per_class,
+    precision_per_class,
+    recall_per_class,
 )
+from maskwright.evaluation.outlines import TOLERANCE, compare_outlines, tolerance_of
 from maskwright.inference.model_file import ModelCard
 from maskwright.inference.predictor import Predictor
 
-DEFINITIONS = (
-    "Dice = 2|A∩B| / (|A|+|B|) and IoU = |A∩B| / |A∪B| per picture at its own size, the mean over the classes in its "
-    "mask or its prediction, the background left out; means over pictures, 95 % intervals from drawing groups again. "
-    "A class that is in neither has no score there; a picture without any has none."
-)
+DEFINITIONS = f"""\
+A is the mask, B the prediction, both at the picture's own size; pixels to ignore count nowhere.
+Dice = 2|A∩B| / (|A|+|B|), IoU = |A∩B| / |A∪B|, precision = |A∩B| / |B|, recall = |A∩B| / |A|.
+Boundary F: harmonic mean of the shares of both outlines that lie within the tolerance of the other; the tolerance is \
+{100 * TOLERANCE:g} % of the picture's diagonal (1 pixel at least) where nothing else is said.
+Hausdorff 95: pixels within which 95 % of either outline lie of the other, the larger of both; the picture's diagonal \
+where only one of them has an outline. The edge of the picture is no outline.
+Edge error: wrong pixels within the tolerance of A's outline / |A∪B|; inner error: the other wrong pixels / |A∪B|. \
+Together they are 1 - IoU.
+Each per picture, the mean over the classes in its mask or its prediction, the background left out; means over \
+pictures, 95 % intervals from drawing groups again. What would be divided by nothing has no score and is left out.
+Calibration error: mean distance, over pixels, between a probability and how often it comes true, in 20 bins."""
 
 
-@dataclass(frozen=True)
-class PictureScore:
-    """One picture's scores; NaN where neither the mask nor the prediction has any of what is scored.
+TITLES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "precision": "precision",
+    "recall": "recall",
+    "boundary_f": "boundary F",
+    "hausdorff_95": "Hausdorff 95 (pixels)",
+    "edge_error": "edge error",
+    "inner_error": "inner error",
+}
+"""What each of the measures is called."""
+
+Figure = TypeVar("Figure", float, Interval)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measures(Generic[Figure]):
+    """What is measured; see `DEFINITIONS`. NaN where there is no score."""
+
+    dice: Figure
+    iou: Figure
+    precision: Figure
+    recall: Figure
+    boundary_f: Figure
+    hausdorff_95: Figure
+    edge_error: Figure
+    inner_error: Figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureScore(Measures[float]):
+    """One picture's scores, means over its classes.
 
     Attributes:
         name: The picture.
         group: The pictures it belongs with.
-        dice: Mean over the scored classes.
-        iou: Likewise.
-        class_dice: Of each scored class.
-        class_iou: Likewise.
+        classes: Of each scored class.
     """
 
     name: str
     group: str
-    dice: float
-    iou: float
-    class_dice: tuple[float, ...] = ()
-    class_iou: tuple[float, ...] = ()
+    classes: tuple[Measures[float], ...]
 
 
-@dataclass(frozen=True)
-class ClassScore:
+@dataclass(frozen=True, kw_only=True)
+class ClassScore(Measures[Interval]):
     """One class's scores: means over the pictures that have it, in the mask or in the prediction."""
 
     name: str
-    dice: Interval
-    iou: Interval
     pictures: int
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Scores of many pictures.
+@dataclass(frozen=True, kw_only=True)
+class Scores(Measures[Interval]):
+    """Scores of many pictures: means over pictures, with their intervals over groups.
 
     Attributes:
         pictures: One row each, in the order they were given.
-        dice: Mean over pictures, with its interval over groups.
-        iou: Likewise.
         groups: How many groups the pictures come from.
         classes: The scored classes by themselves.
+        calibration: Of the probabilities; None where nothing was counted.
+        sweep: Of the threshold, where there is one.
         problems: Pictures that could not be scored, and why.
     """
 
     pictures: tuple[PictureScore, ...]
-    dice: Interval
-    iou: Interval
     groups: int
     classes: tuple[ClassScore, ...] = ()
+    calibration: Calibration | None = None
+    sweep: Sweep | None = None
     problems: tuple[Problem, ...] = ()
 
     def worst(self, count: int) -> list[PictureScore]:
@@ -89,20 +121,32 @@ class Scores:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as plain values. JSON has no NaN: a score that does not exist is null."""
-        content: dict[str, Any] = _without_nan(asdict(self))
+        content: dict[str, Any] = without_nan(asdict(self))
         content["definitions"] = DEFINITIONS
         content["problems"] = [problem.sentence for problem in self.problems]
         return content
 
 
 def scores_from_json(content: dict[str, Any]) -> Scores:
-    """The scores that `Scores.to_json` made plain values of; of problems, their sentences name the files."""
+    """The scores that `Scores.to_json` made plain values of; of problems, their sentences name the files.
+
+    Files of earlier versions hold fewer measures, which are NaN then.
+    """
+    calibration, sweep = content.get("calibration"), content.get("sweep")
     return Scores(
-        pictures=tuple(PictureScore(**_with_nan(row)) for row in content["pictures"]),
         **_intervals(content),
+        pictures=tuple(_picture(row) for row in content["pictures"]),
         groups=content["groups"],
         classes=tuple(
-            ClassScore(row["name"], **_intervals(row), pictures=row["pictures"]) for row in content["classes"]
+            ClassScore(name=row["name"], pictures=row["pictures"], **_intervals(row)) for row in content["classes"]
+        ),
+        calibration=calibration and Calibration(calibration["error"], tuple(Bin(**row) for row in calibration["bins"])),
+        sweep=sweep
+        and Sweep(
+            tuple(sweep["thresholds"]),
+            tuple(map(number_or_nan, sweep["on_validation"])),
+            tuple(map(number_or_nan, sweep["on_others"])),
+            sweep["best"],
         ),
         problems=tuple(Problem(Path(), sentence) for sentence in content["problems"]),
     )
@@ -141,6 +185,8 @@ def evaluate_pairs(
     groups: Mapping[str, str],
     *,
     formats: Formats | None = None,
+    tolerance: float | None = None,
+    is_validation: Callable[[str], bool] = lambda _: False,
     advance: Callable[[], None],
 ) -> Scores:
     """Predict every picture and compare with its mask.
@@ -151,91 +197,128 @@ def evaluate_pairs(
         groups: The group of each pair's name.
         formats: How the pairs are read, where it is not the way of the model's own pictures; its classes are the
             model's.
+        tolerance: How far an outline may be off, pixels; by default a share of each picture's diagonal.
+        is_validation: Whether the best weights were chosen on the picture of a name; asked when all are scored.
         advance: Called after each picture, for a progress bar.
     """
     rows: list[PictureScore] = []
+    tables: list[NDArray[np.float64]] = []
     problems: list[Problem] = []
     for pair in pairs:
         try:
-            rows.append(score_pair(predictor, pair, groups[pair.name], formats))
+            row, table = score_pair(predictor, pair, groups[pair.name], formats, tolerance)
+            rows.append(row)
+            tables.append(table)
         except InputError as error:
             problems.append(Problem(pair.image, str(error)))
         advance()
     names = [row.group for row in rows]
     labels = predictor.card.labels
+    has_threshold = predictor.card.architecture.num_classes == 1
     return Scores(
+        **_means_of(rows, names),
         pictures=tuple(rows),
-        dice=bootstrap_interval([row.dice for row in rows], names),
-        iou=bootstrap_interval([row.iou for row in rows], names),
         groups=len(set(names)),
         classes=tuple(
-            _score_class(labels.class_names[index], place, rows) for place, index in enumerate(labels.scored_classes)
+            _score_class(labels.class_names[index], [row.classes[place] for row in rows], names)
+            for place, index in enumerate(labels.scored_classes)
         ),
+        calibration=calibrate(tables),
+        sweep=sweep_thresholds(tables, [is_validation(row.name) for row in rows]) if has_threshold else None,
         problems=tuple(problems),
     )
 
 
-def score_pair(predictor: Predictor, pair: Pair, group: str, formats: Formats | None = None) -> PictureScore:
-    """Predict one picture and compare with its mask, both at the picture's own size."""
+def score_pair(
+    predictor: Predictor, pair: Pair, group: str, formats: Formats | None = None, tolerance: float | None = None
+) -> tuple[PictureScore, NDArray[np.float64]]:
+    """Predict one picture and compare with its mask, both at the picture's own size.
+
+    Returns:
+        Its scores, and what its probabilities are worth, by `certainty.count_probabilities`.
+    """
     image, truth = read_pair(pair, formats or predictor.card.formats)
-    return score_mask(predictor(image), truth, predictor.card.labels, name=pair.name, group=group)
+    logits = predictor.logits(image)
+    labels = predictor.card.labels
+    row = score_mask(predictor.mask(logits), truth, labels, name=pair.name, group=group, tolerance=tolerance)
+    return row, count_logits(logits, truth)
 
 
 def score_mask(
-    mask: NDArray[np.uint8], truth: NDArray[np.uint8], labels: LabelMap, *, name: str = "", group: str = ""
+    mask: NDArray[np.uint8],
+    truth: NDArray[np.uint8],
+    labels: LabelMap,
+    *,
+    name: str = "",
+    group: str = "",
+    tolerance: float | None = None,
 ) -> PictureScore:
     """Compare a mask with what it should be, both ``(H, W)``."""
     counts = confusion_counts(truth, mask, num_classes=labels.num_classes)
-    scored = list(labels.scored_classes)
-    dice, iou = dice_per_class(counts)[scored], iou_per_class(counts)[scored]
-    return PictureScore(
-        name=name,
-        group=group,
-        dice=_mean(dice),
-        iou=_mean(iou),
-        class_dice=tuple(dice.tolist()),
-        class_iou=tuple(iou.tolist()),
-    )
+    regions = {
+        "dice": dice_per_class(counts),
+        "iou": iou_per_class(counts),
+        "precision": precision_per_class(counts),
+        "recall": recall_per_class(counts),
+    }
+    counted = truth < labels.num_classes
+    tolerance = tolerance or tolerance_of(*truth.shape)
+    classes = [
+        Measures[float](
+            **{measure: float(values[index]) for measure, values in regions.items()},
+            **asdict(compare_outlines(truth == index, mask == index, counted, tolerance=tolerance)),
+        )
+        for index in labels.scored_classes
+    ]
+    means = {measure: _mean([getattr(row, measure) for row in classes]) for measure in TITLES}
+    return PictureScore(name=name, group=group, **means, classes=tuple(classes))
 
 
-def _score_class(name: str, place: int, rows: Sequence[PictureScore]) -> ClassScore:
-    groups = [row.group for row in rows]
-    dice = [row.class_dice[place] for row in rows]
-    return ClassScore(
-        name=name,
-        dice=bootstrap_interval(dice, groups),
-        iou=bootstrap_interval([row.class_iou[place] for row in rows], groups),
-        pictures=int((~np.isnan(dice)).sum()),
-    )
+def _score_class(name: str, rows: Sequence[Measures[float]], groups: Sequence[str]) -> ClassScore:
+    has_it = [row for row in rows if not np.isnan(row.dice)]
+    return ClassScore(name=name, pictures=len(has_it), **_means_of(rows, groups))
 
 
-def _mean(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    present = values[~np.isnan(values)]
-    return float(present.mean()) if len(present) else float("nan")
+def _means_of(rows: Sequence[Measures[float]], groups: Sequence[str]) -> dict[str, Interval]:
+    """The mean of each measure, with its interval."""
+    return {measure: bootstrap_interval([getattr(row, measure) for row in rows], groups) for measure in TITLES}
 
 
-def _without_nan(value: Any) -> Any:  # noqa: ANN401 - walks any JSON
+def _mean(values: Sequence[float]) -> float:
+    present = [value for value in values if not np.isnan(value)]
+    return float(np.mean(present)) if present else float("nan")
+
+
+def without_nan(value: Any) -> Any:  # noqa: ANN401 - walks any JSON
+    """The same with None for each NaN, which JSON does not have."""
     match value:
         case float():
             return None if np.isnan(value) else value
         case dict():
-            return {key: _without_nan(entry) for key, entry in value.items()}
+            return {key: without_nan(entry) for key, entry in value.items()}
         case list() | tuple():
-            return [_without_nan(entry) for entry in value]
+            return [without_nan(entry) for entry in value]
         case _:
             return value
 
 
-def _intervals(row: dict[str, Any]) -> dict[str, Interval]:
-    return {name: Interval(**_with_nan(row[name])) for name in ("dice", "iou")}
+def _picture(row: Mapping[str, Any]) -> PictureScore:
+    classes = tuple(Measures[float](**_numbers(entry)) for entry in row.get("classes", ()))
+    return PictureScore(name=row["name"], group=row["group"], classes=classes, **_numbers(row))
 
 
-def _with_nan(row: dict[str, Any]) -> dict[str, Any]:
-    """What `_without_nan` was given: a score that does not exist is NaN, and lists are tuples."""
+def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    return {measure: number_or_nan(row.get(measure)) for measure in TITLES}
 
-    def convert(value: Any) -> Any:  # noqa: ANN401 - any JSON
-        if isinstance(value, list):
-            return tuple(convert(entry) for entry in value)
-        return float("nan") if value is None else value
 
-    return {name: convert(value) for name, value in row.items()}
+def _intervals(row: Mapping[str, Any]) -> dict[str, Interval]:
+    nothing = dict.fromkeys(field.name for field in fields(Interval))
+    return {
+        measure: Interval(**{name: number_or_nan(value) for name, value in (row.get(measure) or nothing).items()})
+        for measure in TITLES
+    }
+
+
+def number_or_nan(value: float | None) -> float:
+    """What `without_nan` was given: JSON's null is NaN."""
+    return float("nan") if value is None else value

@@ -56,6 +56,16 @@ def iou_per_class(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return _share(hits, counts.sum(0) + counts.sum(1) - hits)
 
 
+def precision_per_class(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of the pixels that were called each class which are of it; NaN where none was."""
+    return _share(np.diag(counts), counts.sum(0))
+
+
+def recall_per_class(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of the pixels of each class that were called it; NaN where there are none."""
+    return _share(np.diag(counts), counts.sum(1))
+
+
 def bootstrap_interval(scores: Sequence[float], groups: Sequence[str], *, seed: int = 0) -> Interval:
     """Mean over images with a 95 % percentile interval from drawing whole groups with replacement.
 
@@ -63,12 +73,12 @@ def bootstrap_interval(scores: Sequence[float], groups: Sequence[str], *, seed: 
 
     Source: Field and Welsh, "Bootstrapping clustered data" (2007), the cluster bootstrap.
     """
-    pairs = [(score, group) for score, group in zip(scores, groups, strict=True) if not np.isnan(score)]
-    if not pairs:
+    values = np.asarray(scores, np.float64)
+    present = ~np.isnan(values)
+    if not present.any():
         return Interval(float("nan"), float("nan"), float("nan"))
-    names = sorted({group for _, group in pairs})
-    sums = np.array([sum(score for score, group in pairs if group == name) for name in names])
-    sizes = np.array([sum(1 for _, group in pairs if group == name) for name in names])
+    names, group_of = np.unique(np.asarray(groups)[present], return_inverse=True)
+    sums, sizes = np.bincount(group_of, values[present]), np.bincount(group_of)
     mean = float(sums.sum() / sizes.sum())
     if len(names) == 1:
         return Interval(mean, float("nan"), float("nan"))

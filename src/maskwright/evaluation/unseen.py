@@ -1,29 +1,47 @@
 """Which pictures a model has not learnt from, recognised by their content: a renamed or copied file is found too."""
 
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 
+import numpy as np
+
+from maskwright.data.duplicates import look_alike, looks_of, read_looks, thumbnail
+from maskwright.data.groups import matching, print_of_group
+from maskwright.data.input_format import read_image
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import fingerprint_of
+from maskwright.errors import InputError
 from maskwright.inference.model_file import ModelCard
 
 
 class Sieve:
-    """Lets those pairs pass that a model has not learnt from, and counts them.
+    """Lets those pairs pass that a model has not learnt from, and remembers the others.
+
+    Pictures whose files are equal to those of training, or that look like copies of them, do not pass. Others of a
+    group that training saw do: names are less certain than pictures, and the user may have split a group on purpose.
 
     Args:
         card: What the model file says of itself.
+        groups: The group of each pair's name.
         everything: All pass.
 
     Attributes:
         passed: Those that did so far.
     """
 
-    def __init__(self, card: ModelCard, *, everything: bool = False) -> None:
+    def __init__(self, card: ModelCard, groups: Mapping[str, str], *, everything: bool = False) -> None:
         self.passed: list[Pair] = []
-        self._is_imported, self._everything = card.is_imported, everything
-        self._trained_on = set(card.trained_on)
-        self._chosen_on = set(card.chosen_on) - self._trained_on
-        self._seen = self._learnt = self._chosen = 0
+        self._card, self._groups, self._everything = card, groups, everything
+        self._trained_on, self._chosen_on = set(card.trained_on), set(card.chosen_on)
+        self._looks, self._group_prints = read_looks(card.looks), set(card.groups)
+        self._by_pattern = matching(groups, re.compile(card.group)) if card.group else {}
+        self._seen = 0
+        # Names of pictures, by what is known of them.
+        self._learnt: list[str] = []
+        self._alike: list[str] = []
+        self._related: list[str] = []
+        self._chosen: list[str] = []
 
     def passing(self, pairs: Iterable[Pair], advance: Callable[[], None]) -> Iterator[Pair]:
         """The pairs that pass, each looked at when it is asked for: whoever reads it then finds its file in memory.
@@ -33,29 +51,74 @@ class Sieve:
             advance: Called for each that does not pass.
 
         Raises:
-            InputError: A picture cannot be read.
+            InputError: A picture's file cannot be read.
         """
         for pair in pairs:
-            fingerprint = fingerprint_of(pair.image)
             self._seen += 1
-            self._learnt += fingerprint in self._trained_on
-            self._chosen += fingerprint in self._chosen_on
-            if self._everything or fingerprint not in self._trained_on:
+            if self._is_learnt(pair) and not self._everything:
+                advance()
+            else:
                 self.passed.append(pair)
                 yield pair
-            else:
-                advance()
+
+    def is_validation(self, name: str) -> bool:
+        """Whether the best weights were chosen on a picture that passed, and nothing else was learnt from it."""
+        return name in self._chosen
+
+    def leaks(self) -> list[str]:
+        """What training saw of these pictures."""
+        sentences = []
+        for names, reason in (
+            (self._learnt, "training learnt from them"),
+            (self._alike, "they look like copies of pictures that training learnt from"),
+        ):
+            if names and self._everything:
+                sentences.append(f"LEAK: {len(names)} of these {self._seen} pictures: {reason}, such as {names[0]}.")
+            elif names:
+                some = f"{len(names)} of {self._seen} pictures"
+                sentences.append(f"Left out: {some}, because {reason}, such as {names[0]}.")
+        if self._related:
+            sentences.append(
+                f"LEAK: {len(self._related)} of these {len(self.passed)} pictures belong to groups that training "
+                f"learnt from, such as {self._related[0]}; on new groups, scores will be lower."
+            )
+        return sentences
 
     def remarks(self) -> list[str]:
-        """What a reader of scores of those that passed must know."""
-        if self._is_imported:
+        """What else a reader of scores of those that passed must know."""
+        if self._card.is_imported:
             return ["Nothing is known of the pictures that this model has learnt from: these may be among them."]
-        if self._everything:
-            leak = f"LEAK: training learnt from {self._learnt} of these {self._seen} pictures."
-            return [leak] if self._learnt else []
         remarks = []
-        if self._learnt:
-            remarks.append(f"Left out: {self._learnt} of {self._seen} pictures, because training learnt from them.")
-        if self._chosen:
-            remarks.append(f"The best weights were chosen on {self._chosen} of these {len(self.passed)} pictures.")
+        if not self._card.looks:
+            remarks.append(
+                "This model file knows exact copies of what training learnt from, but not what resembles it."
+            )
+        if self._chosen and not self._everything:
+            remarks.append(f"The best weights were chosen on {len(self._chosen)} of these {len(self.passed)} pictures.")
         return remarks
+
+    def _is_learnt(self, pair: Pair) -> bool:
+        """Whether training learnt from a picture; what is known of it is remembered."""
+        fingerprint = fingerprint_of(pair.image)
+        if fingerprint in self._trained_on:
+            self._learnt.append(pair.name)
+            return True
+        if fingerprint in self._chosen_on:  # training looked for copies of it, more closely than can be done here
+            self._chosen.append(pair.name)
+        elif self._looks_learnt(pair):
+            self._alike.append(pair.name)
+            return True
+        if self._group_prints & {print_of_group(group) for group in self._groups_of(pair.name)}:
+            self._related.append(pair.name)
+        return False
+
+    def _looks_learnt(self, pair: Pair) -> bool:
+        if not len(self._looks):
+            return False
+        with suppress(InputError):  # said when it is scored
+            look = read_looks(looks_of(thumbnail(read_image(pair.image, self._card.input))[np.newaxis]))
+            return bool(len(look) and look_alike(look[0], self._looks).any())
+        return False
+
+    def _groups_of(self, name: str) -> set[str]:
+        return {self._groups[name], self._by_pattern.get(name, self._groups[name])}

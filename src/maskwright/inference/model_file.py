@@ -60,6 +60,8 @@ class ModelCard:
         metrics: Scores of these weights, as training measured them.
         trained_on: Fingerprints of the pictures that training saw, that of the models it started from included.
         chosen_on: Fingerprints of the pictures that the best weights were chosen on, likewise.
+        looks: What the pictures that training saw look like, coarsely, so that copies of them are recognised; likewise.
+        groups: Hashes of the names of the groups that these belong to; likewise.
         group: Regular expression that found in the pictures' names which of them belong together, where one did.
         parent: The model that training started from, or the file that was imported, where there was one.
         settings: The settings of the run; of an imported model, whose it was.
@@ -76,6 +78,8 @@ class ModelCard:
     metrics: dict[str, float] = field(default_factory=dict)
     trained_on: tuple[str, ...] = ()
     chosen_on: tuple[str, ...] = ()
+    looks: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     group: str | None = None
     parent: Parent | None = None
     settings: dict[str, Any] = field(default_factory=dict)
@@ -179,7 +183,9 @@ def _read_card(header: dict[str, Any], path: Path) -> ModelCard:
     header["labels"] = LabelMap(**_as_tuples(header["labels"]))
     header["parent"] = Parent(**header["parent"]) if header.get("parent") else None  # older files have no word for it
     header["input"] = InputFormat(**_as_tuples(header["input"]))
-    return ModelCard(**{**header, "trained_on": tuple(header["trained_on"]), "chosen_on": tuple(header["chosen_on"])})
+    # Older files have no looks and no groups.
+    seen = {name: tuple(header.get(name, ())) for name in ("trained_on", "chosen_on", "looks", "groups")}
+    return ModelCard(**{**header, **seen})
 
 
 def _as_tuples(table: dict[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,11 @@ class Predictor:
         Returns:
             Class indices ``(H, W)``, uint8; 0 is the background.
         """
-        return clean(self.classes(self.logits(image)), self.cleanup)
+        return self.mask(self.logits(image))
+
+    def mask(self, logits: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """What a call gives, of logits ``(C, H, W)`` at the picture's own size."""
+        return clean(self.classes(logits), self.cleanup)
 
     def batch(self, images: Iterable[NDArray[Any]]) -> list[NDArray[np.uint8]]:
         """The mask of each picture, whatever their sizes.

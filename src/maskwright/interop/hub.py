@@ -12,7 +12,7 @@ from maskwright.inference.model_file import load_model
 from maskwright.interop.card import MODEL, ONNX, render_card
 
 # What of a model file's header stands in the card, in words; the settings may hold paths of the machine.
-NOT_IN_CONFIG = ("metrics", "trained_on", "chosen_on", "group", "parent", "settings")
+NOT_IN_CONFIG = ("metrics", "trained_on", "chosen_on", "looks", "groups", "group", "parent", "settings")
 
 
 def write_hub_folder(model: Path, out: Path, *, scores: Path | None = None, onnx: Path | None = None) -> None:

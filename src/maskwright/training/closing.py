@@ -38,4 +38,10 @@ def score(predictor: Predictor, session: Session, closing: Closing, *, advance: 
     # Drawn even where all are planned: should the clock end it early, what was scored is a fair sample.
     pairs = drawn(session.material.pairs(closing.part), closing.scored, session.settings.seed)
     in_the_minutes = pairs if session.minutes is None else in_time(pairs, session.minutes.left)
-    return evaluate_pairs(predictor, in_the_minutes, session.material.groups.of, advance=advance)
+    return evaluate_pairs(
+        predictor,
+        in_the_minutes,
+        session.material.groups.of,
+        is_validation=lambda _: closing.part == "val",
+        advance=advance,
+    )

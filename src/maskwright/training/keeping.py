@@ -72,7 +72,7 @@ def model_card(session: Session, metrics: dict[str, float]) -> ModelCard:
         labels=session.material.formats.labels,
         input=session.material.formats.input,
         metrics=metrics,
-        **with_those_of(session.start, session.material.fingerprints("train"), session.material.fingerprints("val")),
+        **with_those_of(session.start, **session.material.seen_in_training()),
         group=session.material.groups.pattern,
         parent=session.start.parent if session.start else None,
         settings={name: value for name, value in dataclasses.asdict(session.settings).items() if value is not None},

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from maskwright.config import Settings
 from maskwright.data.cache import Cache, build_cache, default_cache_folder
-from maskwright.data.duplicates import find_near_duplicates
-from maskwright.data.groups import Groups, find_groups
+from maskwright.data.duplicates import find_near_duplicates, looks_of
+from maskwright.data.groups import Groups, find_groups, prints_of_groups
 from maskwright.data.pairs import Pair, Problem
 from maskwright.data.reading import Formats, read_pair
 from maskwright.data.resizing import resize_for
@@ -22,13 +22,15 @@ GIGABYTE = 10**9
 class Material:
     """The pictures of a run, how they are read, and which of them are held out.
 
-    ``unread`` names those that there was no time to read; they belong to no part.
+    ``looks`` say what each picture of the cache looks like, by `duplicates.looks_of`. ``unread`` names those that there
+    was no time to read; they belong to no part.
     """
 
     cache: Cache
     formats: Formats
     split: dict[str, str]
     groups: Groups
+    looks: tuple[str, ...]
     unread: tuple[str, ...] = ()
 
     def indices(self, part: str) -> list[int]:
@@ -50,6 +52,16 @@ class Material:
     def fingerprints(self, part: str) -> tuple[str, ...]:
         """What recognises the pictures of a part later."""
         return tuple(self.cache.fingerprints[index] for index in self.indices(part))
+
+    def seen_in_training(self) -> dict[str, tuple[str, ...]]:
+        """What a model file says of these pictures, so that they are recognised later; as in a `ModelCard`."""
+        learnt = self.indices("train")
+        return {
+            "trained_on": self.fingerprints("train"),
+            "chosen_on": self.fingerprints("val"),
+            "looks": tuple(self.looks[index] for index in learnt if self.looks[index]),
+            "groups": prints_of_groups((pair.name for pair in self.pairs("train")), self.groups.of),
+        }
 
     def contents(self) -> dict[str, str]:
         """A hash of what each picture and its mask hold, by its name."""
@@ -81,11 +93,13 @@ def read_pictures(
 def deal_out(cache: Cache, formats: Formats, settings: Settings) -> Material:
     """Split the pictures that could be read, or split them as an earlier run did."""
     names = [pair.name for pair in cache.pairs]
+    thumbnails = cache.thumbnails()
+    looks = tuple(looks_of(thumbnails))
     if settings.split is not None:
         given = {pair.name: pair.group for pair in cache.pairs}
         split = apply_split(cache.pairs, read_split(Path(settings.split)))
-        return Material(cache, formats, split, find_groups(names, pattern=settings.group, given=given))
-    near = [(names[first], names[second]) for first, second in find_near_duplicates(cache.thumbnails())]
+        return Material(cache, formats, split, find_groups(names, pattern=settings.group, given=given), looks)
+    near = [(names[first], names[second]) for first, second in find_near_duplicates(thumbnails)]
     split, groups = make_split(
         cache.pairs,
         pattern=settings.group,
@@ -97,4 +111,4 @@ def deal_out(cache: Cache, formats: Formats, settings: Settings) -> Material:
         shares=dict(zip(names, cache.foreground, strict=True)),
         near=near,
     )
-    return Material(cache, formats, split, groups)
+    return Material(cache, formats, split, groups, looks)

@@ -137,12 +137,18 @@ def take_weights(start: StartingPoint, architecture: Architecture, labels: Label
     )
 
 
-def with_those_of(start: StartingPoint | None, trained_on: Iterable[str], chosen_on: Iterable[str]) -> dict[str, Any]:
-    """The pictures that a model has learnt from and was chosen on, those of the model it started from included."""
-    parents = ((), ()) if start is None else (start.card.trained_on, start.card.chosen_on)
-    learnt = tuple(dict.fromkeys((*trained_on, *parents[0])))
-    chosen = tuple(dict.fromkeys((*chosen_on, *(name for name in parents[1] if name not in learnt))))
-    return {"trained_on": learnt, "chosen_on": chosen}
+def with_those_of(start: StartingPoint | None, **own: Iterable[str]) -> dict[str, Any]:
+    """What recognises the pictures that a model has seen, those of the model it started from included.
+
+    Args:
+        start: Where it started from.
+        own: ``trained_on``, ``chosen_on``, ``looks`` and ``groups`` of its own pictures, as in a `ModelCard`.
+    """
+    theirs = {name: () if start is None else getattr(start.card, name) for name in own}
+    seen = {name: tuple(dict.fromkeys((*prints, *theirs[name]))) for name, prints in own.items()}
+    own_choice = set(own["chosen_on"])
+    chosen = (name for name in seen["chosen_on"] if name in own_choice or name not in seen["trained_on"])
+    return {**seen, "chosen_on": tuple(chosen)}
 
 
 def _differences(asked: Architecture, found: Architecture) -> tuple[str, ...]:

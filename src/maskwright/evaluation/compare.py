@@ -1,0 +1,84 @@
+"""Two models on the same pictures: what one gains on the other, picture by picture.
+
+Pictures differ much more than models do, so that two intervals may overlap although one model is better on nearly every
+picture. The interval of the differences tells.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from maskwright.evaluation.evaluate import TITLES, Measures, PictureScore, without_nan
+from maskwright.evaluation.metrics import Interval, bootstrap_interval
+
+LOWER_IS_BETTER = frozenset({"hausdorff_95", "edge_error", "inner_error"})
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A picture's Dice in both evaluations."""
+
+    name: str
+    first: float
+    second: float
+
+    @property
+    def gain(self) -> float:
+        """What the second has more."""
+        return self.second - self.first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Measures[Interval]):
+    """What the second of two evaluations has more than the first: means over pictures, intervals over groups.
+
+    Attributes:
+        pictures: Those that both scored, and that have a Dice in both; where they differ most comes first.
+        common: How many both scored.
+        groups: How many groups these come from.
+        only_first: How many only the first scored.
+        only_second: How many only the second scored.
+    """
+
+    pictures: tuple[Difference, ...]
+    common: int
+    groups: int
+    only_first: int
+    only_second: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain values; a difference that does not exist is null."""
+        content: dict[str, Any] = without_nan(asdict(self))
+        return content
+
+
+def compare_scores(first: Sequence[PictureScore], second: Sequence[PictureScore]) -> Comparison:
+    """Compare the pictures of two evaluations that have the same name; the groups are those of the first."""
+    theirs = {row.name: row for row in second}
+    pairs = [(row, theirs[row.name]) for row in first if row.name in theirs]
+    groups = [row.group for row, _ in pairs]
+    gains = {of: [getattr(other, of) - getattr(row, of) for row, other in pairs] for of in TITLES}
+    differences = [Difference(row.name, row.dice, other.dice) for row, other in pairs]
+    return Comparison(
+        **{of: bootstrap_interval(values, groups) for of, values in gains.items()},
+        pictures=tuple(
+            sorted(
+                (difference for difference in differences if not np.isnan(difference.gain)),
+                key=lambda difference: abs(difference.gain),
+                reverse=True,
+            )
+        ),
+        common=len(pairs),
+        groups=len(set(groups)),
+        only_first=len(first) - len(pairs),
+        only_second=len(second) - len(pairs),
+    )
+
+
+def verdict(measure: str, gain: Interval) -> str:
+    """Which of the two is better, where the interval of the difference says so."""
+    if np.isnan(gain.low) or gain.low <= 0 <= gain.high:
+        return "not told apart"
+    return "B is better" if (gain.mean > 0) != (measure in LOWER_IS_BETTER) else "A is better"

@@ -1,0 +1,64 @@
+import dataclasses
+import json
+import math
+
+import pytest
+
+from maskwright.evaluation.compare import Comparison, compare_scores, verdict
+from maskwright.evaluation.evaluate import TITLES, PictureScore
+from maskwright.evaluation.metrics import Interval, bootstrap_interval
+
+NAN = float("nan")
+
+
+def row(name: str, dice: float, group: str = "", **others: float) -> PictureScore:
+    return PictureScore(
+        name=name, group=group or name, classes=(), **{**dict.fromkeys(TITLES, 0.5), "dice": dice, **others}
+    )
+
+
+def compared(first: list[float], second: list[float]) -> Comparison:
+    rows = [[row(f"p{place}", dice) for place, dice in enumerate(scores)] for scores in (first, second)]
+    return compare_scores(*rows)
+
+
+def test_differences_are_paired_by_name_and_drawn_by_group() -> None:
+    first = [row("a", 0.5, "x"), row("b", 0.6, "x"), row("c", 0.7, "y"), row("d", 0.9, "z")]
+    second = [
+        dataclasses.replace(other, dice=other.dice + gain) for other, gain in zip(first, (3, 1, 2, 0), strict=True)
+    ]
+    found = compare_scores(first, second[::-1])
+    assert found.dice == bootstrap_interval(pytest.approx([3, 1, 2, 0]).expected, ["x", "x", "y", "z"])
+    assert (found.common, found.groups) == (4, 3)
+    assert found.iou.mean == 0
+
+
+def test_a_small_gain_on_every_picture_is_certain_although_pictures_differ_much() -> None:
+    first = [0.1, 0.5, 0.9, 0.3, 0.7]
+    found = compared(first, [dice + 0.01 for dice in first])
+    assert (found.dice.low, found.dice.high) == pytest.approx((0.01, 0.01))
+    assert verdict("dice", found.dice) == "B is better"
+    assert verdict("dice", compared([dice + 0.01 for dice in first], first).dice) == "A is better"
+
+
+def test_where_lower_is_better_less_is_a_gain() -> None:
+    assert verdict("hausdorff_95", Interval(-3, -4, -2)) == "B is better"
+    assert verdict("edge_error", Interval(0.1, 0.05, 0.2)) == "A is better"
+
+
+@pytest.mark.parametrize("interval", [Interval(0.1, -0.1, 0.3), Interval(0.1, NAN, NAN), Interval(0, 0, 0)])
+def test_an_interval_around_nothing_tells_nothing(interval: Interval) -> None:
+    assert verdict("dice", interval) == "not told apart"
+
+
+def test_pictures_where_they_differ_most_come_first() -> None:
+    found = compared([0.5, 0.5, 0.5, NAN], [0.6, 0.1, 0.7, 0.5])
+    assert [picture.name for picture in found.pictures] == ["p1", "p2", "p0"]
+    assert found.common == 4
+
+
+def test_pictures_that_one_of_them_lacks_are_counted() -> None:
+    found = compare_scores([row("a", 1), row("b", 1)], [row("b", 1), row("c", 1), row("d", 1)])
+    assert (found.common, found.only_first, found.only_second) == (1, 1, 2)
+    assert math.isnan(found.dice.low)
+    json.dumps(found.to_json(), allow_nan=False)

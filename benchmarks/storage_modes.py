@@ -44,7 +44,7 @@ PARTS = ("counted", "resident", "timed")
 STORAGES: tuple[Storage, ...] = get_args(Storage)
 PRECISIONS: tuple[ComputePrecision, ...] = ("fp32", "bf16")
 # Pictures, height, width.
-LARGE, LARGEST, SMALL = (2, 640, 960), (1, 1280, 1920), (2, 160, 240)
+LARGE, LARGEST, SMALL = (2, 640, 960), (1, 1280, 1920), (1, 160, 240)
 TIMED = (2, 320, 480)
 GIBIBYTE = 2**30
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}

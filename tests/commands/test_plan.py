@@ -15,7 +15,7 @@ from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.inference.model_file import load_model
 from maskwright.training import memory_budget
 
-SETTINGS = Settings(depth=2, epochs=2, learning_rate=3e-3, loss="ce+dice", accumulate=2)
+SETTINGS = Settings(base_channels=8, depth=2, epochs=2, learning_rate=3e-3, loss="ce+dice", accumulate=2)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_a_plan_says_what_train_does(photos: Path, tmp_path: Path) -> None:
 
 
 def test_a_plan_of_cut_outs_has_their_steps(photos: Path, tmp_path: Path) -> None:
-    settings = dataclasses.replace(SETTINGS, factor=1.0, crop=48, base_channels=8)
+    settings = dataclasses.replace(SETTINGS, factor=1.0, crop=48)
     found = plan(photos, settings=settings)
     run = train(photos, settings=settings, out=tmp_path / "run")
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
@@ -61,7 +61,7 @@ def test_a_plan_leaves_nothing(photos: Path, tmp_path: Path, monkeypatch: pytest
 def test_a_plan_by_the_clock_adds_up_to_its_minutes(photos: Path) -> None:
     found = plan(photos, settings=SETTINGS, minutes=30.0)
     assert found.epochs <= 2  # what ends first
-    by_clock = plan(photos, settings=Settings(depth=2), minutes=30.0)
+    by_clock = plan(photos, settings=Settings(depth=2, base_channels=8), minutes=30.0)
     assert by_clock.total_seconds == pytest.approx(30 * 60, rel=0.05)
     assert by_clock.steps is not None
     assert found.steps is not None
@@ -70,7 +70,7 @@ def test_a_plan_by_the_clock_adds_up_to_its_minutes(photos: Path) -> None:
 
 
 def test_a_plan_of_all_folds_is_that_of_one_with_its_share_of_the_minutes(photos: Path) -> None:
-    found = plan(photos, settings=Settings(depth=2, folds=3), minutes=30.0)
+    found = plan(photos, settings=Settings(depth=2, base_channels=8, folds=3), minutes=30.0)
     assert found.models == 3
     assert found.total_seconds == pytest.approx(10 * 60, rel=0.05)
     assert found.pictures == {"train": 8, "val": 4, "test": 0}
@@ -126,7 +126,7 @@ def test_less_memory_makes_a_leaner_plan_and_less_still_a_smaller_batch(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory_budget, "held_memory", lambda _: 0.0)
-    narrow = dataclasses.replace(SETTINGS, accumulate=None, base_channels=8, size=96)
+    narrow = dataclasses.replace(SETTINGS, accumulate=None, size=96)
     free = plan(photos, settings=dataclasses.replace(narrow, memory="4GB"))
     assert free.memory is not None
     plain = free.memory.peak.total
@@ -144,7 +144,7 @@ def test_less_memory_makes_a_leaner_plan_and_less_still_a_smaller_batch(
 
 
 def test_what_was_given_and_does_not_fit_is_obeyed_and_said(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = dataclasses.replace(SETTINGS, memory="100MB", size=96, batch_size=4, storage="plain", base_channels=8)
+    given = dataclasses.replace(SETTINGS, memory="100MB", size=96, batch_size=4, storage="plain")
     found = plan(photos, settings=given)
     assert found.batch_size == 4
     assert found.memory is not None

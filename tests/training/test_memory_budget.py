@@ -46,6 +46,8 @@ def test_on_request_it_is_looked_at_all_the_same() -> None:
     assert (found.fit.way, found.fit.fits, found.limit) == (WISH, True, 4e9)
     assert found.reasons == ()
     assert found.alternatives
+    assert not found.is_tight
+    assert dataclasses.replace(found, limit=1.2 * found.peak.total).is_tight
 
 
 def test_a_device_of_which_nobody_says_how_much_it_has_is_not_planned_for() -> None:

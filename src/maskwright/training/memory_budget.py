@@ -20,6 +20,8 @@ from maskwright.training.recipe import Speed, candidate_sizes
 # rough: what takes this many times less than there is needs no closer look.
 BYTES_PER_CHANNEL, BYTES_IN_ENCODER, COPIES = 94e6, 1.5e9, 6
 MARGIN = 2.0
+# What a process may take, as a share of its peak, where the C library keeps what is freed; see `benchmarks/README.md`.
+HOLES = 1.3
 # Weights of a classic U-Net with 64 channels and four halvings, and of the largest network on an encoder of ours.
 CLASSIC_WEIGHTS, ENCODER_WEIGHTS = 31e6, 40e6
 
@@ -70,6 +72,11 @@ class MemoryUse:
                 for other in self.alternatives
             ],
         }
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether freed memory has to be given back at once, which takes time: kept for later, it may be too much."""
+        return HOLES * self.peak.total > self.limit
 
     @property
     def reasons(self) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ from maskwright.files import write_json
 from maskwright.models.build import build_network
 from maskwright.models.storage import store
 from maskwright.training.losses import compute_loss
+from maskwright.training.machine_memory import held_memory, peak_memory
 from maskwright.training.state import Learner, build_learner, clip_gradients
 
 RESULT = Path(__file__).parent / "results" / "storage_modes.json"
@@ -102,11 +103,12 @@ def resident(storage: Storage, precision: ComputePrecision, count: int, height: 
 
     The first is on tiny pictures: after it the optimizer holds all that it will hold.
     """
-    before = _memory("VmRSS")
+    before = held_memory("cpu")
     learner = _build(storage, precision)
     for sides in ((32, 32), (height, width)):
         _step(learner, precision, *_batch(count, *sides))
-    peak = _memory("VmHWM")
+    peak = peak_memory("cpu")
+    assert peak is not None
     return {"gib": round((peak - before) / GIBIBYTE, 3), "process_gib": round(peak / GIBIBYTE, 3)}
 
 
@@ -169,12 +171,6 @@ def _pass_seconds(network: nn.Module, images: Tensor, targets: Tensor, weights: 
     seconds = time.process_time() - started
     network.zero_grad()
     return seconds
-
-
-def _memory(field: str) -> int:
-    """What the operating system says of this process, in bytes."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def _case(storage: Storage, precision: ComputePrecision, size: tuple[int, int, int]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, Suppress
 
 from maskwright import terminal
-from maskwright.config import MaskSettings, PredictSettings, Settings, choose_preset, read_preset
+from maskwright.config import MASKS_AS_TRAINED, MaskSettings, PredictSettings, Settings, choose_preset, read_preset
 from maskwright.device import gpu_gigabytes
 from maskwright.errors import InputError, is_out_of_memory
 from maskwright.signals import catching_signals
@@ -25,7 +25,6 @@ from maskwright.signals import catching_signals
 DONE, WITH_FAILURES, NOT_STARTED, INTERRUPTED, STOPPED_AND_SAVED = 0, 1, 2, 130, 75
 # A process that seems to have taken longer to get here has another clock than we think.
 OLDEST_SECONDS = 60.0
-MASKS_AS_TRAINED = MaskSettings()
 
 
 def demo(*, out: Path | None = None, minutes: float = 2.5, cars: int = 16, seed: int = 0) -> int:

@@ -564,3 +564,7 @@ def _require(condition: bool, sentence: str) -> None:
 
 def _word(name: str) -> str:
     return name.replace("_", "-")
+
+
+MASKS_AS_TRAINED = MaskSettings()
+"""Nothing is said of a model's masks, so they mean what they did in training."""

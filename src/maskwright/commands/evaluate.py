@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskwright import terminal
-from maskwright.config import MaskSettings
+from maskwright.config import MASKS_AS_TRAINED, MaskSettings
 from maskwright.data.finding import find_dataset
 from maskwright.data.groups import find_groups
 from maskwright.data.pairs import Pair
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 WORST = 5
 WORST_MEASURES = ("dice", "iou", "boundary_f", "hausdorff_95")
-MASKS_AS_TRAINED = MaskSettings()
 
 
 def evaluate(
@@ -92,10 +91,11 @@ def evaluate(
     scores = dataclasses.replace(scores, problems=(*pairing.problems, *scores.problems))
     for problem in scores.problems[len(pairing.problems) :]:
         terminal.warn(f"Not scored: {problem.sentence}")
+    leaks, remarks = sieve.leaks(), sieve.remarks()
     content = {
         "model": str(model),
         "photos": str(photos),
-        "remarks": [*sieve.leaks(), *sieve.remarks()],
+        "remarks": [*leaks, *remarks],
         "tolerance": tolerance,
         "grouping": groups.rule,
     }
@@ -106,9 +106,9 @@ def evaluate(
         terminal.say(json.dumps(content, indent=2, ensure_ascii=False))
     else:
         _show(scores, predictor.card.threshold)
-    for leak in sieve.leaks():
+    for leak in leaks:
         terminal.warn_loudly(leak)
-    for remark in sieve.remarks():
+    for remark in remarks:
         terminal.warn(remark)
     if not as_json:
         terminal.say(DEFINITIONS)

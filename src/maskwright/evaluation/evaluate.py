@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.config import MaskSettings
+from maskwright.config import MASKS_AS_TRAINED, MaskSettings
 from maskwright.data.label_survey import labels_for_model, read_options
 from maskwright.data.labels import LabelMap
 from maskwright.data.pairs import Pair, Pairing, Problem
@@ -150,10 +150,6 @@ def scores_from_json(content: dict[str, Any]) -> Scores:
         ),
         problems=tuple(Problem(Path(), sentence) for sentence in content["problems"]),
     )
-
-
-MASKS_AS_TRAINED = MaskSettings()
-"""Nothing is said of them, so they mean what they did in training."""
 
 
 def formats_for_model(

@@ -46,8 +46,17 @@ def test_on_request_it_is_looked_at_all_the_same() -> None:
     assert (found.fit.way, found.fit.fits, found.limit) == (WISH, True, 4e9)
     assert found.reasons == ()
     assert found.alternatives
-    assert not found.is_tight
-    assert dataclasses.replace(found, limit=1.2 * found.peak.total).is_tight
+    assert not found.returns_freed
+
+
+def test_freed_memory_is_returned_where_it_is_short_and_only_then_a_processor_shows_what_a_step_holds() -> None:
+    roomy = fit(look_closely=True)
+    assert roomy is not None
+    short = dataclasses.replace(roomy, limit=1.2 * roomy.peak.total)
+    assert (roomy.returns_freed, roomy.can_be_measured) == (False, False)
+    assert (short.returns_freed, short.can_be_measured) == (True, True)
+    on_a_card = dataclasses.replace(short, device="cuda")
+    assert (on_a_card.returns_freed, on_a_card.can_be_measured) == (False, True)
 
 
 def test_a_device_of_which_nobody_says_how_much_it_has_is_not_planned_for() -> None:

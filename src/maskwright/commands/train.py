@@ -167,7 +167,7 @@ def _open_and_train(
             photos=photos,
             started_from=started_from,
         )
-    if device == "cpu" and prepared.memory is not None and prepared.memory.is_tight:
+    if prepared.memory is not None and prepared.memory.returns_freed:
         return_freed_memory()
     learner = _build_learner(settings, material.formats, device, prepared.precision, encoder_weights, taken)
     session = Session(material, folder, settings, learner, device, budget, start)
@@ -285,7 +285,7 @@ def _watch(session: "Session", memory: "MemoryUse | None") -> Callable[[float], 
     """What measures the first whole steps, where their memory was predicted; it is told the progress of each batch."""
     from maskwright.training.correction import PeakWatch
 
-    if memory is None or (session.device == "cpu" and not memory.is_tight):  # freed memory is kept: holes would count
+    if memory is None or not memory.can_be_measured:
         return lambda _: None
     settings = session.settings
     watch = PeakWatch(

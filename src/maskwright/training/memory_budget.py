@@ -50,6 +50,7 @@ class MemoryUse:
         fit: The way that was chosen.
         peak: What that holds at its largest moment.
         correction: What the prediction was multiplied by, from earlier steps on this device.
+        device: Where.
         alternatives: What others would need; empty where nobody asked.
     """
 
@@ -57,6 +58,7 @@ class MemoryUse:
     fit: Fit
     peak: Peak
     correction: float
+    device: str
     alternatives: tuple[Alternative, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -74,9 +76,14 @@ class MemoryUse:
         }
 
     @property
-    def is_tight(self) -> bool:
+    def returns_freed(self) -> bool:
         """Whether freed memory has to be given back at once, which takes time: kept for later, it may be too much."""
-        return HOLES * self.peak.total > self.limit
+        return self.device == "cpu" and HOLES * self.peak.total > self.limit
+
+    @property
+    def can_be_measured(self) -> bool:
+        """Whether the device shows how much a step holds: memory that is freed and kept would count."""
+        return self.device != "cpu" or self.returns_freed
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -144,7 +151,7 @@ def fit_into_memory(
     open_words = [name for name in names if getattr(settings, name) is None]
     fit = choose_way(wish, limit, bytes_of, open_words=open_words, sizes=sizes)
     others = alternatives(wish, fit.way, bytes_of, seconds_of, sizes=sizes) if look_closely else ()
-    return MemoryUse(limit, fit, peak_of(fit.way), correction, others)
+    return MemoryUse(limit, fit, peak_of(fit.way), correction, device.name, others)
 
 
 def megapixels_of(way: Way, settings: Settings, shapes: Sequence[tuple[int, int]]) -> float:

@@ -5,14 +5,16 @@
 Each system has a process of its own, on two cores, and takes the same pictures, one after the other, at their own size:
 
 - ours: a model file, and what `maskwright export` makes of it here (ONNX, OpenVINO, and ONNX in 8 bits, calibrated on
-  half of the pictures), read, computed and written as `maskwright predict` does;
+  half of the pictures), read, computed and written as `maskwright predict` does with one picture;
+- ours-...-folder: the same files as `maskwright predict` takes a folder, a picture for each core at a time;
 - classic: the U-Net of 31 million parameters at half size, as its many repositories predict: resized by Pillow, the
   probabilities enlarged, eager fp32. Untrained: what it computes takes as long;
 - smp: segmentation_models.pytorch's Unet on the same encoder at 384x256, likewise; it is left out where that package is
   not installed (benchmarks/requirements.txt).
 
-Seconds are wall clock for a picture, medians over all of them but the first two, which warm up. Memory is the most that
-the process ever held. Dice is against the true masks, of what a trained model predicts. The systems take turns in
+Seconds are wall clock for a picture, medians over all of them but the first two, which warm up; of a folder, those of
+all its pictures, three times over and shared out, after once over to warm up. Memory is the most that the process ever
+held. Dice is against the true masks, of what a trained model predicts. The systems take turns in
 `--rounds` rounds, so that a machine whose speed drifts treats them alike.
 """
 
@@ -34,7 +36,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskwright.data.finding import find_dataset
-from maskwright.data.pairs import Pair
+from maskwright.data.pairs import Pair, Problem
 from maskwright.data.reading import read_mask
 from maskwright.evaluation.evaluate import formats_for_model, score_mask
 from maskwright.files import write_json
@@ -43,7 +45,9 @@ from maskwright.inference.model_file import load_model
 RESULT = Path(__file__).parent / "results" / "shipping.json"
 CORES = 2
 WARM_UP = 2
+TIMES_OVER = 3
 OURS = {"ours-torch": ".safetensors", "ours-onnx": ".onnx", "ours-openvino": ".xml", "ours-int8": ".int8.onnx"}
+FOLDER = "-folder"
 PEERS = ("classic", "smp")
 PEER_SIZES = {"classic": (959, 640), "smp": (384, 256)}
 # Seconds of one stage of one picture.
@@ -69,6 +73,27 @@ def ours(model: Path) -> Callable[[Path, Path], Stages]:
         return dict(zip(("read", "compute", "write"), np.diff(times).tolist(), strict=True))
 
     return predict
+
+
+def folder_seconds(model: Path, pictures: list[Path], out: Path) -> float:
+    """Seconds for a picture of a folder, as `maskwright predict` takes it."""
+    from maskwright.inference.bulk import predict_pictures
+    from maskwright.inference.jobs import Job
+    from maskwright.inference.predictor import load
+    from maskwright.inference.results import Wish
+
+    predictor = load(model, many_at_once=True)
+
+    def predict(folder: Path) -> None:
+        jobs = [Job(picture, picture.name, folder, Path(picture.stem)) for picture in pictures]
+        for outcome in predict_pictures(predictor, jobs, Wish(["mask"])):
+            assert not isinstance(outcome, Problem), outcome.sentence
+
+    predict(out)
+    started = time.perf_counter()
+    for number in range(TIMES_OVER):
+        predict(out / str(number))
+    return (time.perf_counter() - started) / (TIMES_OVER * len(pictures))
 
 
 def peer(name: str) -> Callable[[Path, Path], Stages]:
@@ -101,10 +126,18 @@ def peer(name: str) -> Callable[[Path, Path], Stages]:
     return predict
 
 
+def mask_file(out: Path, picture: Path) -> Path:
+    """Where the mask of a picture is written, by every system."""
+    return out / f"{picture.stem}_mask.png"
+
+
 def run_one(name: str, model: Path, pictures: list[Path], out: Path) -> dict[str, Any]:
     """One system on all pictures, in this process."""
+    if name.endswith(FOLDER):
+        seconds = folder_seconds(model, pictures, out)
+        return {"seconds": seconds, "seconds_of_stages": {"all": seconds}, "peak_megabytes": peak_megabytes()}
     predict = peer(name) if name in PEERS else ours(model)
-    stages = [predict(picture, out / f"{picture.stem}.png") for picture in pictures][WARM_UP:]
+    stages = [predict(picture, mask_file(out, picture)) for picture in pictures][WARM_UP:]
     return {
         "seconds": median(sum(times.values()) for times in stages),
         "seconds_of_stages": {stage: median(times[stage] for times in stages) for stage in stages[0]},
@@ -113,13 +146,15 @@ def run_one(name: str, model: Path, pictures: list[Path], out: Path) -> dict[str
 
 
 def export_all(model: Path, photos: Path, folder: Path) -> dict[str, Path]:
-    """The model in every format, in a folder; what cannot be made is left out, and said."""
+    """The model in every format, in a folder; what is there is taken, what cannot be made is left out, and said."""
     from maskwright.commands.export import export
     from maskwright.errors import InputError
 
     files = {name: folder / f"model{suffix}" for name, suffix in OURS.items()}
     files["ours-torch"] = model
     for name, more in (("onnx", {}), ("openvino", {"to": "openvino"}), ("int8", {"int8": True})):
+        if files[f"ours-{name}"].exists():
+            continue
         try:
             export(model, out=files[f"ours-{name}"], pictures=photos, **more)
         except InputError as error:
@@ -134,7 +169,7 @@ def dice_of(out: Path, pairs: list[Pair], model: Path, photos: Path) -> float:
     formats = formats_for_model(find_dataset(photos), card)
     scores = []
     for pair in pairs:
-        mask: NDArray[np.uint8] = np.asarray(np.asarray(Image.open(out / f"{pair.image.stem}.png")) > 0, np.uint8)
+        mask: NDArray[np.uint8] = np.asarray(np.asarray(Image.open(mask_file(out, pair.image))) > 0, np.uint8)
         scores.append(score_mask(mask, read_mask(pair, formats.labels, *mask.shape), card.labels).dice)
     return mean(scores)
 
@@ -154,7 +189,7 @@ def in_turns(files: dict[str, Path], pictures: list[Path], folder: Path, rounds:
             yield name, found
 
 
-def measure(photos: Path, model: Path, *, most: int, rounds: int) -> dict[str, Any]:
+def measure(photos: Path, model: Path, exports: Path | None, *, most: int, rounds: int) -> dict[str, Any]:
     """A row for each system."""
     from machine import describe_machine
 
@@ -163,7 +198,8 @@ def measure(photos: Path, model: Path, *, most: int, rounds: int) -> dict[str, A
     chosen = [pairs[place * len(pairs) // most] for place in range(min(most, len(pairs)))]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        files = export_all(model, photos, folder)
+        files = export_all(model, photos, exports or folder)
+        files |= {name + FOLDER: path for name, path in files.items()}
         files |= {
             name: model for name in PEERS if name != "smp" or importlib.util.find_spec("segmentation_models_pytorch")
         }
@@ -212,14 +248,17 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="a trained model file")
     parser.add_argument("--pictures", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--exports", type=Path, help="an existing folder: keep the exported files, and take those in it"
+    )
     parser.add_argument("--out", type=Path, default=RESULT)
-    parser.add_argument("--child", choices=[*OURS, *PEERS], help=argparse.SUPPRESS)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         print(json.dumps(run_one(options.child, options.model, options.photos, options.out)))
         return
     (photos,) = options.photos
-    result = measure(photos, options.model, most=options.pictures, rounds=options.rounds)
+    result = measure(photos, options.model, options.exports, most=options.pictures, rounds=options.rounds)
     write_json(options.out, result)
     print(json.dumps(result["systems"], indent=2))
 

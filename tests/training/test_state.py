@@ -126,6 +126,24 @@ def test_in_16_bit_the_channels_of_a_pixel_lie_side_by_side() -> None:
         assert all(entry.is_contiguous(memory_format=torch.channels_last) == expected for entry in weights)
 
 
+def test_on_a_processor_in_fp32_only_a_lite_encoder_has_the_channels_of_a_pixel_side_by_side() -> None:
+    learner = build_learner(EncoderUNet(base_channels=8), SETTINGS, precision="fp32")
+    laid_out: dict[str, bool] = {}
+
+    def note(module: torch.nn.Module, _: object, output: torch.Tensor) -> None:
+        if isinstance(module, torch.nn.Conv2d) and min(output.shape) > 1:
+            laid_out[names[module]] = output.is_contiguous(memory_format=torch.channels_last)
+
+    names = {module: name for name, module in learner.network.named_modules()}
+    for module in learner.network.modules():
+        module.register_forward_hook(note)
+    learner.network(torch.rand(2, 3, 64, 64))
+    assert len(laid_out) > 50
+    assert {name for name, together in laid_out.items() if together} == {
+        name for name in laid_out if name.startswith("encoder.")
+    }
+
+
 # --- Saved and loaded
 
 

@@ -21,6 +21,8 @@ from maskwright.config import Settings, Storage
 from maskwright.device import ComputePrecision, prefers_channels_last
 from maskwright.errors import InputError
 from maskwright.files import replacing
+from maskwright.models.encoder_unet import EncoderUNet
+from maskwright.models.encoders.efficientnet_lite import EfficientNetLite
 from maskwright.models.storage import store
 from maskwright.training.freezing import hold, in_finest_levels
 from maskwright.training.health import Health, restored
@@ -175,8 +177,7 @@ def build_learner(
 ) -> Learner:
     """A learner at the start of its run, in the memory layout and with the loss scaling that its precision needs."""
     device = next(network.parameters()).device.type
-    if prefers_channels_last(device, precision):
-        network.to(memory_format=torch.channels_last)
+    lay_out(network, device, precision)
     held, pretrained = in_finest_levels(network, pretrained, settings.held_levels)
     hold(held, held=True)
     optimizer = build_optimizer(network, settings, pretrained)
@@ -192,6 +193,18 @@ def build_learner(
         held=held,
         precision=precision,
     )
+
+
+def lay_out(network: nn.Module, device: str, precision: ComputePrecision) -> None:
+    """Arrange a network's weights, which its maps follow, in memory as its device computes fastest.
+
+    A processor in fp32 takes most convolutions with each channel by itself, but those that filter channel by channel,
+    of which the Lite encoders consist, several times as fast with the channels of a pixel side by side.
+    """
+    if prefers_channels_last(device, precision):
+        network.to(memory_format=torch.channels_last)
+    elif device == "cpu" and isinstance(network, EncoderUNet) and isinstance(network.encoder, EfficientNetLite):
+        network.encoder.to(memory_format=torch.channels_last)
 
 
 def build_scaler(device: str, precision: ComputePrecision) -> torch.amp.GradScaler:

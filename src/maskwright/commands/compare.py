@@ -84,7 +84,8 @@ def _write_page(
     from maskwright.evaluation.pages.gallery import draw_two
 
     exhibits: list[Exhibit] = []
-    labels, missing = None, ""
+    labels: LabelMap | None = None
+    missing = ""
     names = [picture.name for picture in comparison.pictures[:MOST_SHOWN]]
     try:
         with terminal.counting("Drawing", 2 * len(names)) as advance:

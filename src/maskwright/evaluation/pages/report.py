@@ -207,7 +207,7 @@ def _cards(scores: Scores) -> Html:
         pictures, groups = _counted(scores.pictures, measure)
         words = (
             TITLES[measure],
-            _range(interval, measure),
+            f"95 %: {_range(interval, measure)}",
             f"{_plural(pictures, 'picture')}, {_plural(groups, 'group')}",
         )
         lines = [tag("span", word, class_="soft") for word in words]
@@ -444,7 +444,7 @@ def _split(training: Training) -> Html:
 def _curves(training: Training | None) -> Html:
     if training is None or not training.lines:
         return Html()
-    drawn = plots.plot_curves(training.lines) if plots.can_plot() else []
+    drawn = plots.plot_curves(training.lines) if len(training.lines) > 1 and plots.can_plot() else []
     names = ("train_loss", "val_loss", "train_dice", "val_dice", "learning_rate", "seconds")
     rows = [
         (f"{line['epoch']:g}", *(f"{line[name]:.4g}" if name in line else "–" for name in names))

@@ -90,6 +90,8 @@ def test_subpackages_are_empty_at_the_door() -> None:
         ("maskwright.data.drawn_cars", {"torch"}),
         ("maskwright.data.doctor", {"torch"}),
         ("maskwright.evaluation.pages.contact_sheet", {"torch"}),
+        ("maskwright.evaluation.pages.report", {"torch", "matplotlib"}),
+        ("maskwright.training.record", {"torch", "matplotlib"}),
         ("maskwright.commands.check", {"torch"}),
         ("maskwright.commands.train", {"torch"}),
         ("maskwright.commands.plan", {"torch"}),

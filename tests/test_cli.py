@@ -16,6 +16,7 @@ from maskwright.cli import main
 from maskwright.config import read_preset, read_settings
 from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.inference.model_file import load_model, save_model
+from tests.parsed_pages import parse
 
 TRAIN = ["--preset", "classic", "--base-channels", "8", "--depth", "2", "--size", "64", "--epochs", "1"]
 
@@ -215,13 +216,20 @@ def test_evaluate_leaves_out_what_training_saw(
     assert printed == json.loads((tmp_path / "scores" / "scores.json").read_text())
     assert len(printed["pictures"]) == 2
     assert any("10 of 12" in remark for remark in printed["remarks"])
+    page = parse((tmp_path / "scores" / "report.html").read_text(encoding="utf-8"))
+    assert f"{printed['dice']['mean']:.4f}" in page.text
+    assert "Left out: 10 of 12 pictures" in page.text
+    assert "How it learnt" in page.headings  # the model lies in its run folder
 
 
 def test_evaluating_everything_is_called_a_leak(
     model: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", str(model), str(drawn), "--out", str(tmp_path / "scores"), "--everything"]) == 0
-    assert "LEAK: 10 of these 12 pictures: training learnt from them" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "LEAK: 10 of these 12 pictures: training learnt from them" in said.err
+    assert said.out.splitlines()[-1] == f"Report: {tmp_path / 'scores' / 'report.html'}"
+    assert "--everything" in parse((tmp_path / "scores" / "report.html").read_text(encoding="utf-8")).text
     assert len(list((tmp_path / "scores" / "worst").iterdir())) == 5
 
 
@@ -268,11 +276,50 @@ def test_evaluate_compares_two_evaluations(
     assert printed["dice"]["mean"] == pytest.approx(0.065)
     assert printed["dice"]["low"] > 0
     assert printed["pictures"][0]["name"] == scores["pictures"][11]["name"]
+    page = parse((tmp_path / "c" / "report.html").read_text(encoding="utf-8"))
+    assert "B is better: Dice +0.0650 on 12 pictures of 6 groups" in page.text
+    assert page.tags.count("img") == 6 * 4
     assert "A: LEAK" in said.err
     assert main([*both, "--out", str(tmp_path / "d")]) == 0
     assert "B is better" in capsys.readouterr().out
     assert main([*both, "--out", str(tmp_path / "d")]) == 2
     assert "is not empty" in capsys.readouterr().err
+
+
+def test_a_comparison_whose_pictures_are_gone_says_so(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(model), str(photos), "--everything", "--out", str(tmp_path / "a")]) == 0
+    shutil.rmtree(photos)
+    both = ["evaluate", "--compare", str(tmp_path / "a"), str(tmp_path / "a")]
+    assert main([*both, "--out", str(tmp_path / "c")]) == 0
+    said = capsys.readouterr()
+    assert f"No pictures are shown: the folder of the pictures, {photos}, is not there." in said.err
+    assert said.out.splitlines()[-1] == f"Report: {tmp_path / 'c' / 'report.html'}"
+    page = parse((tmp_path / "c" / "report.html").read_text(encoding="utf-8"))
+    assert "No pictures are shown" in page.text
+    assert "do not tell A and B apart" in page.text
+
+
+def test_two_runs_are_compared_with_their_pictures(model: Path, tmp_path: Path) -> None:
+    run = str(model.parent)
+    assert main(["evaluate", "--compare", run, run, "--out", str(tmp_path / "c")]) == 0
+    assert parse((tmp_path / "c" / "report.html").read_text(encoding="utf-8")).tags.count("img") == 2 * 4
+
+
+def test_an_exported_model_is_evaluated_without_torch_and_matplotlib(
+    tiny_onnx: Path, drawn: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'torchvision', 'matplotlib')));"
+        "from maskwright.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    words = ["evaluate", str(tiny_onnx), str(drawn), "--everything", "--out", str(tmp_path / "scores")]
+    subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True)
+    page = parse((tmp_path / "scores" / "report.html").read_text(encoding="utf-8"))
+    assert "Plots are left out: matplotlib is not installed" in page.text
+    assert "Pictures" in page.headings
+    assert "svg" not in page.tags
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def evaluate(  # noqa: PLR0913 - each is an option
         masks: What their values mean, where they are stored in another way than those of training.
         compare: Instead of a model and photographs: the folders that two evaluations left. Says by how much the second
             is better, with an interval, and on which pictures they differ most.
-        out: Folder for scores.json and panels of the worst pictures; by default a new one under runs/.
+        out: Folder for report.html, scores.json and panels of the worst pictures; by default a new one under runs/.
         group: Regular expression that finds a picture's group in its name.
         everything: Score pictures that training saw as well.
         tolerance: How far an outline may be off, pixels; by default 0.75 % of each picture's diagonal.
@@ -156,7 +156,7 @@ def evaluate(  # noqa: PLR0913 - each is an option
 
         if model is not None:
             raise InputError("--compare takes the folders of two evaluations, and no model beside them; leave it out.")
-        compare_command(*compare, out=out, as_json=json)
+        compare_command(*compare, out=out, as_json=json, device=device)
         return DONE
     if model is None or photos is None:
         raise InputError("evaluate needs a model file and a folder of pictures with masks, or --compare A B.")

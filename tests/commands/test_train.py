@@ -30,8 +30,9 @@ from maskwright.errors import InputError, MissingExtraError
 from maskwright.inference.model_file import ModelCard, Parent, load_model, save_model
 from maskwright.inference.predictor import load
 from maskwright.models.build import build_network
-from maskwright.training import correction, loop, memory_budget
+from maskwright.training import correction, loop, memory_budget, record
 from maskwright.training.correction import read_correction
+from tests.parsed_pages import parse
 
 TINY = Settings(
     base_channels=8, depth=2, size=64, epochs=3, batch_size=4, learning_rate=3e-3, loss="bce+dice", small_first=0.4
@@ -92,13 +93,49 @@ def test_a_run_leaves_the_files_that_scripts_rely_on(run_folder: Path) -> None:
         "curves.png",
         "health.json",
         "last.safetensors",
+        "machine.json",
         "metrics.jsonl",
         "model.safetensors",
+        "report.html",
         "scores.json",
         "split.json",
         "state.previous.pth",
         "state.pth",
     }
+
+
+def test_the_report_says_what_the_run_is_and_is_the_last_thing_said(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(photos, out=tmp_path / "a run", settings=TINY)
+    assert capsys.readouterr().out.splitlines()[-1] == f"Report: {run.folder / 'report.html'}"
+    page = parse((run.folder / "report.html").read_text(encoding="utf-8"))
+    assert run.scores is not None
+    assert f"{run.scores.dice.mean:.4f}" in page.text
+    assert {"Pictures", "How it learnt", "Split", "Training", "Scoring"} <= set(page.headings)
+    assert f"maskwright train {photos.resolve()} --preset" in page.text
+    effort = json.loads((run.folder / "machine.json").read_text())
+    assert effort["seconds"] > 0
+    assert effort["machine"]["device"].startswith("PyTorch on cpu in ")
+
+
+def test_a_run_whose_report_cannot_be_written_is_finished_and_writes_it_later(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(record, "write_report", fail)
+        run = train(photos, out=tmp_path / "run", settings=TINY)
+    assert run.finished
+    assert run.scores is not None
+    assert "report.html could not be written" in capsys.readouterr().err
+    assert not (run.folder / "report.html").exists()
+    again = train(photos, out=tmp_path / "run", settings=TINY, resume=True)
+    assert again.finished
+    page = parse((run.folder / "report.html").read_text(encoding="utf-8"))
+    assert f"{run.scores.dice.mean:.4f}" in page.text
 
 
 def test_metrics_have_a_line_for_each_epoch(run_folder: Path) -> None:

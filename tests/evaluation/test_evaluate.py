@@ -14,6 +14,7 @@ from maskwright.data.reading import Formats, read_pair
 from maskwright.evaluation.evaluate import (
     DEFINITIONS,
     TITLES,
+    Compared,
     Scores,
     evaluate_pairs,
     score_mask,
@@ -67,7 +68,8 @@ def test_scores_are_counted_at_the_original_size(size: int, ellipses: tuple[Pair
         called = model(image)
         assert called.shape == truth.shape == (48, 64)
         overlap, total = (called & truth).sum(), called.sum() + truth.sum()
-        score, table = score_pair(model, pair, "a")
+        compared = score_pair(model, pair, "a")
+        score, table = compared.row, compared.table
         assert score.dice == pytest.approx(2 * overlap / total)
         assert score.iou == pytest.approx(overlap / (total - overlap))
         assert score.precision == pytest.approx(overlap / called.sum())
@@ -203,6 +205,33 @@ def test_the_best_threshold_is_chosen_on_validation_pictures_alone(ellipses: tup
     assert without is not None
     assert without.best is None
     assert without.on_others == pytest.approx((4 * np.array(sweep.on_validation) + 8 * np.array(sweep.on_others)) / 12)
+
+
+def test_pixels_are_counted_by_what_they_are_and_what_they_were_called(ellipses: tuple[Pair, ...]) -> None:
+    mask = np.array(Image.open(ellipses[0].mask_path))
+    mask[:5] = 7
+    Image.fromarray(mask).save(ellipses[0].mask_path)
+    formats = Formats(LabelMap("indices", ("background", "ellipse"), values=((0,), (255,)), ignore=(7,)))
+    scores = evaluate_pairs(predictor(), ellipses[:2], groups_of(ellipses), formats=formats, advance=nothing)
+    expected = np.zeros((2, 2), int)
+    for pair in ellipses[:2]:
+        image, truth = read_pair(pair, formats)
+        called = predictor()(image)
+        for row in range(2):
+            for column in range(2):
+                expected[row, column] += ((truth == row) & (called == column)).sum()
+    assert scores.confusion == tuple(map(tuple, expected.tolist()))
+    assert sum(map(sum, scores.confusion)) == 2 * 48 * 64 - 5 * 64
+    assert scores_from_json(json.loads(json.dumps(scores.to_json()))).confusion == scores.confusion
+
+
+def test_each_scored_picture_can_be_looked_at(ellipses: tuple[Pair, ...]) -> None:
+    ellipses[1].image.write_text("not a picture")
+    seen: list[Compared] = []
+    scores = evaluate_pairs(predictor(), ellipses[:3], groups_of(ellipses), look=seen.append, advance=nothing)
+    assert tuple(of.row for of in seen) == scores.pictures
+    assert [of.row.name for of in seen] == [ellipses[0].name, ellipses[2].name]
+    assert seen[0].image.shape == (48, 64, 3)
 
 
 def test_a_folder_in_which_nothing_can_be_read_has_no_score(tmp_path: Path) -> None:

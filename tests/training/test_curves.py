@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from maskwright.data.input_format import read_image
-from maskwright.training.curves import draw_curves, draw_rates, read_metrics
+from maskwright.training.curves import draw_curves, draw_rates
 from maskwright.training.rate_search import Choice
+from maskwright.training.run_folder import read_metrics
 
 
 def write_metrics(path: Path, epochs: int) -> None:

@@ -125,8 +125,8 @@ class Whole:
         keep_last(self.session)
         predictor = load(self.session.folder.model)
         found = score(predictor, self.session, self.closing, advance=lambda: self.machine.work("score"))
-        keep_scores(self.session, found, self.closing)
-        return len(found.pictures)
+        keep_scores(self.session, found.scores, self.closing)
+        return len(found.scores.pictures)
 
 
 @pytest.mark.parametrize(

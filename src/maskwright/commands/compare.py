@@ -1,6 +1,7 @@
 """`maskwright evaluate --compare A B`: which of two evaluated models is better, and on which pictures."""
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,21 +10,32 @@ from maskwright.errors import InputError
 from maskwright.files import choose_new_folder, write_json
 
 if TYPE_CHECKING:
+    from maskwright.data.labels import LabelMap
     from maskwright.evaluation.compare import Comparison
+    from maskwright.evaluation.evaluate import Compared
+    from maskwright.evaluation.pages.gallery import Exhibit
 
 MOST_DIFFERENT = 10
+# Pictures on the page.
+MOST_SHOWN = 6
 
 
 def compare(
-    first: str | Path, second: str | Path, *, out: str | Path | None = None, as_json: bool = False
+    first: str | Path,
+    second: str | Path,
+    *,
+    out: str | Path | None = None,
+    as_json: bool = False,
+    device: str = "auto",
 ) -> "Comparison":
     """Compare what two evaluations left, picture by picture.
 
     Args:
         first: A, the folder that `evaluate` or `train` left, or its ``scores.json``.
         second: B, likewise.
-        out: Folder for ``comparison.json``; by default a new one under ``runs/``.
+        out: Folder for ``report.html`` and ``comparison.json``; by default a new one under ``runs/``.
         as_json: Print ``comparison.json`` instead of a table.
+        device: Where the pictures that the report shows are predicted once more.
 
     Raises:
         InputError: Something given cannot be used; the sentence says what.
@@ -44,6 +56,7 @@ def compare(
     content = {"first": str(first), "second": str(second), "remarks": remarks, **comparison.to_json()}
     content["definitions"] = DEFINITIONS
     write_json(folder / "comparison.json", content)
+    _write_page(folder / "report.html", comparison, (Path(first), Path(second)), contents, remarks, device=device)
     if as_json:
         terminal.say(json.dumps(content, indent=2, ensure_ascii=False))
     else:
@@ -53,7 +66,87 @@ def compare(
     if not as_json:
         terminal.say(DEFINITIONS)
         terminal.say(f"All pictures: {folder / 'comparison.json'}")
+        terminal.say(f"Report: {folder / 'report.html'}")
     return comparison
+
+
+def _write_page(
+    page: Path,
+    comparison: "Comparison",
+    paths: tuple[Path, Path],
+    contents: Sequence[Mapping[str, Any]],
+    remarks: Sequence[str],
+    *,
+    device: str,
+) -> None:
+    """Write the page, with the pictures where both differ most if pictures and models are still there."""
+    from maskwright.evaluation.pages.comparison import Versus, write_comparison
+    from maskwright.evaluation.pages.gallery import draw_two
+
+    exhibits: list[Exhibit] = []
+    labels: LabelMap | None = None
+    missing = ""
+    names = [picture.name for picture in comparison.pictures[:MOST_SHOWN]]
+    try:
+        with terminal.counting("Drawing", 2 * len(names)) as advance:
+            seen = [
+                _predict(path, content, names, device=device, advance=advance)
+                for path, content in zip(paths, contents, strict=True)
+            ]
+    except InputError as error:
+        missing = f"No pictures are shown: {error}"
+        terminal.warn(missing)
+    else:
+        (first, labels), (second, _) = seen
+        exhibits = [draw_two(first[name], second[name], labels) for name in names if name in first and name in second]
+    versus = Versus(
+        first=str(paths[0]),
+        second=str(paths[1]),
+        comparison=comparison,
+        exhibits=exhibits,
+        labels=labels,
+        remarks=remarks,
+        missing=missing,
+    )
+    write_comparison(page, versus)
+
+
+def _predict(
+    path: Path, content: Mapping[str, Any], names: Sequence[str], *, device: str, advance: Callable[[], None]
+) -> "tuple[dict[str, Compared], LabelMap]":
+    """Some pictures of an evaluation, predicted once more by its model, and the classes of the model.
+
+    Raises:
+        InputError: The model or the pictures are not there any more, or something that they need is not installed.
+    """
+    from maskwright.data.finding import find_dataset
+    from maskwright.evaluation.evaluate import formats_for_model, score_pair
+    from maskwright.inference.predictor import load
+
+    model, photos = _sources(path, content)
+    if not photos.exists():
+        raise InputError(f"the folder of the pictures, {photos}, is not there.")
+    predictor, pairing = load(model, device=device), find_dataset(photos)
+    formats = formats_for_model(pairing, predictor.card)
+    pairs = {pair.name: pair for pair in pairing.pairs}
+    seen = {}
+    for name in names:
+        if name in pairs:
+            seen[name] = score_pair(predictor, pairs[name], "", formats, content.get("tolerance"))
+        advance()
+    return seen, predictor.card.labels
+
+
+def _sources(path: Path, content: Mapping[str, Any]) -> tuple[Path, Path]:
+    """The model and the pictures of an evaluation; of a run, its own."""
+    if "model" in content and "photos" in content:
+        return Path(content["model"]), Path(content["photos"])
+    folder = path if path.is_dir() else path.parent
+    try:
+        photos = json.loads((folder / "split.json").read_text(encoding="utf-8"))["photos"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{folder} does not say which pictures were scored.") from error
+    return folder / "model.safetensors", Path(photos)
 
 
 def _read_scores(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,7 +44,8 @@ def evaluate(
     Args:
         model: The model file.
         photos: Folder of photographs and masks.
-        out: Folder for ``scores.json`` and the panels of the worst pictures; by default a new one under ``runs/``.
+        out: Folder for ``report.html``, ``scores.json`` and the panels of the worst pictures; by default a new one
+            under ``runs/``.
         group: Regular expression that finds a picture's group in its name.
         masks: What their values mean, where they are stored in another way than those of training.
         everything: Score pictures that training saw as well; the summary says how many.
@@ -55,8 +57,13 @@ def evaluate(
         InputError: Something given cannot be used; the sentence says what.
     """
     from maskwright.evaluation.evaluate import DEFINITIONS, evaluate_pairs, formats_for_model
+    from maskwright.evaluation.machine import Effort, machine_here, peak_of_process
+    from maskwright.evaluation.pages.gallery import Gallery
+    from maskwright.evaluation.pages.report import Report, write_report
     from maskwright.evaluation.unseen import Sieve
     from maskwright.inference.predictor import load
+    from maskwright.training.record import read_record
+    from maskwright.training.run_folder import RunFolder
 
     if tolerance is not None and tolerance <= 0:
         raise InputError(f"--tolerance must be above 0 pixels, not {tolerance:g}.")
@@ -73,6 +80,8 @@ def evaluate(
     given = {pair.name: pair.group for pair in pairing.pairs}
     groups = find_groups(list(given), pattern=group, given=given, known=predictor.card.group)
     sieve = Sieve(predictor.card, groups.of, everything=everything)
+    gallery = Gallery(formats.labels)
+    started = time.monotonic()
     with _new_folder(folder), terminal.counting("Scoring", len(pairing.pairs)) as advance:
         unseen = sieve.passing(pairing.pairs, advance)
         scores = evaluate_pairs(
@@ -82,12 +91,14 @@ def evaluate(
             formats=formats,
             tolerance=tolerance,
             is_validation=sieve.is_validation,
+            look=gallery.look,
             advance=advance,
         )
         if not sieve.passed:
             raise InputError(
                 f"Training learnt from every picture in {photos}; give a folder of other pictures, or --everything."
             )
+    effort = Effort(time.monotonic() - started, peak_of_process(), machine_here(predictor.engine_name))
     scores = dataclasses.replace(scores, problems=(*pairing.problems, *scores.problems))
     for problem in scores.problems[len(pairing.problems) :]:
         terminal.warn(f"Not scored: {problem.sentence}")
@@ -102,18 +113,47 @@ def evaluate(
     content |= scores.to_json()
     write_json(folder / "scores.json", content)
     _draw_worst(folder, scores, sieve.passed, predictor, formats)
+    report = Report(
+        model=Path(model),
+        photos=str(photos),
+        scored=f"all pictures of {photos}" if everything else f"pictures of {photos} that training did not learn from",
+        card=predictor.card,
+        scores=scores,
+        gallery=gallery,
+        leaks=leaks,
+        remarks=remarks,
+        effort=effort,
+        training=read_record(RunFolder(Path(model).parent), predictor.card),
+        options=_options(group=group, masks=masks, everything=everything, tolerance=tolerance),
+    )
+    write_report(folder / "report.html", report)
     if as_json:
         terminal.say(json.dumps(content, indent=2, ensure_ascii=False))
     else:
         _show(scores, predictor.card.threshold)
+    _tell(leaks, remarks)
+    if not as_json:
+        terminal.say(DEFINITIONS)
+        terminal.say(f"Scores and panels of the worst pictures: {folder}")
+        terminal.say(f"Report: {folder / 'report.html'}")
+    return scores
+
+
+def _tell(leaks: Sequence[str], remarks: Sequence[str]) -> None:
     for leak in leaks:
         terminal.warn_loudly(leak)
     for remark in remarks:
         terminal.warn(remark)
-    if not as_json:
-        terminal.say(DEFINITIONS)
-        terminal.say(f"Scores and panels of the worst pictures: {folder}")
-    return scores
+
+
+def _options(*, group: str | None, masks: MaskSettings, everything: bool, tolerance: float | None) -> list[str]:
+    """What was asked for, as options of the command."""
+    given: dict[str, object] = {"group": group, "tolerance": tolerance}
+    for field in dataclasses.fields(masks):
+        value = getattr(masks, field.name)
+        given[field.name] = None if value == getattr(MASKS_AS_TRAINED, field.name) else value
+    words = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
+    return [*words, "--everything"] if everything else words
 
 
 @contextmanager

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from maskwright.data.reading import Formats
     from maskwright.evaluation.evaluate import Scores
+    from maskwright.training.closing import Scored
     from maskwright.training.loop import Status
     from maskwright.training.material import Material
     from maskwright.training.memory_budget import MemoryUse
@@ -184,6 +185,11 @@ def _already_finished(folder: RunFolder) -> TrainedRun:
         f"{scores.iou.mean:.4f} at full size on {len(scores.pictures)} pictures of {scores.groups} groups. "
         f"Another --out trains again; --from {folder.model} goes on from its weights."
     )
+    if not folder.report.is_file():  # it was killed after its scores were written
+        from maskwright.training.record import write_run_report
+
+        write_run_report(folder)
+    terminal.say(f"Report: {folder.report}")
     return TrainedRun(folder.path, folder.model, finished=True, scores=scores)
 
 
@@ -327,17 +333,19 @@ def _close(session: "Session", closing: "Closing") -> "Scores":
     from maskwright.inference.predictor import load
     from maskwright.training.closing import score
     from maskwright.training.curves import draw_curves
-    from maskwright.training.keeping import keep_last, keep_scores
+    from maskwright.training.keeping import keep_effort, keep_last, keep_scores
     from maskwright.training.out_of_memory import let_go, on_device_or_cpu
 
     folder = session.folder
     keep_last(session)
+    keep_effort(session)
     let_go(session.learner)
     draw_curves(folder.metrics, folder.curves)
     with terminal.counting("Scoring", closing.scored) as advance:
-        scores = on_device_or_cpu(
+        scored = on_device_or_cpu(
             lambda device: score(load(folder.model, device=device), session, closing, advance=advance), session.device
         )
+    scores = scored.scores
     keep_scores(session, scores, closing)
     known = session.start is not None and session.start.has_learnt_from(session.material.fingerprints(closing.part))
     sample = f" (a sample of {closing.available}, for time)" if len(scores.pictures) < closing.available else ""
@@ -350,4 +358,27 @@ def _close(session: "Session", closing: "Closing") -> "Scores":
         rows = [(of.name, f"{of.dice.mean:.4f}", f"{of.iou.mean:.4f}") for of in scores.classes]
         terminal.show_table("Classes", ("class", "Dice", "IoU"), rows)
     terminal.say(f"Model: {folder.model}")
+    _report(session, closing, scored)
     return scores
+
+
+def _report(session: "Session", closing: "Closing", scored: "Scored") -> None:
+    """Write the report and say where it is. All else is written by now: without it, the run is as good."""
+    from maskwright.training.record import write_run_report
+
+    folder = session.folder
+    held_out = session.material.fingerprints(closing.part)
+    leaks = []
+    if session.start is not None and (known := session.start.has_learnt_from(held_out)):
+        leaks.append(
+            f"LEAK: {session.start.path} has learnt from {known} of the {len(held_out)} pictures of {closing.part}."
+        )
+    try:
+        write_run_report(folder, gallery=scored.gallery, leaks=leaks, effort=scored.effort)
+    except (OSError, MemoryError) as error:
+        terminal.warn(
+            f"{folder.report} could not be written ({error}); the run is finished without it, and "
+            "the same command with --resume writes it."
+        )
+    else:
+        terminal.say(f"Report: {folder.report}")

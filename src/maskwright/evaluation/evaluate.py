@@ -102,6 +102,8 @@ class Scores(Measures[Interval]):
         pictures: One row each, in the order they were given.
         groups: How many groups the pictures come from.
         classes: The scored classes by themselves.
+        confusion: Pixels of each class (rows) that were called each class (columns), over all pictures; ignored ones
+            are in none. Empty where nobody counted.
         calibration: Of the probabilities; None where nothing was counted.
         sweep: Of the threshold, where there is one.
         problems: Pictures that could not be scored, and why.
@@ -110,6 +112,7 @@ class Scores(Measures[Interval]):
     pictures: tuple[PictureScore, ...]
     groups: int
     classes: tuple[ClassScore, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
     calibration: Calibration | None = None
     sweep: Sweep | None = None
     problems: tuple[Problem, ...] = ()
@@ -127,6 +130,27 @@ class Scores(Measures[Interval]):
         return content
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Compared:
+    """One picture, and what comes of comparing its prediction with its mask.
+
+    Attributes:
+        image: ``(H, W, C)``.
+        truth: Its mask, classes ``(H, W)``.
+        mask: What was predicted, likewise.
+        row: The scores.
+        confusion: `metrics.confusion_counts` of both.
+        table: What the probabilities are worth, by `certainty.count_probabilities`.
+    """
+
+    image: NDArray[np.uint8]
+    truth: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    row: PictureScore
+    confusion: NDArray[np.int64]
+    table: NDArray[np.float64]
+
+
 def scores_from_json(content: dict[str, Any]) -> Scores:
     """The scores that `Scores.to_json` made plain values of; of problems, their sentences name the files.
 
@@ -140,6 +164,7 @@ def scores_from_json(content: dict[str, Any]) -> Scores:
         classes=tuple(
             ClassScore(name=row["name"], pictures=row["pictures"], **_intervals(row)) for row in content["classes"]
         ),
+        confusion=tuple(map(tuple, content.get("confusion", ()))),
         calibration=calibration and Calibration(calibration["error"], tuple(Bin(**row) for row in calibration["bins"])),
         sweep=sweep
         and Sweep(
@@ -183,6 +208,7 @@ def evaluate_pairs(
     formats: Formats | None = None,
     tolerance: float | None = None,
     is_validation: Callable[[str], bool] = lambda _: False,
+    look: Callable[[Compared], None] = lambda _: None,
     advance: Callable[[], None],
 ) -> Scores:
     """Predict every picture and compare with its mask.
@@ -195,21 +221,25 @@ def evaluate_pairs(
             model's.
         tolerance: How far an outline may be off, pixels; by default a share of each picture's diagonal.
         is_validation: Whether the best weights were chosen on the picture of a name; asked when all are scored.
+        look: Called with each picture that was scored, while it is there to be drawn.
         advance: Called after each picture, for a progress bar.
     """
     rows: list[PictureScore] = []
     tables: list[NDArray[np.float64]] = []
     problems: list[Problem] = []
+    labels = predictor.card.labels
+    confusion = np.zeros((labels.num_classes, labels.num_classes), np.int64)
     for pair in pairs:
         try:
-            row, table = score_pair(predictor, pair, groups[pair.name], formats, tolerance)
-            rows.append(row)
-            tables.append(table)
+            compared = score_pair(predictor, pair, groups[pair.name], formats, tolerance)
+            rows.append(compared.row)
+            tables.append(compared.table)
+            confusion += compared.confusion
+            look(compared)
         except InputError as error:
             problems.append(Problem(pair.image, str(error)))
         advance()
     names = [row.group for row in rows]
-    labels = predictor.card.labels
     has_threshold = predictor.card.architecture.num_classes == 1
     return Scores(
         **_means_of(rows, names),
@@ -219,6 +249,7 @@ def evaluate_pairs(
             _score_class(labels.class_names[index], [row.classes[place] for row in rows], names)
             for place, index in enumerate(labels.scored_classes)
         ),
+        confusion=tuple(map(tuple, confusion.tolist())),
         calibration=calibrate(tables),
         sweep=sweep_thresholds(tables, [is_validation(row.name) for row in rows]) if has_threshold else None,
         problems=tuple(problems),
@@ -227,17 +258,19 @@ def evaluate_pairs(
 
 def score_pair(
     predictor: Predictor, pair: Pair, group: str, formats: Formats | None = None, tolerance: float | None = None
-) -> tuple[PictureScore, NDArray[np.float64]]:
-    """Predict one picture and compare with its mask, both at the picture's own size.
-
-    Returns:
-        Its scores, and what its probabilities are worth, by `certainty.count_probabilities`.
-    """
+) -> Compared:
+    """Predict one picture and compare with its mask, both at the picture's own size."""
     image, truth = read_pair(pair, formats or predictor.card.formats)
     logits = predictor.logits(image)
-    labels = predictor.card.labels
-    row = score_mask(predictor.mask(logits), truth, labels, name=pair.name, group=group, tolerance=tolerance)
-    return row, count_logits(logits, truth)
+    mask, labels = predictor.mask(logits), predictor.card.labels
+    return Compared(
+        image=image,
+        truth=truth,
+        mask=mask,
+        row=score_mask(mask, truth, labels, name=pair.name, group=group, tolerance=tolerance),
+        confusion=confusion_counts(truth, mask, num_classes=labels.num_classes),
+        table=count_logits(logits, truth),
+    )
 
 
 def score_mask(

@@ -1,14 +1,27 @@
 """What comes after the last step: planned and measured before the first, kept by the clock when it is done."""
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from maskwright.evaluation.evaluate import Scores, evaluate_pairs
+from maskwright.evaluation.machine import Effort, machine_here
+from maskwright.evaluation.pages.gallery import Gallery
 from maskwright.inference.predictor import Predictor
 from maskwright.training.material import Material
 from maskwright.training.measuring import measure_costs
 from maskwright.training.minutes import Closing, drawn, in_time, plan_closing
 from maskwright.training.session import Session
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What scoring leaves: the figures, some of the pictures, and what it took."""
+
+    scores: Scores
+    gallery: Gallery
+    effort: Effort
 
 
 def scored_part(material: Material, *, folds: bool) -> Literal["test", "val"]:
@@ -33,15 +46,19 @@ def choose_closing(session: Session) -> Closing:
     )
 
 
-def score(predictor: Predictor, session: Session, closing: Closing, *, advance: Callable[[], None]) -> Scores:
+def score(predictor: Predictor, session: Session, closing: Closing, *, advance: Callable[[], None]) -> Scored:
     """Score the pictures that were planned, or with minutes as many of them as there is time for after all."""
+    started = time.monotonic()
     # Drawn even where all are planned: should the clock end it early, what was scored is a fair sample.
     pairs = drawn(session.material.pairs(closing.part), closing.scored, session.settings.seed)
     in_the_minutes = pairs if session.minutes is None else in_time(pairs, session.minutes.left)
-    return evaluate_pairs(
+    gallery = Gallery(session.material.formats.labels)
+    scores = evaluate_pairs(
         predictor,
         in_the_minutes,
         session.material.groups.of,
         is_validation=lambda _: closing.part == "val",
+        look=gallery.look,
         advance=advance,
     )
+    return Scored(scores, gallery, Effort(time.monotonic() - started, None, machine_here(predictor.engine_name)))

@@ -1,6 +1,5 @@
 """The curves of a run, as pictures: loss and Dice over its epochs, and loss over learning rates."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,13 +7,7 @@ from typing import Any
 
 from maskwright.files import replacing
 from maskwright.training.rate_search import Choice, smoothed
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+from maskwright.training.run_folder import read_metrics
 
 
 def draw_curves(metrics_path: Path, picture_path: Path) -> None:

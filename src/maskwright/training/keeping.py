@@ -9,10 +9,13 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
+from maskwright.device import read_facts
 from maskwright.evaluation.evaluate import Scores
+from maskwright.evaluation.machine import Effort, machine_here
 from maskwright.files import write_json
 from maskwright.inference.model_file import ModelCard, load_model, save_model, versions_here
 from maskwright.training.figures import Figures
+from maskwright.training.machine_memory import peak_memory
 from maskwright.training.minutes import Closing
 from maskwright.training.session import Session, architecture_for
 from maskwright.training.starting_point import with_those_of
@@ -38,6 +41,13 @@ def keep_best_again(session: Session) -> None:
 def keep_last(session: Session) -> None:
     """Write the weights at the end of the run."""
     save_model(session.folder.last, model_card(session, {}), weights_of(session.learner))
+
+
+def keep_effort(session: Session) -> None:
+    """Write what learning took, and on which machine; of a run that was resumed, the memory since then."""
+    computed_by = f"PyTorch on {read_facts(session.device).name or session.device} in {session.learner.precision}"
+    effort = Effort(session.learner.position.seconds, peak_memory(session.device), machine_here(computed_by))
+    write_json(session.folder.machine, dataclasses.asdict(effort))
 
 
 def keep_scores(session: Session, scores: Scores, closing: Closing) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from maskwright.evaluation.machine import peak_of_process, read_kibibytes
+
 # What is not named may change at any moment: other programs live in the same memory.
 CPU_SHARE, GPU_SHARE = 0.8, 0.95
 # What a process takes of a card before its first tensor: driver, libraries, and kernels as they are first used.
@@ -39,7 +41,7 @@ def free_memory(device: str) -> float | None:
         return float(torch.cuda.mem_get_info(card)[0] + kept_for_later)
     if device != "cpu":
         return None
-    available = _kibibytes(Path("/proc/meminfo"), "MemAvailable")
+    available = read_kibibytes(Path("/proc/meminfo"), "MemAvailable")
     known = [bytes_left for bytes_left in (available, _left_in_groups()) if bytes_left is not None]
     return min(known, default=None)
 
@@ -48,14 +50,14 @@ def held_memory(device: str) -> float:
     """Bytes that this process holds on a device; 0 where nobody says."""
     if device.startswith("cuda"):
         return CUDA_CONTEXT + torch.cuda.memory_allocated(torch.device(device))
-    return (_kibibytes(_PROC / "status", "VmRSS") or 0.0) if device == "cpu" else 0.0
+    return (read_kibibytes(_PROC / "status", "VmRSS") or 0.0) if device == "cpu" else 0.0
 
 
 def peak_memory(device: str) -> float | None:
     """The most that this process held on a device since `forget_peak`; None where nobody says."""
     if device.startswith("cuda"):
         return CUDA_CONTEXT + torch.cuda.max_memory_reserved(torch.device(device))
-    return _kibibytes(_PROC / "status", "VmHWM") if device == "cpu" else None
+    return peak_of_process() if device == "cpu" else None
 
 
 def forget_peak(device: str) -> None:
@@ -86,14 +88,6 @@ def trim_memory() -> None:
 
 def _has_glibc() -> bool:
     return "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", {})
-
-
-def _kibibytes(path: Path, name: str) -> float | None:
-    """Bytes that a line such as ``VmRSS:  1024 kB`` tells; None where there is no such line."""
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        found = re.search(rf"^{name}:\s*(\d+) kB", path.read_text(encoding="utf-8"), re.MULTILINE)
-        return None if found is None else 1024.0 * int(found[1])
-    return None
 
 
 def _left_in_groups(groups: Path = _PROC / "cgroup", root: Path = _CGROUPS) -> float | None:

@@ -25,6 +25,7 @@ from maskwright.data.threads import in_threads
 from maskwright.device import ComputePrecision
 from maskwright.errors import InputError
 from maskwright.evaluation.evaluate import score_pair
+from maskwright.evaluation.pages.plots import plot_curves
 from maskwright.inference.engines import TorchEngine
 from maskwright.inference.predictor import Predictor
 from maskwright.models.build import build_network
@@ -50,6 +51,8 @@ NEARLY_PERFECT = 0.998
 SMALL_PROBE, LARGE_PROBE = (2, 160), (4, 256)
 # Steps after the first, which is slower than all others; the fastest counts, the others were disturbed.
 PROBE_STEPS = 3
+# Metrics that plots are tried with.
+TRIAL_LINES = (dict.fromkeys(("epoch", "train_loss", "val_loss", "train_dice", "val_dice", "learning_rate"), 0.5),)
 
 
 def shapes_of(pairs: Sequence[Pair], *, seed: int) -> list[tuple[int, int]]:
@@ -167,7 +170,9 @@ def measure_costs(session: Session, part: str) -> Costs:
     scoring = on_device_or_cpu(score, session.device)
     with tempfile.TemporaryDirectory() as scratch:
         nothing, picture = Path(scratch) / "metrics.jsonl", Path(scratch) / "curves.png"
+        # A report has about twice as many plots.
         drawing = _second_time(lambda: draw_curves(nothing, picture), now)
+        drawing += 2 * _second_time(lambda: plot_curves(TRIAL_LINES), now)
     return Costs(validating, scoring, drawing + _bytes_of_files(learner) / BYTES_PER_SECOND)
 
 

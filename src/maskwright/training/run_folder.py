@@ -95,6 +95,16 @@ class RunFolder:
         """A picture of the metrics."""
         return self.path / "curves.png"
 
+    @property
+    def machine(self) -> Path:
+        """What the run took, and on which machine."""
+        return self.path / "machine.json"
+
+    @property
+    def report(self) -> Path:
+        """The page for people."""
+        return self.path / "report.html"
+
 
 def choose_folder(out: Path | None, name: str, *, resume: bool) -> RunFolder:
     """The folder of a new run, or of the one to resume.
@@ -275,6 +285,13 @@ def _check_start(folder: RunFolder, now: Mapping[str, str]) -> None:
         raise InputError(f"{folder.path} was started without --from: repeat its options to resume it.")
     changed = ", a file that has changed since" if now.get("name") == earlier["name"] else ""
     raise InputError(f"{folder.path} was started --from {earlier['name']}{changed}: repeat its options to resume it.")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def write_metrics(path: Path, lines: Sequence[str]) -> None:

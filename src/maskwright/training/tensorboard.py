@@ -15,7 +15,7 @@ from maskwright.data.dataset import Draw, Samples
 from maskwright.data.labels import IGNORED, LabelMap
 from maskwright.errors import MissingExtraError
 from maskwright.inference.outputs import panel
-from maskwright.training.curves import read_metrics
+from maskwright.training.run_folder import read_metrics
 from maskwright.training.whole_pictures import whole_logits
 
 if TYPE_CHECKING:

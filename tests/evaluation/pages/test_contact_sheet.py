@@ -1,8 +1,10 @@
 """The page: whole in one file, escaped, and with a picture for each finding."""
 
+import base64
+import hashlib
+import html
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -17,43 +19,9 @@ from maskwright.data.reading import choose_formats
 from maskwright.data.report import Diagnosis, Finding
 from maskwright.evaluation.pages.contact_sheet import IN_ALL, OF_A_FINDING, shown_pictures, write_contact_sheet
 from maskwright.evaluation.pages.markup import Html, bar, join, page, tag
+from tests.parsed_pages import parse
 
 HOSTILE = "<script>alert(1)&\"'"
-
-
-class Balance(HTMLParser):
-    """Fails where an element is closed that was not opened last; collects what would reach out or run."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.open.append(tag)
-        self.links += [value or "" for key, value in attrs if key in ("src", "href", "srcset")]
-        assert not any(key.startswith("on") for key, _ in attrs)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def parse(document: str) -> Balance:
-    balance = Balance()
-    balance.feed(document)
-    balance.close()
-    assert balance.open == []
-    return balance
 
 
 @pytest.fixture
@@ -133,6 +101,15 @@ def test_text_is_escaped_and_markup_is_not() -> None:
     assert tag("p", "<b>", tag("b", "x"), title='"') == '<p title="&quot;">&lt;b&gt;<b>x</b></p>'
     assert join("&", Html("<br/>")) == "&amp;<br/>"
     assert "<title>" in parse(page("<title>", tag("svg", tag("rect", width=3)))).text
+
+
+def test_a_page_lets_its_own_script_run_and_no_other() -> None:
+    without, with_script = html.unescape(page("title")), page("title", script="one()")
+    assert "default-src 'none'" in without
+    assert "script-src" not in without
+    digest = base64.b64encode(hashlib.sha256(b"one()").digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in html.unescape(with_script)
+    assert parse(with_script).scripts == ["one()"]
 
 
 @pytest.mark.parametrize(("share", "width"), [(-1, 0), (0.25, 25), (7, 100)])

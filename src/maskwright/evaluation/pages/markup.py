@@ -1,9 +1,11 @@
 """HTML that is escaped by construction, and the look that all pages share.
 
-A page is one file that needs no network: its style stands in it, pictures are data URLs, and there is no script.
+A page is one file that needs no network: its style stands in it, and pictures are data URLs. The browser is told to
+load nothing else, and to run no script but the page's own, which is known by its hash.
 """
 
 import base64
+import hashlib
 import html
 import io
 
@@ -11,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_EMPTY_ELEMENTS = frozenset({"br", "img", "meta", "rect"})
+_EMPTY_ELEMENTS = frozenset({"br", "img", "input", "meta", "rect"})
 
 
 class Html(str):
@@ -41,17 +43,33 @@ def join(*children: str) -> Html:
     return Html("".join(child if isinstance(child, Html) else html.escape(child) for child in children))
 
 
-def page(title: str, *body: str) -> str:
-    """A whole document."""
+def page(title: str, *body: str, style: str = "", script: str = "") -> str:
+    """A whole document.
+
+    Args:
+        title: In the browser's tab.
+        body: What stands in it.
+        style: What it needs beyond `STYLE`.
+        script: What runs when all is there. The page must be whole without it.
+    """
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_policy(script)),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("title", title),
-        tag("style", Html(STYLE)),
+        tag("style", Html(STYLE + style)),
     )
-    return f"<!doctype html>\n{tag('html', head, tag('body', tag('main', *body)), lang='en')}\n"
+    ending = tag("script", Html(script)) if script else ""
+    return f"<!doctype html>\n{tag('html', head, tag('body', tag('main', *body), ending), lang='en')}\n"
+
+
+def _policy(script: str) -> str:
+    """What the page may load and run."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    runs = f"; script-src 'sha256-{digest}'" if script else ""
+    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'{runs}"
 
 
 def picture_url(pixels: NDArray[np.uint8]) -> str:
@@ -70,11 +88,13 @@ def bar(share: float, colour: str | None = None) -> Html:
 STYLE = """
 :root {
   --paper: #f7f6f3; --card: #fff; --ink: #23262b; --soft: #6a6f78; --line: #e4e1da; --fill: #3d6b8e; --track: #eeebe4;
+  --accent: #b4540a;
   --problem: #b3261e; --question: #6f4bb0; --warning: #96660a; --note: #4c6b73; --clean: #2c7a4b;
 }
 @media (prefers-color-scheme: dark) { :root {
   --paper: #16181b; --card: #1f2226; --ink: #e7e5e1; --soft: #a0a5ad; --line: #31353b; --fill: #7fb0d3;
-  --track: #2b2f35;  --problem: #ff8a80; --question: #c3a6ff; --warning: #f0bd58; --note: #9cc0c9; --clean: #7fd3a1;
+  --accent: #f0a050; --track: #2b2f35; --problem: #ff8a80; --question: #c3a6ff; --warning: #f0bd58;
+  --note: #9cc0c9; --clean: #7fd3a1;
 } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
@@ -132,7 +152,8 @@ details ul { margin: .5rem 0 0; padding-left: 1.1rem; columns: 20rem 2; column-g
 details li { overflow-wrap: anywhere; break-inside: avoid; }
 footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line); }
 @media print {
-  :root { --paper: #fff; --card: #fff; --ink: #000; --soft: #555; --line: #ccc; --fill: #3d6b8e; --track: #eee; }
+  :root { --paper: #fff; --card: #fff; --ink: #000; --soft: #555; --line: #ccc; --fill: #3d6b8e;
+    --accent: #b4540a; --track: #eee; }
   body { font-size: 10.5pt; } main { max-width: none; padding: 0; } h2 { margin-top: 1.6rem; break-after: avoid; }
   .card, .finding, .panel, tr { break-inside: avoid; } .sheet { grid-template-columns: repeat(6, 1fr); }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }

@@ -1,0 +1,141 @@
+"""What a run folder says of its model: how it came about, and how good it is. Read for the report, without torch."""
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from maskwright.config import Settings, preset_names, read_preset, read_settings, read_started_from
+from maskwright.data.splits import PARTS
+from maskwright.errors import InputError
+from maskwright.evaluation.evaluate import scores_from_json
+from maskwright.evaluation.machine import Effort, effort_from_json
+from maskwright.evaluation.pages.gallery import Gallery
+from maskwright.evaluation.pages.report import Report, Training, write_report
+from maskwright.inference.model_file import ModelCard, load_model
+from maskwright.training.run_folder import MACHINE_SETTINGS, RunFolder, read_metrics
+
+# The parts of a split, in words.
+_PARTS = {"val": "validation", "test": "test"}
+
+
+def read_record(folder: RunFolder, card: ModelCard) -> Training | None:
+    """How a model came about, from the folder that it lies in; None where that is not the folder of its run.
+
+    Args:
+        folder: Where the model file lies.
+        card: What the model file says of itself.
+    """
+    try:
+        settings = read_settings(folder.config)
+        split = json.loads(folder.split.read_text(encoding="utf-8"))
+        if not _is_of(card, settings):
+            return None
+        photos = split.get("photos")
+        return Training(
+            photos=photos,
+            parts={
+                part: (len(split["pictures"][part]), len(split["groups"][part]))
+                for part in PARTS
+                if split["pictures"].get(part)
+            },
+            rule=split["rule"],
+            unread=len(split.get("unread", ())),
+            lines=tuple(read_metrics(folder.metrics)),
+            findings=tuple(finding["sentence"] for finding in _read(folder.health).get("findings", ())),
+            effort=effort_from_json(found) if (found := _read(folder.machine)) else None,
+            command=train_command(photos or "PHOTOS", settings, started_from=read_started_from(folder.config)),
+        )
+    except (OSError, InputError, ValueError, LookupError, TypeError, AttributeError):
+        return None  # another folder, or one that was changed by hand: the report does without
+
+
+def write_run_report(
+    folder: RunFolder, *, gallery: Gallery | None = None, leaks: Sequence[str] = (), effort: Effort | None = None
+) -> None:
+    """Write the report of a run that is finished, from what it left.
+
+    Args:
+        folder: Of the run.
+        gallery: The worst and the best pictures, where they were looked at.
+        leaks: What another training saw of the pictures that were scored.
+        effort: What the scoring took.
+
+    Raises:
+        OSError: The report cannot be written, or a file of the run cannot be read.
+        InputError: A file of the run is damaged.
+    """
+    content = json.loads(folder.scores.read_text(encoding="utf-8"))
+    card, _ = load_model(folder.model)
+    training = read_record(folder, card)
+    photos = (training and training.photos) or "PHOTOS"
+    report = Report(
+        model=folder.model,
+        photos=photos,
+        scored=f"the {_PARTS.get(content.get('part', ''), 'held-out')} pictures of {photos}",
+        card=card,
+        scores=scores_from_json(content),
+        gallery=gallery or Gallery(card.labels),
+        leaks=leaks,
+        remarks=_remarks(content),
+        effort=effort,
+        training=training,
+    )
+    write_report(folder.report, report)
+
+
+def _remarks(content: Mapping[str, Any]) -> list[str]:
+    """What a reader of a run's scores must know."""
+    remarks = []
+    if content.get("part") == "val":
+        remarks.append("The best weights were chosen on these pictures, so that these scores may flatter the model.")
+    if content.get("available", 0) > len(content["pictures"]):
+        remarks.append(f"A sample of the {content['available']} pictures of that part, for want of time.")
+    return remarks
+
+
+def train_command(photos: str, settings: Settings, *, started_from: Mapping[str, str] | None = None) -> str:
+    """The command that trains with these settings: the preset that is nearest to them, and what differs.
+
+    >>> train_command("my photos", dataclasses.replace(read_preset("quick"), minutes=5.0, augment=False))
+    "maskwright train 'my photos' --preset quick --no-augment --minutes 5.0"
+    """
+    presets = {name: _differences(settings, read_preset(name)) for name in preset_names()}
+    nearest = min(presets, key=lambda name: len(presets[name]))
+    words = ["maskwright", "train", photos, "--preset", nearest, *presets[nearest]]
+    if started_from:
+        words += ["--from", started_from["name"]]
+    return shlex.join(words)
+
+
+def _differences(settings: Settings, preset: Settings) -> list[str]:
+    words: list[str] = []
+    for field in dataclasses.fields(Settings):
+        value = getattr(settings, field.name)
+        if value == getattr(preset, field.name) or field.name in MACHINE_SETTINGS:
+            continue
+        option = field.name.replace("_", "-")
+        match value:
+            case bool():
+                words.append(f"--{option}" if value else f"--no-{option}")
+            case _:
+                words += [f"--{option}", str(value)]
+    return words
+
+
+def _is_of(card: ModelCard, settings: Settings) -> bool:
+    """Whether a model was trained with these settings; those of the machine may have changed when it was resumed."""
+    known = {name: value for name, value in dataclasses.asdict(settings).items() if value is not None}
+    return all(
+        known.get(name) == card.settings.get(name) for name in {*known, *card.settings} if name not in MACHINE_SETTINGS
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file; empty where there is none."""
+    if not path.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

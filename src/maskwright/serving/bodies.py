@@ -116,7 +116,7 @@ async def _bounded(request: Request, limits: ServeLimits) -> AsyncGenerator[byte
 
 
 class _Form:
-    """Fields as they come, in memory, which `_bounded` bounds: nothing that strangers send is written to a disk here."""
+    """Fields as they come, in memory, which `_bounded` bounds: nothing is written to a disk."""
 
     def __init__(self, content_type: str) -> None:
         _, options = parse_options_header(content_type)
@@ -127,7 +127,7 @@ class _Form:
         self._parts = 0
         self._header = self._value = self._disposition = b""
         self._content = bytearray()
-        callbacks: "MultipartCallbacks" = {
+        callbacks: MultipartCallbacks = {
             "on_part_begin": self._begin,
             "on_header_field": self._add_to_header,
             "on_header_value": self._add_to_value,

@@ -36,7 +36,9 @@ class Answered:
 def serving(*words: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A server on a free port, once it answers."""
     command = [sys.executable, "-m", "maskwright", "serve", *words, "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()

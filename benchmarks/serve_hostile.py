@@ -108,13 +108,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         (scratch / "corpus").mkdir()
-        honest = write_drawn_cars(scratch / "drawn", cars=1, views=1, width=1918, height=1280)[0].read_bytes()
+        (honest,) = write_drawn_cars(scratch / "drawn", cars=1, views=1, width=1918, height=1280)
+        picture = honest.read_bytes()
         with serving(options.model, scratch / "log.jsonl", *words) as (process, port):
-            many(port, [honest] * CLIENTS)
+            many(port, [picture] * CLIENTS)
             before = memory_of(process.pid)
             for hostility, (act, right) in hostilities(port, scratch).items():
                 statuses = act()
-                afterwards = post(port, honest, "image/jpeg")
+                afterwards = post(port, picture, "image/jpeg")
                 is_right = set(statuses) <= right and afterwards == 200
                 found[hostility] = {
                     "statuses": statuses,

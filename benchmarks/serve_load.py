@@ -104,8 +104,8 @@ def megabytes_of(pid: int, line: str = "VmRSS") -> float:
 
 
 def children_of(pid: int) -> list[int]:
-    """The decoders of a server."""
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """The decoders of a server; those that were started again belong to the thread that did so."""
+    return [int(word) for file in Path(f"/proc/{pid}/task").glob("*/children") for word in file.read_text().split()]
 
 
 def memory_of(pid: int, line: str = "VmRSS") -> dict[str, float]:

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +85,7 @@ def write_format(input_format: InputFormat) -> str:
     return json.dumps([input_format.channels, input_format.low, input_format.high])
 
 
-def write_line(file: BinaryIO, content: object) -> None:
+def write_line(file: IO[bytes], content: object) -> None:
     """Send a line of JSON."""
     file.write(json.dumps(content).encode() + b"\n")
     file.flush()

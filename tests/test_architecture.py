@@ -27,10 +27,13 @@ LAYERS = (
     "evaluation",
     "training",
     "interop",
+    "serving",
     "commands",
     "cli",
     "__main__",
 )
+# What the server may be made of, beside what every layer stands on: it needs no torch.
+UNDER_SERVING = {"errors", "files", "terminal", "signals", "config", "data", "inference", "serving"}
 # Commands that are made of other commands.
 COMPOSED = {"cross_validate.py", "demo.py", "original.py"}
 
@@ -56,6 +59,11 @@ def test_imports_point_one_way(path: Path) -> None:
     for name in imported_modules(path):
         layer = name.split(".")[1]
         assert LAYERS.index(layer) <= own, f"{path.name} imports {name}, which stands above it"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "serving").glob("*.py")), ids=lambda path: path.name)
+def test_the_server_needs_only_config_data_and_inference(path: Path) -> None:
+    assert {name.split(".")[1] for name in imported_modules(path)} <= UNDER_SERVING
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "commands").glob("*.py")), ids=lambda path: path.name)
@@ -100,6 +108,9 @@ def test_subpackages_are_empty_at_the_door() -> None:
         ("maskwright.commands.evaluate", {"torch"}),
         ("maskwright.commands.compare", {"torch"}),
         ("maskwright.commands.demo", {"torch"}),
+        ("maskwright.commands.serve", {"torch", "fastapi"}),
+        ("maskwright.serving.app", {"torch"}),
+        ("maskwright.serving.decoding", {"torch", "fastapi", "onnxruntime"}),
     ],
 )
 def test_importing_stays_light(module: str, unwanted: set[str]) -> None:

@@ -17,7 +17,15 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, Suppress
 
 from maskwright import terminal
-from maskwright.config import MASKS_AS_TRAINED, MaskSettings, PredictSettings, Settings, choose_preset, read_preset
+from maskwright.config import (
+    MASKS_AS_TRAINED,
+    MaskSettings,
+    PredictSettings,
+    ServeLimits,
+    Settings,
+    choose_preset,
+    read_preset,
+)
 from maskwright.device import gpu_gigabytes
 from maskwright.errors import InputError, is_out_of_memory
 from maskwright.signals import catching_signals
@@ -284,6 +292,33 @@ def import_weights(
     return DONE
 
 
+def serve(
+    model: Positional[Path],
+    limits: OmitArgPrefixes[ServeLimits],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    api_key_file: Path | None = None,
+    collect: Path | None = None,
+    device: str = "auto",
+) -> int:
+    """Answer over HTTP what a model sees in pictures, with a web page.
+
+    Args:
+        model: The model file, or one that export made of it.
+        limits: What is taken at most.
+        host: Address to listen on; any other than this machine's own asks for an API key.
+        port: Port to listen on; 0 takes one that is free.
+        api_key_file: File that holds the API key that clients have to send; else MASKWRIGHT_API_KEY, if it is set.
+        collect: Folder to keep pictures with corrected masks in, which train --from MODEL takes as it is.
+        device: auto, cpu, cuda, cuda:1 or mps.
+    """
+    from maskwright.commands.serve import serve as command
+
+    command(model, host=host, port=port, api_key_file=api_key_file, collect=collect, device=device, limits=limits)
+    return DONE
+
+
 WORDS: dict[str, Callable[..., int]] = {
     "demo": demo,
     "check": check,
@@ -293,6 +328,7 @@ WORDS: dict[str, Callable[..., int]] = {
     "predict": predict,
     "export": export,
     "import": import_weights,
+    "serve": serve,
 }
 
 

@@ -169,6 +169,49 @@ class PredictSettings:
 
 
 @dataclass(frozen=True)
+class ServeLimits:
+    """What `serve` takes at most; docs/serve.md says how each is answered."""
+
+    max_megabytes: float = 20.0
+    """Size of a request, in millions of bytes."""
+
+    max_megapixels: float = 25.0
+    """Size of a picture, in millions of pixels, known from its header before it is decoded."""
+
+    max_requests: int = 32
+    """Pictures that are received, wait or are computed at a time; another is turned away at once."""
+
+    max_connections: int = 512
+    """Open connections, idle ones included."""
+
+    body_seconds: float = 30.0
+    """How long a client may take to send its request."""
+
+    decode_seconds: float = 10.0
+    """How long a picture may take to be decoded; its decoder is ended then."""
+
+    request_seconds: float = 60.0
+    """How long a picture may wait and be computed after it was received."""
+
+    def __post_init__(self) -> None:
+        """Refuse limits that let nothing through."""
+        for field_ in dataclasses.fields(self):
+            if not getattr(self, field_.name) > 0:
+                option = field_.name.replace("_", "-")
+                raise InputError(f"--{option} must be more than 0, not {getattr(self, field_.name)}.")
+
+    @property
+    def body_bytes(self) -> int:
+        """Of a request."""
+        return round(self.max_megabytes * 1e6)
+
+    @property
+    def picture_pixels(self) -> int:
+        """Of a picture."""
+        return round(self.max_megapixels * 1e6)
+
+
+@dataclass(frozen=True)
 class Settings(MaskSettings):
     """What `train` can be told. The defaults are those of a run without a preset's file."""
 

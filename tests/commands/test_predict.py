@@ -75,12 +75,12 @@ def test_a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(
     code = (
         "import os, signal, sys\n"
         "from maskwright.inference import results\n"
-        "write, written = results.outputs.write_mask, []\n"
-        "def write_and_die(path, *rest):\n"
-        "    write(path, *rest)\n"
-        "    written.append(path)\n"
-        "    if len(written) == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "results.outputs.write_mask = write_and_die\n"
+        "encode, encoded = results.outputs.encode_mask, []\n"
+        "def encode_and_die(mask, labels):\n"
+        "    encoded.append(mask)\n"
+        "    if len(encoded) == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return encode(mask, labels)\n"
+        "results.outputs.encode_mask = encode_and_die\n"
         "from maskwright.cli import main\n"
         f"main(['predict', {str(model)!r}, {str(photos)!r}, '--out', 'out', *{words!r}])"
     )

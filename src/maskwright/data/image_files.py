@@ -13,7 +13,7 @@ import io
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,7 @@ __all__ = [
     "Mode",
     "Stored",
     "describe",
+    "encode_png",
     "fit_size",
     "read_alpha",
     "read_mask_bytes",
@@ -238,14 +239,27 @@ def write_image(path: Path, array: NDArray[np.uint8], *, palette: Sequence[tuple
     file_format = _WRITE_FORMATS.get(path.suffix.lower())
     if file_format is None or (palette is not None and file_format != "PNG"):
         raise InputError(f"{path} cannot be written in that format; choose a name ending in .png.")
+    try:
+        with replacing(path) as unfinished, unfinished.open("xb") as file:
+            _save(file, file_format, array, palette)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from error
+
+
+def encode_png(array: NDArray[np.uint8], *, palette: Sequence[tuple[int, int, int]] | None = None) -> bytes:
+    """The content of the PNG file that `write_image` writes."""
+    file = io.BytesIO()
+    _save(file, "PNG", array, palette)
+    return file.getvalue()
+
+
+def _save(
+    file: BinaryIO, file_format: str, array: NDArray[np.uint8], palette: Sequence[tuple[int, int, int]] | None
+) -> None:
     picture = Image.fromarray(array)
     if palette is not None:
         picture.putpalette([channel for colour in palette for channel in colour])
-    try:
-        with replacing(path) as unfinished:
-            picture.save(unfinished, format=file_format, **_save_options(file_format, array))
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from error
+    picture.save(file, format=file_format, **_save_options(file_format, array))
 
 
 def _save_options(file_format: str, array: NDArray[np.uint8]) -> dict[str, int]:

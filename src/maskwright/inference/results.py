@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.data.image_files import write_image
+from maskwright.data.image_files import encode_png
 from maskwright.data.labels import BACKGROUND, LabelMap
 from maskwright.errors import InputError
-from maskwright.files import write_text
+from maskwright.files import replacing
 from maskwright.inference import gathering, outputs
 from maskwright.inference.cutout import Background, cut_out, replace_background, soft_alpha
 from maskwright.inference.jobs import Job
@@ -141,26 +141,48 @@ def write_result(kind: str, job: Job, seen: Seen, background: Background | None)
 
     Returns:
         Its files, as `paths_of` says.
+
+    Raises:
+        InputError: One of them cannot be written.
     """
     paths = paths_of(kind, job, seen.labels)
+    for path, content in zip(paths, encode_result(kind, job.name, seen, background), strict=True):
+        try:
+            with replacing(path) as temporary:
+                temporary.write_bytes(content)
+        except OSError as error:
+            raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from error
+    return paths
+
+
+def encode_result(kind: str, name: str, seen: Seen, background: Background | None = None) -> list[bytes]:
+    """What stands in the files of one kind of result.
+
+    Args:
+        kind: One of `SUFFIXES`.
+        name: What lists call the picture.
+        seen: The picture and what a model makes of it.
+        background: What comes behind, for the kind of that name.
+
+    Returns:
+        The content of each file that `paths_of` names.
+    """
     match kind:
         case "mask":
-            outputs.write_mask(paths[0], seen.mask, seen.labels)
+            return [outputs.encode_mask(seen.mask, seen.labels)]
         case "soft":
             shares = np.rint(as_probabilities(seen.logits) * 255).astype(np.uint8)
             # Of two classes it is the second; an imported network may have a logit for each.
             planes = [shares[-1]] if seen.labels.num_classes == 2 else [shares[i] for i in seen.labels.scored_classes]
-            for path, plane in zip(paths, planes, strict=True):
-                write_image(path, plane)
+            return [encode_png(plane) for plane in planes]
         case "polygons":
-            write_text(paths[0], json.dumps(_polygons(job.name, seen)) + "\n")
+            return [f"{json.dumps(_polygons(name, seen))}\n".encode()]
         case "coco":
-            write_text(paths[0], gathering.coco_part(seen.mask, seen.labels))
+            return [gathering.coco_part(seen.mask, seen.labels).encode()]
         case "kaggle":
-            write_text(paths[0], gathering.kaggle_part(job.name, seen.mask, seen.labels))
+            return [gathering.kaggle_part(name, seen.mask, seen.labels).encode()]
         case _:
-            write_image(paths[0], draw_result(kind, seen, background))
-    return paths
+            return [encode_png(draw_result(kind, seen, background))]
 
 
 def draw_result(kind: str, seen: Seen, background: Background | None = None) -> NDArray[np.uint8]:

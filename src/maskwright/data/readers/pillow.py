@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImagePalette, TiffImagePlugin
 
-from maskwright.data.readers.refusals import MOST_PIXELS, MOST_WEBP_PIXELS, READ_FORMATS, too_many_pixels
+from maskwright.data.readers.refusals import (
+    MOST_PIXELS,
+    MOST_WEBP_PIXELS,
+    READ_FORMATS,
+    TooManyPixelsError,
+    too_many_pixels,
+)
 from maskwright.data.readers.stored import TURNS, Mode, Stored, turn
 from maskwright.errors import InputError
 
@@ -24,7 +30,7 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
         tags = picture.tag_v2 if isinstance(picture, TiffImagePlugin.TiffImageFile) else {}
         tile = tags.get(ExifTags.Base.TileWidth, 0) * tags.get(ExifTags.Base.TileLength, 0)
         if max(picture.width * picture.height, tile) > most:
-            raise InputError(f"{path} {too_many_pixels(most)}.")
+            raise TooManyPixelsError(f"{path} {too_many_pixels(most)}.")
         _mend_bmp(picture)
         yield picture
 

@@ -28,6 +28,11 @@ MOST_BYTES = 300_000_000
 # reader starts another program.
 READ_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "TGA")
 
+
+class TooManyPixelsError(InputError):
+    """A picture that is too large to be held, by what its header says."""
+
+
 NO_PIXELS = "has no pixels; copy it again or remove it"
 _BY_ROWS = "predict it with --large as a TIFF file in tiles"
 
@@ -123,7 +128,7 @@ def refuse_large_array(path: Path, height: int, width: int, num_bytes: int) -> N
     if min(height, width) < 1:
         raise InputError(f"{path} {NO_PIXELS}.")
     if height * width > MOST_PIXELS:
-        raise InputError(f"{path} {too_many_pixels(MOST_PIXELS)}.")
+        raise TooManyPixelsError(f"{path} {too_many_pixels(MOST_PIXELS)}.")
     if num_bytes > MOST_BYTES:
         raise InputError(f"{path} holds more than {MOST_BYTES // 10**6} MB of numbers; cut it up or make it smaller.")
 

@@ -151,7 +151,7 @@ class Visitor:
 
     def said(self) -> str:
         """What a screen reader was last told."""
-        return self.one("#status").text
+        return str(self.run("return document.getElementById('status').textContent"))
 
     def until_said(self, sentence: str) -> None:
         """Wait until that contains something."""

@@ -81,12 +81,17 @@ def test_several_pictures_stand_in_a_gallery(visitor: Visitor, two_classes: str,
     assert visitor.one("#start").is_displayed()
 
 
-def test_a_file_that_is_no_picture_is_said_to_be_none(visitor: Visitor, two_classes: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_picture_is_said_to_be_none(
+    visitor: Visitor, two_classes: str, car: Path, tmp_path: Path
+) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture at all")
     visitor.visit(two_classes)
-    visitor.one("#choose").send_keys(str(broken))
+    visitor.choose(car)
+    visitor.one("#more").send_keys(str(broken))
     visitor.until_said("broken.png is a file that this browser cannot show")
+    assert not visitor.shown().any()  # nothing of the picture before it
+    assert visitor.one("#notice").text == visitor.said()
     assert visitor.one("#again").is_displayed()
     assert visitor.one("#download-mask").get_attribute("disabled")
 
@@ -149,7 +154,7 @@ def test_classes_have_a_legend_and_no_threshold(visitor: Visitor, three_classes:
     shares = [round(100 * float((expected == index).mean())) for index in range(3)]
     assert [round(float(row.text.split("\n")[1].removesuffix(" %"))) for row in rows] == shares
     before = visitor.shown()
-    visitor.all("#classes input[type=checkbox]")[int(np.argmax(shares[1:])) + 1].click()
+    visitor.all("#classes input[type=checkbox]")[1 + int(np.argmax(shares[1:]))].click()
     assert (visitor.shown()[..., 3] > 0).sum() < (before[..., 3] > 0).sum()
 
 
@@ -300,6 +305,7 @@ def test_corrections_of_classes_are_kept_as_their_indices(visitor: Visitor, thre
     visitor.choose(car)
     visitor.click("#brush")
     assert [choice.text for choice in visitor.all("#paints label")] == ["background", "body", "wheel"]
+    assert visitor.one("#paints input:checked + span").text == "body"
     visitor.all("#paints input")[2].click()
     visitor.drag((0.2, 0.3), (0.6, 0.3))
     mask = pixels_of(visitor.download("#download-mask", "car_mask.png"))

@@ -23,6 +23,8 @@ let model = null;
 let pictures = [];
 /** @type {Picture | null} */
 let selected = null;
+/** @type {Picture | null} The picture on the stage. */
+let shown = null;
 let level = null;
 let brushValue = 255;
 let values = null;
@@ -79,8 +81,8 @@ function describeModel() {
   element("download-cutout").hidden = element("download-background").hidden = !model.outputs.includes("cutout");
   element("classes").replaceChildren(...look.classes.map(classRow).filter(Boolean));
   const paints = model.binary ? [[255, "Add"], [0, "Erase"]] : look.classes.map((one, index) => [index, one.name]);
-  element("paints").replaceChildren(...paints.map(([value, name], place) => paintChoice(value, name, place === 0)));
-  brushValue = paints[0][0];
+  brushValue = model.binary ? 255 : Math.max(0, look.classes.findIndex((one) => !one.isBackground));
+  element("paints").replaceChildren(...paints.map(([value, name]) => paintChoice(value, name)));
 }
 
 function classRow(one, index) {
@@ -88,21 +90,21 @@ function classRow(one, index) {
   const row = document.createElement("li");
   row.innerHTML = `<label><input type="checkbox" checked><span></span></label><span class="share"></span>
     <input type="color">`;
-  const [shown, colour] = row.querySelectorAll("input");
+  const [box, colour] = row.querySelectorAll("input");
   row.querySelector("label span").textContent = one.name;
   row.querySelector(".share").dataset.index = index;
   colour.value = one.colour;
   colour.setAttribute("aria-label", `Colour of ${one.name}`);
-  colour.hidden = one.isBackground;
+  colour.hidden = box.hidden = one.isBackground;
   colour.oninput = () => change(() => (one.colour = colour.value));
-  shown.onchange = () => change(() => (one.isShown = shown.checked));
+  box.onchange = () => change(() => (one.isShown = box.checked));
   return row;
 }
 
-function paintChoice(value, name, isChosen) {
+function paintChoice(value, name) {
   const label = document.createElement("label");
   label.innerHTML = `<input type="radio" name="paint"><span></span>`;
-  label.firstElementChild.checked = isChosen;
+  label.firstElementChild.checked = value === brushValue;
   label.firstElementChild.onchange = () => (brushValue = value);
   label.lastElementChild.textContent = name;
   return label;
@@ -180,17 +182,15 @@ async function showSelected() {
   element("again").hidden = picture.status !== "failed";
   let bitmap = null;
   try {
-    if (stage.shown !== picture) bitmap = await decodePicture(picture);
+    if (shown !== picture) bitmap = await decodePicture(picture);
     if (picture.status === "ready") await openPlane(picture, model);
   } catch (error) {
     [picture.status, picture.sentence] = ["failed", error.message];
   }
   if (hasChanged()) return bitmap?.close();
-  if (bitmap) {
-    stage.bitmap?.close();
-    stage.shown = picture;
-    stage.show(bitmap);
-  }
+  if (bitmap) stage.show(bitmap);
+  else if (shown !== picture) stage.clear();
+  shown = picture;
   stage.plane = picture.plane;
   stage.root.classList.toggle("bare", !picture.plane);
   stage.root.setAttribute("aria-busy", String(["waiting", "working"].includes(picture.status)));
@@ -217,7 +217,8 @@ function remove(picture) {
   showGallery();
   say(`${picture.name} is removed.`);
   if (pictures.length > 0) return element("gallery").querySelectorAll(".tile")[Math.min(place, pictures.length - 1)].focus();
-  selected = null;
+  selected = shown = null;
+  stage.clear();
   element("work").hidden = true;
   element("start").hidden = false;
   element("choose").focus();
@@ -272,6 +273,7 @@ function setLevel(chosen) {
 /** Once the controls rest, put the server's cutout, whose edges are clean, in place of the quick one. */
 function refine() {
   const mine = ++refining;
+  stage.root.dataset.edges = "quick";
   if (!["cutout", "background"].includes(look.view) || selected?.status !== "ready") return;
   const picture = selected;
   setTimeout(async () => {
@@ -281,6 +283,7 @@ function refine() {
       if (mine !== refining) return;
       look.cutout = cutout;
       stage.draw();
+      stage.root.dataset.edges = "clean";
     } catch (error) {
       if (mine === refining) say(error.message, true);
     }
@@ -476,6 +479,8 @@ function give(file, name) {
 function say(sentence, isProblem = false) {
   element("status").textContent = sentence;
   element("status").classList.toggle("problem", isProblem);
+  // What stands on the stage already is for screen readers here.
+  element("status").classList.toggle("unseen", !element("notice").hidden && sentence === element("notice").textContent);
 }
 
 function sayBusy(seconds) {

@@ -81,6 +81,7 @@ export class Stage {
 
   /** Show a picture, whole. */
   show(bitmap) {
+    this.bitmap?.close();
     this.bitmap = bitmap;
     this.plane = null;
     this.root.style.setProperty("--ratio", String(bitmap.width / bitmap.height));
@@ -88,8 +89,16 @@ export class Stage {
     this.zoomTo(1);
   }
 
+  /** Show nothing. */
+  clear() {
+    this.bitmap?.close();
+    this.bitmap = this.plane = null;
+    for (const canvas of [this.picture, this.result]) canvas.width = canvas.height = 1;
+  }
+
   /** Enlarge, around a point of the picture that stays where it is. */
   zoomTo(zoom, point = this.middle) {
+    if (!this.bitmap) return;
     const nearest = Math.max(1, NEAREST * Math.max(1, this.bitmap.width / this.picture.width));
     const chosen = Math.min(nearest, Math.max(1, zoom));
     const share = this.zoom / chosen;

@@ -123,9 +123,11 @@ def _listen(host: str, port: int) -> socket.socket:
     Raises:
         InputError: The address cannot be had.
     """
+    if not 0 <= port <= 65535:
+        raise InputError(f"There is no port {port}; choose another --port, up to 65535.")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = error.strerror or error
         raise InputError(f"Nothing can listen on {host}, port {port} ({reason}); choose another --port.") from error

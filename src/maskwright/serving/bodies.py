@@ -1,18 +1,22 @@
 """What a client sends, read while it is counted and timed: no more is ever held than the limits say."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from maskwright.config import ServeLimits
 from maskwright.serving.refusals import Refusal, body_too_large, body_too_slow
 
-# Parts of a form: an image, its mask, a name, and a few that nobody asked for.
-_MOST_FILES, _MOST_FIELDS = 4, 8
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+# An image, its mask, a name, and a few that nobody asked for.
+_MOST_PARTS = 8
 _HOW_TO_SEND = (
     "send the file's content with Content-Type image/jpeg, image/png or application/octet-stream, or a form with it in "
     "the field image"
@@ -51,35 +55,37 @@ async def read_upload(request: Request, limits: ServeLimits) -> Upload:
     return Upload(bytes(body))
 
 
-async def read_form(request: Request, limits: ServeLimits) -> FormData:
-    """The fields of a form, held in memory.
+async def read_form(request: Request, limits: ServeLimits) -> dict[str, Upload | str]:
+    """The fields of a form, held in memory; of a field that comes twice, the last.
 
     Raises:
         Refusal: It is too large, too slow, or no form.
     """
     if media_type(request) != "multipart/form-data":
         raise Refusal(415, "unsupported_media_type", "This takes a form, multipart/form-data; see /openapi.json.")
-    parser = _InMemory(request.headers, _bounded(request, limits), max_files=_MOST_FILES, max_fields=_MOST_FIELDS)
+    form = _Form(request.headers.get("content-type", ""))
     try:
-        return await parser.parse()
-    except MultiPartException as error:
-        raise Refusal(400, "malformed_form", f"The form cannot be read ({error.message.rstrip('.')}).") from error
+        async for chunk in _bounded(request, limits):
+            form.parser.write(chunk)
+    except FormParserError as error:
+        raise _malformed("its parts are not told apart") from error
+    if not form.is_whole:
+        raise _malformed("it is cut short")
+    return form.fields
 
 
-def file_of(form: FormData, field: str) -> Upload:
+def file_of(form: Mapping[str, Upload | str], field: str) -> Upload:
     """The file in a field of a form.
 
     Raises:
         Refusal: There is none.
     """
     found = form.get(field)
-    if not isinstance(found, UploadFile):
+    if not isinstance(found, Upload):
         raise Refusal(422, "missing_field", f"The form has no file in the field {field}; add one, as -F {field}=@FILE.")
-    name = (found.filename or "").replace("\\", "/").rpartition("/")[2]
-    content = found.file.read()
-    if not content:
+    if not found.content:
         raise Refusal(422, "empty_body", f"The file in the field {field} is empty; choose another one.")
-    return Upload(content, name)
+    return found
 
 
 def media_type(request: Request) -> str:
@@ -109,7 +115,64 @@ async def _bounded(request: Request, limits: ServeLimits) -> AsyncGenerator[byte
         yield chunk
 
 
-class _InMemory(MultiPartParser):
-    """Parts stay in memory, which `_bounded` bounds: what strangers send touches no disk before it is looked at."""
+class _Form:
+    """Fields as they come, in memory, which `_bounded` bounds: nothing is written to a disk."""
 
-    spool_max_size = 2**62
+    def __init__(self, content_type: str) -> None:
+        _, options = parse_options_header(content_type)
+        if not options.get(b"boundary"):
+            raise _malformed("it names no boundary")
+        self.fields: dict[str, Upload | str] = {}
+        self.is_whole = False
+        self._parts = 0
+        self._header = self._value = self._disposition = b""
+        self._content = bytearray()
+        callbacks: MultipartCallbacks = {
+            "on_part_begin": self._begin,
+            "on_header_field": self._add_to_header,
+            "on_header_value": self._add_to_value,
+            "on_header_end": self._end_header,
+            "on_part_data": self._add_content,
+            "on_part_end": self._end,
+            "on_end": self._end_form,
+        }
+        try:
+            self.parser = MultipartParser(options[b"boundary"], callbacks)
+        except FormParserError as error:
+            raise _malformed("its boundary is odd") from error
+
+    def _begin(self) -> None:
+        self._parts += 1
+        if self._parts > _MOST_PARTS:
+            raise _malformed(f"it has more than {_MOST_PARTS} parts")
+        self._disposition, self._content = b"", bytearray()
+
+    def _add_to_header(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _add_to_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _end_header(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._header = self._value = b""
+
+    def _add_content(self, data: bytes, start: int, end: int) -> None:
+        self._content += data[start:end]
+
+    def _end(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        field, content = options.get(b"name", b"").decode("utf-8", "replace"), bytes(self._content)
+        if b"filename" in options:
+            name = options[b"filename"].decode("utf-8", "replace")
+            self.fields[field] = Upload(content, name.replace("\\", "/").rpartition("/")[2])
+        else:
+            self.fields[field] = content.decode("utf-8", "replace")
+
+    def _end_form(self) -> None:
+        self.is_whole = True
+
+
+def _malformed(why: str) -> Refusal:
+    return Refusal(400, "malformed_form", f"The form cannot be read: {why}; send it again as multipart/form-data.")

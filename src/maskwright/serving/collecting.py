@@ -79,15 +79,12 @@ class Collection:
             shape = pixels.shape[:2]
         with decoder.decoded(mask.content, "mask", room) as values:
             classes = self._classes(values, shape)
-        # Class colours that are all grey would be read as greys: masks are stored plainly then.
-        is_told_apart = self._labels.num_classes == 2 or any(len({*c}) > 1 for c in class_colours(self._labels))
-        content = encode_mask(classes, self._labels) if is_told_apart else encode_png(classes)
         with self._lock:
             stem = self._free_stem(plain_stem(name or image.name))
             image_path = self._folder / "images" / (stem + _suffix_of(image.content))
             mask_path = self._folder / "masks" / f"{stem}.png"
             try:
-                _write(mask_path, content)
+                _write(mask_path, _encode(classes, self._labels))
                 _write(image_path, image.content)
             except OSError as error:
                 mask_path.unlink(missing_ok=True)
@@ -130,6 +127,17 @@ def plain_stem(name: str) -> str:
     stem = last.rpartition(".")[0] or last
     plain = re.sub(r"[^\w-]+", "_", stem, flags=re.ASCII).strip("_-")
     return plain[:_LONGEST_NAME] or "picture"
+
+
+def _encode(classes: NDArray[np.uint8], labels: LabelMap) -> bytes:
+    """As `predict` does; without a palette where that would change what is read.
+
+    A palette of greys is read as greys, and one of a few colours holds no index for what does not count.
+    """
+    is_grey = all(len(set(colour)) == 1 for colour in class_colours(labels))
+    if labels.num_classes > 2 and (is_grey or IGNORED in classes):
+        return encode_png(classes)
+    return encode_mask(classes, labels)
 
 
 def _suffix_of(content: bytes) -> str:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -32,6 +32,7 @@ class Decoder:
 
     def __init__(self, folder: Path, input_format: InputFormat, *, most_pixels: int, seconds: float) -> None:
         self._seconds = seconds
+        self._folder = folder
         folder.mkdir()
         self._command = [sys.executable, "-m", "maskwright.serving.decoding", str(folder)]
         self._command += [write_format(input_format), str(most_pixels)]
@@ -60,12 +61,18 @@ class Decoder:
             yield pixels
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, and leave nothing behind."""
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        for pipe in (self._orders, self._answers):
+            with suppress(BrokenPipeError):  # of what was still to be sent
+                pipe.close()
+        for left_behind in self._folder.iterdir():
+            left_behind.unlink()
 
     def _ask(self, content: bytes, kind: Kind) -> dict[str, Any]:
         if self._process.poll() is not None:
+            self.close()
             self._process = self._start()
         is_late = threading.Event()
 

@@ -1,0 +1,160 @@
+"""The command itself, in a process of its own."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from maskwright.cli import main
+from maskwright.commands.serve import read_key
+from maskwright.errors import InputError
+from tests.serving.conftest import encoded
+from tests.tiny_pictures import an_image
+
+
+@dataclass
+class Answered:
+    """What clients got, counted by all of them."""
+
+    whole: list[int] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    enough: threading.Event = field(default_factory=threading.Event)
+
+
+@contextmanager
+def serving(*words: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A server on a free port, once it answers."""
+    command = [sys.executable, "-m", "maskwright", "serve", *words, "--port", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            found = re.fullmatch(r"Serving .* at http://127.0.0.1:(\d+) .*\n", line)
+            assert found, line + (process.stderr.read() if process.stderr else "")
+            yield process, int(found[1])
+        finally:
+            process.kill()
+
+
+def ask(port: int, body: bytes, answered: Answered) -> None:
+    """Send a picture again and again, until the server takes no more."""
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        try:
+            connection.request("POST", "/v1/predict", body, {"Content-Type": "image/jpeg"})
+            answer = connection.getresponse()
+            answered.whole.append(answer.status if answer.read() else 0)
+            if len(answered.whole) >= 40:
+                answered.enough.set()
+        except http.client.IncompleteRead as error:
+            answered.broken.append(str(error))
+            return
+        except (OSError, http.client.HTTPException):  # refused, or closed before there was an answer
+            return
+        finally:
+            connection.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_under_load_loses_no_request_and_ends_the_server_well(number: int, tiny_onnx: Path) -> None:
+    """Requests that the log names are those that clients got a whole answer to, and no others.
+
+    The signal goes to the whole group, as that of a terminal or a service manager does: decoders are to outlive it.
+    """
+    body, answered = encoded(an_image(0), "JPEG"), Answered()
+    with serving(str(tiny_onnx), "--max-requests", "4") as (process, port):
+        clients = [threading.Thread(target=ask, args=(port, body, answered)) for _ in range(6)]
+        log: list[str] = []
+        assert process.stderr is not None
+        reader = threading.Thread(target=log.extend, args=(process.stderr,))
+        for thread in (*clients, reader):
+            thread.start()
+        assert answered.enough.wait(120)
+        os.killpg(process.pid, number)
+        for thread in (*clients, reader):
+            thread.join()
+        assert process.wait() == 0
+    events = [json.loads(line) for line in log]
+    assert {event["event"] for event in events} == {"request"}
+    assert sorted(event["status"] for event in events) == sorted(answered.whole)
+    assert {200, 503} >= set(answered.whole)
+    assert answered.broken == []
+
+
+def test_an_exported_file_is_served_without_torch(tiny_onnx: Path) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"  # importing it fails from here on
+        "from fastapi.testclient import TestClient\n"
+        "from maskwright.inference.predictor import load\n"
+        "from maskwright.serving.app import create_app\n"
+        "app = create_app(load(sys.argv[1], many_at_once=True), threads=1)\n"
+        "with TestClient(app, base_url='http://localhost') as client:\n"
+        "    answer = client.post('/v1/predict', content=sys.stdin.buffer.read())\n"
+        "print(answer.status_code, answer.headers['content-type'])\n"
+    )
+    picture = encoded(an_image(0), "JPEG")
+    result = subprocess.run([sys.executable, "-c", code, tiny_onnx], input=picture, capture_output=True, check=True)
+    assert result.stdout == b"200 image/png\n"
+
+
+# --- What does not start
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--host", "0.0.0.0"], "write a key of at least 16 letters"),  # noqa: S104
+        (["--port", "99999999"], "choose another --port"),
+        (["--max-requests", "0"], "--max-requests must be more than 0"),
+        (["--api-key-file", "nowhere"], "--api-key-file nowhere cannot be read"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_a_sentence(
+    words: list[str], sentence: str, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", str(tiny_model), *words]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_said_in_a_sentence(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", str(tiny_model), "--port", str(port)]) == 2
+    assert f"Nothing can listen on 127.0.0.1, port {port}" in capsys.readouterr().err
+
+
+def test_the_key_comes_from_a_file_or_from_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("0123456789abcdef\n")
+    assert read_key(file, None) == "0123456789abcdef"
+    assert read_key(None, "fedcba9876543210") == "fedcba9876543210"
+    assert read_key(file, "fedcba9876543210") == "0123456789abcdef"
+    assert read_key(None, None) is None
+    assert read_key(None, "") is None
+    for bad in ("short", "with spaces in between", "0123456789abcdé-0123456789"):
+        with pytest.raises(InputError, match="holds no key of at least 16"):
+            read_key(None, bad)
+
+
+def test_the_servers_packages_are_hinted_at_where_they_are_missing(tiny_model: Path) -> None:
+    code = (
+        "import sys; sys.modules['uvicorn'] = None\n"
+        "from maskwright.cli import main\n"
+        f"sys.exit(main(['serve', {str(tiny_model)!r}]))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.strip() == "uvicorn is not installed; it comes with: pip install '.[serve]'"

@@ -35,7 +35,7 @@ def main(model: Path) -> None:
 
 def show_desk(visitor: Visitor, address: str, cars: list[Path]) -> None:
     """The overlay on a wide and light screen."""
-    visitor.resize(1080, 740)
+    visitor.resize(1080, 730)
     visitor.prefer("light")
     visitor.visit(address)
     visitor.choose(*cars)

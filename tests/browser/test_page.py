@@ -96,6 +96,15 @@ def test_a_file_that_is_no_picture_is_said_to_be_none(
     assert visitor.one("#download-mask").get_attribute("disabled")
 
 
+def test_what_is_no_picture_is_refused_before_there_is_any(visitor: Visitor, two_classes: str, tmp_path: Path) -> None:
+    text = tmp_path / "words.txt"
+    text.write_text("no picture", encoding="utf-8")
+    visitor.visit(two_classes)
+    visitor.one("#choose").send_keys(str(text))
+    visitor.until("document.getElementById('finds').textContent.startsWith('There was no picture in that')")
+    assert visitor.one("#start").is_displayed()
+
+
 # What is seen
 
 

@@ -39,7 +39,7 @@ async function begin() {
     try {
       model = await readModel();
     } catch (error) {
-      if (!(error instanceof Refusal) || error.status !== 401) return explain(error);
+      if (!(error instanceof Refusal) || error.status !== 401) return explain(error.message);
       await askForKey();
     }
   }
@@ -54,6 +54,7 @@ async function begin() {
 
 function askForKey() {
   const dialog = element("key");
+  dialog.oncancel = (event) => event.preventDefault(); // there is nothing to go back to
   if (sessionStorage.length > 0) element("key-note").textContent = "The server does not know that key. Try another.";
   dialog.showModal();
   return new Promise((resolve) => {
@@ -477,6 +478,7 @@ function give(file, name) {
 // What is said
 
 function say(sentence, isProblem = false) {
+  if (element("work").hidden) return explain(sentence);
   element("status").textContent = sentence;
   element("status").classList.toggle("problem", isProblem);
   // What stands on the stage already is for screen readers here.
@@ -493,8 +495,8 @@ function notice(sentence, isProblem = false) {
   element("notice").classList.toggle("problem", isProblem);
 }
 
-function explain(error) {
-  element("finds").textContent = error.message;
+function explain(sentence) {
+  element("finds").textContent = sentence;
 }
 
 /** Do something that takes a moment, once at a time, and say so where it fails. */

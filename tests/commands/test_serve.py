@@ -4,6 +4,8 @@ import http.client
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -108,6 +110,20 @@ def test_an_exported_file_is_served_without_torch(tiny_onnx: Path) -> None:
     picture = encoded(an_image(0), "JPEG")
     result = subprocess.run([sys.executable, "-c", code, tiny_onnx], input=picture, capture_output=True, check=True)
     assert result.stdout == b"200 image/png\n"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_commands_of_the_documentation_work_as_written(tiny_onnx: Path, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/serve.md").read_text(encoding="utf-8")
+    commands = [line for line in text.splitlines() if line.startswith("curl ") and "http://127.0.0.1:8000/" in line]
+    assert len(commands) >= 5
+    (tmp_path / "car.jpg").write_bytes(encoded(an_image(0), "JPEG"))
+    with serving(str(tiny_onnx), "--collect", str(tmp_path / "corrected")) as (_, port):
+        for command in commands:
+            words = shlex.split(command.replace("127.0.0.1:8000", f"127.0.0.1:{port}"))
+            subprocess.run([*words, "--fail", "--silent"], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    assert {path.name for path in tmp_path.iterdir()} == {"car.jpg", "mask.png", "cutout.png", "coco.json", "corrected"}
+    assert (tmp_path / "corrected/masks/car.png").read_bytes() == (tmp_path / "mask.png").read_bytes()
 
 
 # --- What does not start

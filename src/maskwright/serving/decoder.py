@@ -130,7 +130,7 @@ def _ended(kind: Kind) -> Refusal:
 
 def _fill(file: IO[bytes], pixels: NDArray[Any]) -> bool:
     """Read pixels to where they are to be; whether all of them came."""
-    rest = memoryview(pixels.reshape(-1)).cast("B")
+    rest = pixels.reshape(-1).view(np.uint8).data
     while rest:
         number: int = file.readinto(rest)  # type: ignore[attr-defined] # pipes have it, whatever typeshed says
         if not number:

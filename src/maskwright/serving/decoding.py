@@ -13,11 +13,11 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from maskwright.data.image_files import describe, read_mask_values
 from maskwright.data.input_format import InputFormat, read_image
@@ -36,6 +36,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints
+    Image.init()  # formats are imported when the first picture is looked at, whose time that is not
     write_line(answers, {"ready": True})
     orders = sys.stdin.buffer
     while line := orders.readline():
@@ -85,7 +86,7 @@ def write_format(input_format: InputFormat) -> str:
     return json.dumps([input_format.channels, input_format.low, input_format.high])
 
 
-def write_line(file: BinaryIO, content: object) -> None:
+def write_line(file: IO[bytes], content: object) -> None:
     """Send a line of JSON."""
     file.write(json.dumps(content).encode() + b"\n")
     file.flush()

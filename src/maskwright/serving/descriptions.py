@@ -154,7 +154,7 @@ _MODEL_EXAMPLE = {
 }
 
 
-def _example(content: object) -> dict[str, Any]:
+def _example(content: object) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": "It is so.", "content": {"application/json": {"example": content}}}}
 
 

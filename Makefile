@@ -3,14 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # A process for each core; a file's tests stay together, since they share what they train.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not browser" --numprocesses auto --dist loadfile
 
-.PHONY: help setup demo test check check-package format clean
+.PHONY: help setup demo test check check-browser check-package format clean
 
 help:
 	@echo "make demo    draw cars, train, evaluate, predict: five minutes on two cores"
 	@echo "make test    the tests"
 	@echo "make check   formatting, ruff, mypy --strict and the tests"
+	@echo "make check-browser  the server's page in headless Chromium, which is installed (apt-get) where it is missing"
 	@echo "make check-package  the wheel in an environment without torch: it predicts, and is small"
 	@echo "make setup   only prepare .venv, with everything that development needs"
 	@echo "make format  let ruff format the code"
@@ -38,6 +39,10 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(PYTEST)
+
+check-browser: $(VENV)/dev.stamp
+	tests/browser/install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/browser
 
 check-package: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/package.py

@@ -125,7 +125,8 @@ def test_parameters_that_mean_nothing_are_refused_by_name(query: str, client: Te
 
 
 def test_strange_paths_and_methods_are_answered_in_the_same_form(client: TestClient) -> None:
-    assert refusal(client.get("/v2/predict")) == (404, "not_found")
+    for path in ("/v2/predict", "/v1/model/", "/v1"):
+        assert refusal(client.get(path)) == (404, "not_found")
     assert refusal(client.get("/v1/predict")) == (405, "method_not_allowed")
     assert refusal(client.post("/v1/collect")) == (404, "not_collecting")
 

@@ -125,12 +125,14 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # they load their scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # a path is right or refused
     )
     model = described.describe_model(predictor, name, limits, collects=collect is not None, asks_key=bool(api_key))
     _add_pictures(app, service, model)
     _add_watching(app, service)
     if (page / "index.html").is_file():
-        app.mount("/", StaticFiles(directory=page, html=True), name="page")
+        # What is left over, where a mount at / would answer for other methods of the API's paths, too.
+        app.router.default = StaticFiles(directory=page, html=True)
     _say_errors(app)
     app.add_middleware(Reception, api_key=api_key, metrics=service.metrics, log=log)
     return app

@@ -64,7 +64,7 @@ def looked_at(pictures: int, classes: int, name: str = "car{}_0") -> list[Compar
 def scores_of(seen: list[Compared], classes: int) -> Scores:
     groups = [of.row.group for of in seen]
 
-    def means(rows: list[Any]) -> dict[str, Interval]:
+    def means(rows: list[Any]) -> dict[str, Any]:
         return {measure: bootstrap_interval([getattr(row, measure) for row in rows], groups) for measure in TITLES}
 
     scored = [
@@ -230,7 +230,8 @@ def test_any_number_of_pictures_and_classes(pictures: int, classes: int) -> None
 def test_scores_that_do_not_exist_are_dashes() -> None:
     nothing = Interval(NAN, NAN, NAN)
     row = PictureScore(name="empty", group="a", classes=(), **dict.fromkeys(TITLES, NAN))
-    scores = Scores(**dict.fromkeys(TITLES, nothing), pictures=(row,), groups=1)
+    measures: dict[str, Any] = dict.fromkeys(TITLES, nothing)
+    scores = Scores(**measures, pictures=(row,), groups=1)
     text = parse(draw_report(a_report(scores=scores, gallery=Gallery(labels_of(2))))).text
     assert "nan" not in text.lower()
     assert "Nothing could be scored" in text

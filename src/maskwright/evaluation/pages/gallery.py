@@ -155,7 +155,7 @@ def draw_walls(walls: Mapping[str, Sequence[Exhibit]], labels: LabelMap, *, view
     walls = {heading: exhibits for heading, exhibits in walls.items() if exhibits}
     if not walls:
         return Html()
-    choices = []
+    choices: list[Html] = []
     for view, word in views.items():
         checked = None if choices else ""
         choices.append(tag("input", type="radio", name="view", id=f"view-{view}", class_="views", checked=checked))
@@ -246,7 +246,8 @@ def _exhibit(
 
 def _small(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Classes at the size that the page shows."""
-    return resize_classes(mask, *fit_size(*mask.shape, min(LONGER_SIDE, max(mask.shape))))
+    height, width = mask.shape
+    return resize_classes(mask, *fit_size(height, width, min(LONGER_SIDE, max(height, width))))
 
 
 def errors_of(truth: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelMap) -> dict[str, NDArray[np.bool_]]:

@@ -9,7 +9,8 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -47,9 +48,10 @@ def can_plot() -> bool:
 
 def plot_curves(lines: Sequence[Mapping[str, float]]) -> list[Html]:
     """Loss, Dice and learning rate of a run, from the lines of its metrics."""
-    both = {"train": ("train_{}", ACCENT, "--"), "validation": ("val_{}", FILL, "-")}
-    loss = _of_epochs(lines, {label: (name.format("loss"), *look) for label, (name, *look) in both.items()})
-    dice = _of_epochs(lines, {label: (name.format("dice"), *look) for label, (name, *look) in both.items()})
+    loss, dice = (
+        _of_epochs(lines, {"train": (f"train_{of}", ACCENT, "--"), "validation": (f"val_{of}", FILL, "-")})
+        for of in ("loss", "dice")
+    )
     rate = _of_epochs(lines, {"": ("learning_rate", FILL, "-")})
     plots = []
     for title, series, scale in (
@@ -58,7 +60,7 @@ def plot_curves(lines: Sequence[Mapping[str, float]]) -> list[Html]:
         ("Learning rate", rate, "linear"),
     ):
         if series:
-            plots.append(_plot(title, f"{title} over epochs", lambda axes, s=series, y=scale: _draw_lines(axes, s, y)))
+            plots.append(_plot(title, f"{title} over epochs", partial(_draw_lines, series=series, scale=scale)))
     return plots
 
 
@@ -112,7 +114,7 @@ def plot_calibration(calibration: Calibration) -> Html:
 def plot_thresholds(sweep: Sweep, threshold: float) -> Html:
     """Mean Dice over thresholds."""
     said = "Dice at other thresholds"
-    series: list[tuple[str, Sequence[float], Sequence[float], str, str]] = []
+    series: list[_Line] = []
     for label, dices, colour, line in (
         ("validation", sweep.on_validation, FILL, "-"),
         ("other pictures" if not np.isnan(sweep.on_validation).all() else "", sweep.on_others, ACCENT, "--"),
@@ -130,14 +132,13 @@ def plot_thresholds(sweep: Sweep, threshold: float) -> Html:
 # --- Drawing
 
 
-_Series = Sequence[tuple[str, Sequence[float], Sequence[float], str, str]]
+_Line: TypeAlias = tuple[str, Sequence[float], Sequence[float], str, str]
+"""Its label, its points, a colour and a kind of line."""
 
 
-def _of_epochs(
-    lines: Sequence[Mapping[str, float]], names: Mapping[str, tuple[str, ...]]
-) -> list[tuple[str, Sequence[float], Sequence[float], str, str]]:
-    """What was measured, each with its label, its points, a colour and a kind of line."""
-    series = []
+def _of_epochs(lines: Sequence[Mapping[str, float]], names: Mapping[str, tuple[str, str, str]]) -> list[_Line]:
+    """What was measured: lines by their labels, of which each names what it shows, its colour and its kind."""
+    series: list[_Line] = []
     for label, (name, colour, line) in names.items():
         known = [(entry["epoch"], entry[name]) for entry in lines if name in entry]
         if known:
@@ -145,8 +146,8 @@ def _of_epochs(
     return series
 
 
-def _draw_lines(axes: "Axes", series: _Series, scale: str, *, xlabel: str = "epoch") -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter
+def _draw_lines(axes: "Axes", series: Sequence[_Line], scale: str, *, xlabel: str = "epoch") -> None:
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     for label, xs, ys, colour, line in series:
         marker = "o" if len(xs) < 25 else None
@@ -157,7 +158,7 @@ def _draw_lines(axes: "Axes", series: _Series, scale: str, *, xlabel: str = "epo
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
     if xlabel == "epoch":
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     if any(label for label, *_ in series):
         axes.legend(frameon=False, loc="best")
 
@@ -175,14 +176,16 @@ def _draw_rows(axes: "Axes", rows: Sequence[tuple[str, Sequence[float]]]) -> Non
 
 
 def _draw_histogram(axes: "Axes", dices: Sequence[float]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.hist(dices, bins=BINS, color=FILL, rwidth=0.88)
     axes.axvline(float(np.mean(dices)), color=ACCENT, linewidth=1.6, label="mean")
     axes.set(xlabel="Dice", ylabel="pictures")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.legend(frameon=False, loc="upper left")
 
 
-def _plot(title: str, described: str, draw: "Callable[[Axes], Any]", *, height: float = HEIGHT) -> Html:
+def _plot(title: str, described: str, draw: "Callable[[Axes], object]", *, height: float = HEIGHT) -> Html:
     """A figure with a title: what ``draw`` puts into empty axes.
 
     Args:
@@ -210,7 +213,8 @@ def _styled(salt: str) -> Iterator[None]:
     """Settings of matplotlib, whatever the user's own are; ids in the SVG depend on the salt and what they name."""
     import matplotlib as mpl
 
-    settings: dict[str, Any] = {
+    # Any: mypy knows each setting's name as a literal, of which a dictionary of strings says nothing.
+    settings: Any = {
         **dict.fromkeys(("text.color", "legend.labelcolor"), INK),
         **dict.fromkeys(("axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), SOFT),
         **dict.fromkeys(("axes.edgecolor", "grid.color", "xtick.color", "ytick.color"), LINE),

@@ -4,10 +4,10 @@
     taskset -c 1 python benchmarks/network_speed.py --ways bf16 fp32      where the processor computes in bf16
 
 A batch of 4 at 256x384 on one thread, in bf16 autocast and in fp32, laid out in memory as in training; or in fp32 with
-the channels apart everywhere. Time is that of the processor: on one thread it
-is what a quiet machine would take, and other programs add little to it. The networks take turns, so that a machine
-whose speed drifts treats them alike; the figures are medians over the rounds, the ratios medians of the ratios within
-a round to the first network in the first way. The first round finds nothing in memory and is left out.
+the channels apart everywhere. Time is that of the processor: on one thread it is what a quiet machine would take, and
+other programs add little to it. The networks take turns, so that a machine whose speed drifts treats them alike; the
+figures are medians over the rounds, the ratios medians of the ratios within a round, to the first network in the first
+way, and to the same network with the channels apart. The first round finds nothing in memory and is left out.
 `--encoders` may also name networks of torchvision and timm.
 """
 
@@ -53,6 +53,11 @@ def step_seconds(network: nn.Module, images: Tensor, target: Tensor, way: Way) -
     return seconds
 
 
+def ratio(seconds: list[float], others: list[float]) -> float:
+    """The median of the ratios within a round."""
+    return round(median(own / other for own, other in zip(seconds, others, strict=True)), 3)
+
+
 def main() -> None:
     """Measure in turn, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -79,6 +84,7 @@ def main() -> None:
     for place, (way, architecture) in enumerate(cases):
         seconds = [found[place] for found in rounds[1:]]
         first = [found[0] for found in rounds[1:]]
+        apart = [found[cases.index(("apart", architecture))] for found in rounds[1:]] if "apart" in options.ways else []
         rows.append(
             {
                 "encoder": architecture.encoder,
@@ -87,7 +93,8 @@ def main() -> None:
                 "way": way,
                 "parameters": count_parameters(networks[place]),
                 "processor_seconds": round(median(seconds), 3),
-                "to_the_first": round(median(own / other for own, other in zip(seconds, first, strict=True)), 3),
+                "to_the_first": ratio(seconds, first),
+                "to_apart": ratio(seconds, apart) if apart else None,
                 "processor_seconds_by_round": [round(one, 3) for one in seconds],
             }
         )

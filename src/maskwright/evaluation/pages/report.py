@@ -56,10 +56,11 @@ pre { margin: .2rem 0 .9rem; padding: .7rem .9rem; border-radius: 8px; backgroun
   white-space: pre-wrap; overflow-wrap: anywhere; }
 pre span { display: inline-block; max-width: 100%; }
 .definitions p { max-width: 90ch; font-size: .88rem; }
-@media print { .views, .views + label, .compare input { display: none !important; }
+@media print { .views:not(:checked) + label, .compare input { display: none !important; }
   .layers img + img { clip-path: none !important; } .layers::after { display: none; }
   .plots { grid-template-columns: repeat(2, 1fr); } .wall { grid-template-columns: repeat(3, 1fr); }
-  .plots > figure, .leak, .remark { break-inside: avoid; } .scroll { overflow: visible; } }
+  h3 { break-after: avoid; } .plots > figure, .leak, .remark, .two > section { break-inside: avoid; }
+  .scroll { overflow: visible; } }
 """
 
 

@@ -56,6 +56,16 @@ def test_a_run_says_how_its_model_came_about(folder: RunFolder) -> None:
     assert found.effort.seconds == 61.0
 
 
+def test_a_folder_below_the_working_directory_is_named_from_there(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.path.parent)
+    found = read_record(folder, card_of(SETTINGS))
+    assert found is not None
+    assert found.photos == "photos"
+    assert found.command.startswith("maskwright train photos --preset")
+
+
 def test_the_folder_of_another_run_says_nothing_of_a_model(folder: RunFolder) -> None:
     assert read_record(folder, card_of(replace(SETTINGS, seed=7))) is None
     assert read_record(folder, ModelCard(Architecture(), size=48)) is None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskwright import terminal
+from maskwright.config import MASKS_AS_TRAINED, MaskSettings
 from maskwright.errors import InputError
 from maskwright.files import choose_new_folder, write_json
 
@@ -127,7 +128,8 @@ def _predict(
     if not photos.exists():
         raise InputError(f"the folder of the pictures, {photos}, is not there.")
     predictor, pairing = load(model, device=device), find_dataset(photos)
-    formats = formats_for_model(pairing, predictor.card)
+    masks = MaskSettings(**content["masks"]) if "masks" in content else MASKS_AS_TRAINED
+    formats = formats_for_model(pairing, predictor.card, masks)
     pairs = {pair.name: pair for pair in pairing.pairs}
     seen = {}
     for name in names:

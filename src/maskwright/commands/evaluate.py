@@ -108,6 +108,7 @@ def evaluate(
         "photos": str(photos),
         "remarks": [*leaks, *remarks],
         "tolerance": tolerance,
+        "masks": dataclasses.asdict(masks),
         "grouping": groups.rule,
     }
     content |= scores.to_json()

@@ -263,12 +263,13 @@ def score_pair(
     image, truth = read_pair(pair, formats or predictor.card.formats)
     logits = predictor.logits(image)
     mask, labels = predictor.mask(logits), predictor.card.labels
+    counts = confusion_counts(truth, mask, num_classes=labels.num_classes)
     return Compared(
         image=image,
         truth=truth,
         mask=mask,
-        row=score_mask(mask, truth, labels, name=pair.name, group=group, tolerance=tolerance),
-        confusion=confusion_counts(truth, mask, num_classes=labels.num_classes),
+        row=score_mask(mask, truth, labels, name=pair.name, group=group, tolerance=tolerance, counts=counts),
+        confusion=counts,
         table=count_logits(logits, truth),
     )
 
@@ -281,9 +282,21 @@ def score_mask(
     name: str = "",
     group: str = "",
     tolerance: float | None = None,
+    counts: NDArray[np.int64] | None = None,
 ) -> PictureScore:
-    """Compare a mask with what it should be, both ``(H, W)``."""
-    counts = confusion_counts(truth, mask, num_classes=labels.num_classes)
+    """Compare a mask with what it should be, both ``(H, W)``.
+
+    Args:
+        mask: What was predicted.
+        truth: What it should be.
+        labels: The classes of both.
+        name: Of the picture.
+        group: That it belongs with.
+        tolerance: How far an outline may be off, pixels; by default a share of the picture's diagonal.
+        counts: The confusion of both, where it was counted already.
+    """
+    if counts is None:
+        counts = confusion_counts(truth, mask, num_classes=labels.num_classes)
     regions = {
         "dice": dice_per_class(counts),
         "iou": iou_per_class(counts),

@@ -33,7 +33,7 @@ def read_record(folder: RunFolder, card: ModelCard) -> Training | None:
         split = json.loads(folder.split.read_text(encoding="utf-8"))
         if not _is_of(card, settings):
             return None
-        photos = split.get("photos")
+        photos = _from_here(split.get("photos"))
         return Training(
             photos=photos,
             parts={
@@ -123,6 +123,12 @@ def _differences(settings: Settings, preset: Settings) -> list[str]:
             case _:
                 words += [f"--{option}", str(value)]
     return words
+
+
+def _from_here(photos: str | None) -> str | None:
+    """A folder as it is called from the working directory: a page that is passed on names no more than it must."""
+    here = Path.cwd()
+    return str(Path(photos).relative_to(here)) if photos and Path(photos).is_relative_to(here) else photos
 
 
 def _is_of(card: ModelCard, settings: Settings) -> bool:

@@ -43,7 +43,10 @@ VIEWS_OF_TWO: Mapping[str, str] = {"errors-a": "Errors of A", "errors-b": "Error
 SCRIPT = """
 for (const figure of document.querySelectorAll(".compare")) {
   const range = figure.querySelector("input"), stack = figure.querySelector(".layers");
-  const uncover = share => { range.value = share; stack.style.setProperty("--at", range.value + "%"); };
+  const uncover = share => {
+    range.value = share;
+    stack.style.setProperty("--at", range.value < 100 ? range.value + "%" : "");
+  };
   range.hidden = false;
   range.addEventListener("input", () => uncover(range.value));
   stack.addEventListener("pointermove", event => {
@@ -70,7 +73,7 @@ STYLE = """
 .compare .layers img { width: 100%; height: auto; aspect-ratio: auto; border-radius: 0; }
 .compare .layers img + img { position: absolute; inset: 0; height: 100%; display: none; background: none;
   clip-path: inset(0 calc(100% - var(--at, 100%)) 0 0); }
-.layers::after { content: ""; position: absolute; top: 0; bottom: 0; left: var(--at, 100%); width: 2px;
+.layers::after { content: ""; position: absolute; top: 0; bottom: 0; left: var(--at, 110%); width: 2px;
   background: #fff; box-shadow: 0 0 3px #0009; }
 .compare input { display: block; width: 100%; height: 1.4rem; margin: .15rem 0 0; accent-color: var(--fill); }
 .compare input[hidden] { display: none; }

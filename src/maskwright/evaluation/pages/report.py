@@ -32,9 +32,10 @@ STYLE = """
   background: var(--card); color: var(--problem); font-weight: 700; max-width: none; overflow-wrap: anywhere; }
 .remark { margin: .5rem 0 0; padding: .5rem 1rem; border-left: 4px solid var(--warning); border-radius: 8px;
   background: var(--card); font-size: .92rem; max-width: none; overflow-wrap: anywhere; }
+header p { max-width: none; }
 .card span { display: block; }
-.facts th { padding: .32rem 1.2rem .32rem 0; border-top: 1px solid var(--line); vertical-align: top;
-  white-space: nowrap; width: 1%; }
+.facts th { padding: .32rem 1.2rem .32rem 0; border-top: 1px solid var(--line); white-space: nowrap; width: 1%; }
+.facts th, .facts td { vertical-align: baseline; }
 .facts tr:first-child > * { border-top: 0; }
 .scroll { overflow-x: auto; font-size: .92rem; }
 .scroll td:first-child { overflow-wrap: normal; min-width: 6rem; }
@@ -53,11 +54,13 @@ STYLE = """
 h3 { margin: 1.6rem 0 .6rem; font-size: 1rem; font-weight: 600; }
 pre { margin: .2rem 0 .9rem; padding: .7rem .9rem; border-radius: 8px; background: var(--track); font-size: .82rem;
   white-space: pre-wrap; overflow-wrap: anywhere; }
+pre span { display: inline-block; max-width: 100%; }
 .definitions p { max-width: 90ch; font-size: .88rem; }
-@media print { .views, .views + label, .compare input { display: none !important; }
+@media print { .views:not(:checked) + label, .compare input { display: none !important; }
   .layers img + img { clip-path: none !important; } .layers::after { display: none; }
   .plots { grid-template-columns: repeat(2, 1fr); } .wall { grid-template-columns: repeat(3, 1fr); }
-  .plots > figure, .leak, .remark { break-inside: avoid; } .scroll { overflow: visible; } }
+  h3 { break-after: avoid; } .plots > figure, .leak, .remark, .two > section { break-inside: avoid; }
+  .scroll { overflow: visible; } }
 """
 
 
@@ -406,8 +409,11 @@ def _origin(report: Report) -> Html:
     learnt = "Not known: the model was trained elsewhere."
     if not card.is_imported:
         learnt = f"{len(card.trained_on):,} pictures; {len(card.chosen_on):,} more chose the best weights"
-    length = {"minutes": "{:g} minutes", "epochs": "{:g} epochs"}
-    wished = [words.format(card.settings[name]) for name, words in length.items() if card.settings.get(name)]
+    wished = [
+        f"{length:g} {unit[: -1 if length == 1 else None]}"
+        for unit in ("minutes", "epochs")
+        if (length := card.settings.get(unit))
+    ]
     rows = [
         ("learnt from", learnt),
         ("folder", training.photos if training else None),
@@ -456,7 +462,7 @@ def _curves(training: Training | None) -> Html:
         tag("h2", "How it learnt"),
         tag("div", *drawn, class_="plots") if drawn else "",
         *(tag("p", finding, class_="remark") for finding in training.findings),
-        tag("details", tag("summary", "All epochs as a table"), table),
+        tag("details", tag("summary", "All epochs as a table"), table, open=None if drawn else ""),
     )
 
 
@@ -520,9 +526,14 @@ def _commands(report: Report) -> Html:
     return tag(
         "section",
         tag("h2", "Commands to reproduce this"),
-        *(join(tag("p", title, class_="soft"), tag("pre", command)) for title, command in commands),
+        *(join(tag("p", title, class_="soft"), _command(command)) for title, command in commands),
         tag("p", said, class_="soft") if timed and report.training else "",
     )
+
+
+def _command(command: str) -> Html:
+    """A command, whose lines break between its words only."""
+    return tag("pre", Html(" ".join(tag("span", word) for word in command.split(" "))))
 
 
 def draw_definitions(definitions: str) -> Html:

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -898,8 +898,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     write_image(path, corners())
     before = path.read_bytes()
 
-    def run_out_of_space(picture: Image.Image, file: Path, **options: object) -> None:
-        file.write_bytes(before[:20])
+    def run_out_of_space(picture: Image.Image, file: IO[bytes], **options: object) -> None:
+        file.write(before[:20])
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", run_out_of_space)

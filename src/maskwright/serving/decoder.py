@@ -16,6 +16,9 @@ from maskwright.data.input_format import InputFormat
 from maskwright.serving.decoding import NAMES, write_format, write_line
 from maskwright.serving.refusals import Refusal, decoding_too_slow
 
+# A pipe holds 64 KiB by default, for which a photograph would wait a hundred times; Linux gives any user so much.
+PIPE_BYTES = 2**20
+
 Kind = Literal["picture", "mask"]
 Room = Callable[[int], AbstractContextManager[None]]
 
@@ -109,6 +112,7 @@ class Decoder:
             start_new_session=True,  # Ctrl-C goes to a terminal's whole group
         )
         assert process.stdout is not None  # noqa: S101 - it is a pipe
+        _widen(process.stdout)
         process.stdout.readline()  # it is ready: what it takes to start is no picture's time
         return process
 
@@ -137,3 +141,11 @@ def _fill(file: IO[bytes], pixels: NDArray[Any]) -> bool:
             return False
         rest = rest[number:]
     return True
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Let more wait in a pipe, where the system can."""
+    with suppress(ImportError, AttributeError, OSError):  # not Unix; not Linux; more than this user may have
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)

@@ -24,7 +24,7 @@ with catching_signals() as signals, signals.waiting():
 
 def send(*numbers: int) -> None:
     for number in numbers:
-        signal.raise_signal(number)  # to this thread: two that wait for another one to take them become one
+        os.kill(os.getpid(), number)
 
 
 def send_in_a_block_that_asks(signals: Signals, *numbers: int) -> None:
@@ -70,10 +70,16 @@ def test_an_interrupt_after_it_ends_a_program_at_once(first: str, tmp_path: Path
 
 def test_in_a_session_it_does_what_it_always_did(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)  # a worker of pytest's has none
-    with catching_signals() as signals:
-        with pytest.raises(KeyboardInterrupt) as raised:
-            send_in_a_block_that_asks(signals, signal.SIGINT, signal.SIGINT)
-        assert raised.type is KeyboardInterrupt
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # in the background it is ignored
+    try:
+        with catching_signals() as signals:
+            with pytest.raises(KeyboardInterrupt) as raised:
+                send_in_a_block_that_asks(signals, signal.SIGINT, signal.SIGINT)
+            assert raised.type is KeyboardInterrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_command_within_a_command_catches_nothing_anew() -> None:

@@ -70,9 +70,7 @@ def test_an_interrupt_after_it_ends_a_program_at_once(first: str, tmp_path: Path
 
 def test_in_a_session_it_does_what_it_always_did(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)  # a worker of pytest's has none
-    before = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # in the background it is ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
     try:
         with catching_signals() as signals:
             with pytest.raises(KeyboardInterrupt) as raised:

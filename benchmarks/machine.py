@@ -4,11 +4,11 @@ import os
 import platform
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from maskwright.device import choose_precision, read_facts
+from maskwright.evaluation.machine import machine_here, peak_of_process
 
 if TYPE_CHECKING:
     import torch
@@ -18,15 +18,10 @@ def describe_machine() -> dict[str, Any]:
     """Processor, versions, precision, date, and how fast this machine multiplies matrices just now."""
     import torch
 
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
     precision = choose_precision(read_facts("cpu"))
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "cpu": cpu,
+        "cpu": machine_here("cpu").processor,
         "cores": os.cpu_count(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "precision": precision,
@@ -52,9 +47,7 @@ def matmul_gflops(dtype: "torch.dtype", *, size: int = 1024, repeats: int = 9) -
 
 
 def peak_megabytes() -> float:
-    """The most memory that this process has held since its program was started.
-
-    Not `ru_maxrss`, which a process takes over from the one that started it.
-    """
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
+    """The most memory that this process has held since its program was started."""
+    peak = peak_of_process()
+    assert peak is not None, "the system does not say"
+    return peak / 1e6

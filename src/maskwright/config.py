@@ -195,10 +195,8 @@ class ServeLimits:
 
     def __post_init__(self) -> None:
         """Refuse limits that let nothing through."""
-        for field_ in dataclasses.fields(self):
-            if not getattr(self, field_.name) > 0:
-                option = field_.name.replace("_", "-")
-                raise InputError(f"--{option} must be more than 0, not {getattr(self, field_.name)}.")
+        for name, value in dataclasses.asdict(self).items():
+            _require(value > 0, f"--{_word(name)} must be more than 0, not {value}")
 
     @property
     def body_bytes(self) -> int:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -202,11 +202,8 @@ def _start_from(start: "StartingPoint", settings: Settings, material: "Material"
     split = start.path.with_name("split.json")
     hint = f"; --split {split} holds out what it held out" if split.is_file() else ""
     for part in ("val", "test"):
-        held_out = material.fingerprints(part)
-        if known := start.has_learnt_from(held_out):
-            terminal.warn(
-                f"LEAK: {start.path} has learnt from {known} of the {len(held_out)} pictures of {part}{hint}."
-            )
+        if leak := start.leak(material.fingerprints(part), part):
+            terminal.warn(f"{leak}{hint}.")
     return taken.weights
 
 
@@ -347,32 +344,25 @@ def _close(session: "Session", closing: "Closing") -> "Scores":
         )
     scores = scored.scores
     keep_scores(session, scores, closing)
-    known = session.start is not None and session.start.has_learnt_from(session.material.fingerprints(closing.part))
+    leak = session.start.leak(session.material.fingerprints(closing.part), closing.part) if session.start else ""
     sample = f" (a sample of {closing.available}, for time)" if len(scores.pictures) < closing.available else ""
     chosen = "" if closing.part == "test" else "; the best weights were chosen on them"
     terminal.say(
         f"Dice {scores.dice.mean:.4f} ({scores.dice.range_in_words()}), IoU {scores.iou.mean:.4f} at full size "
-        f"on {len(scores.pictures)} {'' if known else 'unseen '}pictures of {scores.groups} groups{sample}{chosen}."
+        f"on {len(scores.pictures)} {'' if leak else 'unseen '}pictures of {scores.groups} groups{sample}{chosen}."
     )
     if len(scores.classes) > 1:
         rows = [(of.name, f"{of.dice.mean:.4f}", f"{of.iou.mean:.4f}") for of in scores.classes]
         terminal.show_table("Classes", ("class", "Dice", "IoU"), rows)
     terminal.say(f"Model: {folder.model}")
-    _report(session, closing, scored)
+    _report(folder, scored, leaks=[f"{leak}."] if leak else [])
     return scores
 
 
-def _report(session: "Session", closing: "Closing", scored: "Scored") -> None:
+def _report(folder: RunFolder, scored: "Scored", *, leaks: Sequence[str]) -> None:
     """Write the report and say where it is. All else is written by now: without it, the run is as good."""
     from maskwright.training.record import write_run_report
 
-    folder = session.folder
-    held_out = session.material.fingerprints(closing.part)
-    leaks = []
-    if session.start is not None and (known := session.start.has_learnt_from(held_out)):
-        leaks.append(
-            f"LEAK: {session.start.path} has learnt from {known} of the {len(held_out)} pictures of {closing.part}."
-        )
     try:
         write_run_report(folder, gallery=scored.gallery, leaks=leaks, effort=scored.effort)
     except (OSError, MemoryError) as error:

@@ -80,10 +80,14 @@ class LabelMap:
         return 1 if self.num_classes == 2 else self.num_classes
 
     @property
+    def has_background(self) -> bool:
+        """Whether the first class is what surrounds the others."""
+        return self.class_names[0] == BACKGROUND
+
+    @property
     def scored_classes(self) -> tuple[int, ...]:
         """Classes whose scores count. How well a background is found says little: it is most of the picture."""
-        first = 1 if self.class_names[0] == BACKGROUND else 0
-        return tuple(range(first, self.num_classes))
+        return tuple(range(1 if self.has_background else 0, self.num_classes))
 
     def index_of(self) -> dict[str, int]:
         """The class index of each name that a region may carry."""

@@ -7,7 +7,7 @@ and go on, and takes no more memory for many pictures than for one.
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,23 +61,35 @@ def coco_part(mask: NDArray[np.uint8], labels: LabelMap) -> str:
     return json.dumps({"height": height, "width": width, "annotations": annotations}, separators=(",", ":"))
 
 
-def write_coco(path: Path, parts: Sequence[Part], labels: LabelMap) -> None:
-    """Write COCO's annotation file: the pictures, the classes, and a region in run lengths for each class of each."""
+def coco_lists(
+    pictures: Callable[[], Iterable[tuple[str, dict[str, Any]]]], labels: LabelMap
+) -> dict[str, Iterable[dict[str, Any]]]:
+    """The lists of COCO's annotation file: the pictures, the classes, and a region for each class of each.
+
+    Args:
+        pictures: Gives the name of each picture and what `coco_part` says of it; asked once for each list.
+        labels: The classes.
+    """
 
     def annotations() -> Iterable[dict[str, Any]]:
-        found = ((image, entry) for image, part in enumerate(parts, 1) for entry in _read(part)["annotations"])
+        found = ((image, entry) for image, (_, part) in enumerate(pictures(), 1) for entry in part["annotations"])
         for number, (image, entry) in enumerate(found, 1):
             yield {"id": number, "image_id": image, **entry}
 
     def images() -> Iterable[dict[str, Any]]:
-        for number, part in enumerate(parts, 1):
-            content = _read(part)
-            yield {"id": number, "file_name": part.name, "height": content["height"], "width": content["width"]}
+        for number, (name, part) in enumerate(pictures(), 1):
+            yield {"id": number, "file_name": name, "height": part["height"], "width": part["width"]}
 
     categories = ({"id": index, "name": labels.class_names[index]} for index in labels.scored_classes)
+    return {"images": images(), "categories": categories, "annotations": annotations()}
+
+
+def write_coco(path: Path, parts: Sequence[Part], labels: LabelMap) -> None:
+    """Write COCO's annotation file, with regions in run lengths."""
+    lists = coco_lists(lambda: ((part.name, _read(part)) for part in parts), labels)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         opening = "{"
-        for key, entries in (("images", images()), ("categories", categories), ("annotations", annotations())):
+        for key, entries in lists.items():
             file.write(f'{opening}"{key}":[')
             file.writelines(
                 f"{',' if place else ''}\n{json.dumps(entry, separators=(',', ':'))}"
@@ -89,14 +101,19 @@ def write_coco(path: Path, parts: Sequence[Part], labels: LabelMap) -> None:
 
 
 def kaggle_part(name: str, mask: NDArray[np.uint8], labels: LabelMap) -> str:
-    """A picture's rows for `write_kaggle`: the first pixel, counted from 1, and the length of each run, row by row."""
+    """A picture's rows for `write_kaggle`."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     for index in labels.scored_classes:
-        runs = find_runs(mask == index, by_rows=True)
-        lengths = " ".join(map(str, np.stack([runs.starts + 1, runs.lengths], axis=1).ravel().tolist()))
+        lengths = kaggle_runs(mask == index)
         rows.writerow([name, lengths] if labels.num_classes == 2 else [name, labels.class_names[index], lengths])
     return text.getvalue()
+
+
+def kaggle_runs(inside: NDArray[np.bool_]) -> str:
+    """A region in Kaggle's run lengths: the first pixel, counted from 1, and the length of each run, row by row."""
+    runs = find_runs(inside, by_rows=True)
+    return " ".join(map(str, np.stack([runs.starts + 1, runs.lengths], axis=1).ravel().tolist()))
 
 
 def write_kaggle(path: Path, parts: Sequence[Part], labels: LabelMap) -> None:

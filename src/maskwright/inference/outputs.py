@@ -41,7 +41,7 @@ def class_colours(labels: LabelMap) -> tuple[Colour, ...]:
     """What each class is drawn in: the data set's own colours, else a background in black and colours of ours."""
     if labels.colours:
         return labels.colours
-    colours = [(0, 0, 0), *FIRST_COLOURS] if len(labels.scored_classes) < labels.num_classes else [*FIRST_COLOURS]
+    colours = [(0, 0, 0), *FIRST_COLOURS] if labels.has_background else [*FIRST_COLOURS]
     for place in range(labels.num_classes - len(colours)):
         # Further classes repeat the round of hues, lighter and darker by turns.
         shade = colorsys.hsv_to_rgb(place * GOLDEN_TURN % 1, 0.65, (0.95, 0.7)[place % 2])

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data.image_files import encode_png
-from maskwright.data.labels import BACKGROUND, LabelMap
+from maskwright.data.labels import LabelMap
 from maskwright.errors import InputError
-from maskwright.files import replacing
+from maskwright.files import write_bytes
 from maskwright.inference import gathering, outputs
 from maskwright.inference.cutout import Background, cut_out, replace_background, soft_alpha
 from maskwright.inference.jobs import Job
@@ -127,7 +127,7 @@ def read_kinds(save: str) -> list[str]:
 def check_kinds(kinds: Sequence[str], labels: LabelMap) -> None:
     """Raise an InputError for kinds that a model of these classes cannot give."""
     for kind in ("cutout", "background"):
-        if kind in kinds and labels.class_names[0] != BACKGROUND:
+        if kind in kinds and not labels.has_background:
             raise InputError(f"--save {kind} takes a background away, and this model's classes have none.")
 
 
@@ -148,8 +148,7 @@ def write_result(kind: str, job: Job, seen: Seen, background: Background | None)
     paths = paths_of(kind, job, seen.labels)
     for path, content in zip(paths, encode_result(kind, job.name, seen, background), strict=True):
         try:
-            with replacing(path) as temporary:
-                temporary.write_bytes(content)
+            write_bytes(path, content)
         except OSError as error:
             raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from error
     return paths

@@ -58,13 +58,13 @@ class EncoderUNet(nn.Module):
         height, width = x.shape[-2:]
         # Twice the coarsest stride leaves more than one value per channel: batch normalisation cannot learn from one.
         maps = self.encoder(pad_to_multiple(x, self.coarsest, at_least=2 * self.coarsest))
-        *finer, x = maps if self.decoder_is_channels_last() else [level.contiguous() for level in maps]
+        *finer, x = maps if self._decoder_is_channels_last() else [level.contiguous() for level in maps]
         skips = dict(zip(self.encoder.strides, finer, strict=False))
         for stride, up in zip(self.decoder_strides, self.ups, strict=True):
             x = up(x, skips.get(stride))
         return shuffle_pixels(self.head(x), self.unshuffle)[..., :height, :width]
 
-    def decoder_is_channels_last(self) -> bool:
+    def _decoder_is_channels_last(self) -> bool:
         """Whether the decoder's weights, and so its maps, lie in memory with the channels of a pixel side by side.
 
         An encoder may be laid out in another way: see `maskwright.training.state.lay_out`.

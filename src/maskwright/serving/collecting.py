@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from maskwright.data.image_files import encode_png
 from maskwright.data.labels import IGNORED, LabelMap
 from maskwright.errors import InputError
-from maskwright.files import replacing, write_text
+from maskwright.files import write_bytes, write_text
 from maskwright.inference.outputs import class_colours, encode_mask
 from maskwright.serving.bodies import Upload
 from maskwright.serving.decoder import Decoder, Room
@@ -84,8 +84,8 @@ class Collection:
             image_path = self._folder / "images" / (stem + _suffix_of(image.content))
             mask_path = self._folder / "masks" / f"{stem}.png"
             try:
-                _write(mask_path, _encode(classes, self._labels))
-                _write(image_path, image.content)
+                write_bytes(mask_path, _encode(classes, self._labels))
+                write_bytes(image_path, image.content)
             except OSError as error:
                 mask_path.unlink(missing_ok=True)
                 sentence = f"The pair cannot be kept ({error.strerror or 'the disk refuses it'}); tell who runs this."
@@ -142,8 +142,3 @@ def _encode(classes: NDArray[np.uint8], labels: LabelMap) -> bytes:
 
 def _suffix_of(content: bytes) -> str:
     return next((suffix for start, suffix in _BEGINNINGS.items() if content.startswith(start)), ".tga")
-
-
-def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)

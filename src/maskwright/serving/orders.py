@@ -5,12 +5,11 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from maskwright.data.labels import BACKGROUND, LabelMap
+from maskwright.data.labels import LabelMap
 from maskwright.errors import InputError
 from maskwright.inference.bulk import look
-from maskwright.inference.gathering import coco_part
+from maskwright.inference.gathering import coco_lists, coco_part, kaggle_runs
 from maskwright.inference.predictor import Predictor
-from maskwright.inference.regions import find_runs
 from maskwright.inference.results import Seen, encode_result
 from maskwright.serving.decoder import Decoder, Room
 from maskwright.serving.refusals import Refusal
@@ -49,7 +48,7 @@ class Made:
 
 def outputs_of(labels: LabelMap) -> list[Output]:
     """What a model of these classes can give; a cutout takes a background away."""
-    return [output for output in get_args(Output) if output != "cutout" or labels.class_names[0] == BACKGROUND]
+    return [output for output in get_args(Output) if output != "cutout" or labels.has_background]
 
 
 def check_order(order: Order, labels: LabelMap) -> None:
@@ -102,7 +101,9 @@ def _encode(order: Order, seen: Seen) -> bytes:
         case "rle":
             return _as_json(_run_lengths(seen))
         case "coco":
-            return _as_json(_coco(order.name, seen))
+            part = json.loads(coco_part(seen.mask, seen.labels))
+            lists = coco_lists(lambda: [(order.name, part)], seen.labels)
+            return _as_json({name: list(entries) for name, entries in lists.items()})
         case "soft":
             planes = encode_result("soft", order.name, seen)
             return planes[0 if len(planes) == 1 else seen.labels.scored_classes.index(order.soft_class or 0)]
@@ -111,25 +112,13 @@ def _encode(order: Order, seen: Seen) -> bytes:
 
 
 def _run_lengths(seen: Seen) -> dict[str, Any]:
-    """The pixels of each class in Kaggle's run lengths: the first pixel, from 1, and how many, row by row."""
+    """The size of a picture, and the pixels of each class in Kaggle's run lengths."""
     height, width = seen.mask.shape
-    classes = []
-    for index in seen.labels.scored_classes:
-        runs = find_runs(seen.mask == index, by_rows=True)
-        numbers = zip((runs.starts + 1).tolist(), runs.lengths.tolist(), strict=True)
-        text = " ".join(f"{start} {length}" for start, length in numbers)
-        classes.append({"index": index, "name": seen.labels.class_names[index], "runs": text})
+    classes = [
+        {"index": index, "name": seen.labels.class_names[index], "runs": kaggle_runs(seen.mask == index)}
+        for index in seen.labels.scored_classes
+    ]
     return {"height": height, "width": width, "classes": classes}
-
-
-def _coco(name: str, seen: Seen) -> dict[str, Any]:
-    """What `gathering.write_coco` writes of one picture."""
-    part = json.loads(coco_part(seen.mask, seen.labels))
-    return {
-        "images": [{"id": 1, "file_name": name, "height": part["height"], "width": part["width"]}],
-        "categories": [{"id": index, "name": seen.labels.class_names[index]} for index in seen.labels.scored_classes],
-        "annotations": [{"id": number, "image_id": 1, **entry} for number, entry in enumerate(part["annotations"], 1)],
-    }
 
 
 def _as_json(content: object) -> bytes:

@@ -6,7 +6,7 @@ model file too, which has learnt from them as well.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,13 @@ class StartingPoint:
     def has_learnt_from(self, fingerprints: Iterable[str]) -> int:
         """How many of these pictures the model learnt from, or a model that it started from itself."""
         return len(set(self.card.trained_on) & set(fingerprints))
+
+    def leak(self, fingerprints: Sequence[str], part: str) -> str:
+        """What is to be said where it has learnt from pictures of a part that is held out; empty where it has not."""
+        known = self.has_learnt_from(fingerprints)
+        return (
+            f"LEAK: {self.path} has learnt from {known} of the {len(fingerprints)} pictures of {part}" if known else ""
+        )
 
 
 @dataclass(frozen=True)

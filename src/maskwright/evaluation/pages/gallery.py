@@ -4,14 +4,11 @@ They are drawn while they are scored, when picture, mask and prediction are ther
 kept. Over each photograph lie transparent layers, so that a reader can uncover it.
 """
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from maskwright.data.labels import LabelMap
 from maskwright.data.resizing import fit_size, resize_classes, resize_image, resize_mask
@@ -242,7 +239,7 @@ def _exhibit(
         width=width,
         height=height,
         photo=picture_url(resize_image(as_rgb(compared.image), height, width)),
-        layers={view: _layer_url(layer) for view, layer in layers.items()},
+        layers={view: picture_url(layer) for view, layer in layers.items()},
         errors=errors,
     )
 
@@ -258,10 +255,9 @@ def errors_of(truth: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelMa
 
     "Missed" and "too much" are said of a background; where there is none, every error is another class.
     """
-    has_background = len(labels.scored_classes) < labels.num_classes
     counted = truth < labels.num_classes
     wrong = counted & (mask != truth)
-    missed, too_much = wrong & (mask == 0) & has_background, wrong & (truth == 0) & has_background
+    missed, too_much = wrong & (mask == 0) & labels.has_background, wrong & (truth == 0) & labels.has_background
     return {
         "missed": missed,
         "too much": too_much,
@@ -302,10 +298,3 @@ def _draw_classes(mask: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8
 def colours_of(labels: LabelMap) -> Sequence[tuple[int, int, int]]:
     """What each class is drawn in over photographs; of two classes, the second in a colour of ours."""
     return class_colours(labels) if labels.num_classes > 2 else ((0, 0, 0), FIRST_COLOURS[0])
-
-
-def _layer_url(pixels: NDArray[np.uint8]) -> str:
-    """A transparent picture ``(H, W, 4)`` as a data URL."""
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode('ascii')}"

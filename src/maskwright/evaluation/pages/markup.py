@@ -73,10 +73,10 @@ def _policy(script: str) -> str:
 
 
 def picture_url(pixels: NDArray[np.uint8]) -> str:
-    """A picture ``(H, W, 3)`` as a data URL."""
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "JPEG", quality=82, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode('ascii')}"
+    """A picture ``(H, W, 3)``, or a transparent one ``(H, W, 4)``, as a data URL."""
+    content, kind = io.BytesIO(), "JPEG" if pixels.shape[2] == 3 else "PNG"
+    Image.fromarray(pixels).save(content, kind, quality=82, optimize=True)  # a PNG file has no quality to choose
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(content.getvalue()).decode('ascii')}"
 
 
 def bar(share: float, colour: str | None = None) -> Html:

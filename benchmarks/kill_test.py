@@ -47,9 +47,10 @@ def main() -> None:
         photos, whole, killed = (Path(scratch) / name for name in ("photos", "whole", "killed"))
         list(write_drawn_cars(photos, cars=10, views=4, width=144, height=96))
         starting, running = measure(photos, RunFolder(whole))
-        within = {"its start": 1.2 * starting, "a save": running / 10, "the beginning of a save": SAVING}
+        within = {"its start": 1.2 * starting, "a save": running / 20, "the beginning of a save": SAVING}
         moments = ((kind, chance.uniform(0, within[kind])) for kind in itertools.cycle(within))
         kills = [kill(photos, RunFolder(killed), *moment) for moment in itertools.islice(moments, options.kills)]
+        assert all(row["killed"] for row in kills), "the run ended before all kills: seconds differed too much"
         assert start(photos, killed).wait() == 0
         result = {
             "machine": describe_machine(),

@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# A process for each core; a file's tests stay together, since they share what they train.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not browser" --numprocesses auto --dist loadfile
+# A process for each core; a file's tests stay together, since they share what they train. tests/conftest.py has their order.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not browser" --numprocesses auto \
+	--dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo test check check-browser check-package format clean
 

@@ -1,8 +1,13 @@
 """What several tests need."""
 
+import dataclasses
+import fcntl
+import gc
+import json
 import os
 import resource
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +19,44 @@ from PIL import Image
 
 from maskwright.commands.export import Exported, export
 from maskwright.data.cache import Cache, build_cache
+from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats, read_pair
 from maskwright.data.resizing import Resize
 from maskwright.inference.predictor import load
 from maskwright.interop.openvino import write_openvino
+from maskwright.interop.parity import Agreement
 from tests.tiny_models import write_lively_model
+
+# Files that take longest, with what others wait for before all. `make test` deals files out in this order.
+LONGEST = (
+    "commands/test_export.py",
+    "commands/test_train.py",
+    "commands/test_check.py",
+    "commands/test_killed.py",
+    "test_cli.py",
+    "models/test_contract.py",
+    "models/test_lean.py",
+    "commands/test_plan.py",
+    "commands/test_faults.py",
+    "commands/test_serve.py",
+    "commands/test_original.py",
+    "test_hostile_corpus.py",
+    "commands/test_demo.py",
+    "commands/test_cross_validate.py",
+    "interop/test_tracing.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, or one would keep a process busy when the others have nothing left to do."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what has been imported; each run calls it, and it takes half a second."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -87,15 +124,39 @@ def ellipse_cache(ellipses: tuple[Pair, ...], tmp_path: Path) -> Cache:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model file of a few channels, at 48 pixels."""
-    return write_lively_model(tmp_path_factory.mktemp("tiny") / "model.safetensors")
+def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all processes that run these tests together; each has its own temporary files in it."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")
-def tiny_export(tiny_model: Path) -> Exported:
-    """The same, exported to ONNX."""
-    return export(tiny_model, out=tiny_model.with_suffix(".onnx"))
+def drawn_cars(common_folder: Path) -> Path:
+    """Six cars, two views each, 96x64; who spoils any makes a copy first."""
+    folder = common_folder / "drawn"
+    with one_process_at_a_time(folder):
+        if not folder.exists():
+            list(write_drawn_cars(folder, cars=6, views=2, width=96, height=64))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(common_folder: Path) -> Path:
+    """A model file of a few channels, at 48 pixels."""
+    path = common_folder / "tiny" / "model.safetensors"
+    with one_process_at_a_time(path.parent):
+        return path if path.exists() else write_lively_model(path)
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny_model: Path, common_folder: Path) -> Exported:
+    """The same, exported to ONNX: once for all processes, since it takes long."""
+    path, kept = tiny_model.with_suffix(".onnx"), common_folder / "export.json"
+    with one_process_at_a_time(kept):
+        if not kept.exists():
+            found = export(tiny_model, out=path).agreements
+            kept.write_text(json.dumps([dataclasses.asdict(agreement) for agreement in found]))
+        return Exported(path, tuple(Agreement(**agreement) for agreement in json.loads(kept.read_text())))
 
 
 @pytest.fixture(scope="session")
@@ -105,18 +166,30 @@ def tiny_onnx(tiny_export: Exported) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_openvino(tiny_model: Path, tiny_onnx: Path) -> Path:
+def tiny_openvino(tiny_model: Path, tiny_onnx: Path, common_folder: Path) -> Path:
     """The same for OpenVINO; skipped where it is not installed."""
     pytest.importorskip("openvino", reason="pip install '.[openvino]'")
     path = tiny_model.with_name("openvino") / "model.xml"
-    write_openvino(path, tiny_onnx, load(tiny_model).card)
-    return path
+    with one_process_at_a_time(common_folder / "openvino"):
+        if not path.exists():
+            write_openvino(path, tiny_onnx, load(tiny_model).card)
+        return path
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests keep decoded pictures among themselves."""
-    monkeypatch.setenv("MASKWRIGHT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MASKWRIGHT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
+
+
+@contextmanager
+def one_process_at_a_time(path: Path) -> Iterator[None]:
+    """Let others wait that want to make the same thing in the common folder."""
+    with path.with_suffix(".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _ellipse(height: int, width: int, rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -191,6 +191,7 @@ def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
         ("encoder", "hub:resnet34", "--encoder"),
         ("encoder_weights", "resnet34.pth", "--encoder-weights needs the --encoder"),
         ("unshuffle", 3, "--unshuffle"),
+        ("group", "(", "is no regular expression"),
         ("norm", "layer", "--norm"),
         ("upsampling", "nearest", "--upsampling"),
         ("optimizer", "lion", "--optimizer"),

@@ -440,6 +440,7 @@ class Settings(MaskSettings):
         if self.fold is not None:
             _require(0 <= self.fold < (self.folds or 0), "--fold counts from 0 and needs as many --folds")
         _require(self.split is None or self.folds is None, "--split and --folds exclude each other")
+        compile_group(self.group or "")
         for term in self.loss_terms():
             _require(term in LOSSES, f"--loss knows {', '.join(LOSSES)}, not {term!r}")
         _require(
@@ -502,6 +503,18 @@ def parse_memory(text: str) -> float:
     if found is None:
         return 0.0
     return float(found[1]) * math.pow(1024 if found[3] else 1000, 1 + "KMGT".index(found[2].upper()))
+
+
+def compile_group(pattern: str) -> re.Pattern[str]:
+    """The pattern that finds the group in the name of a picture.
+
+    Raises:
+        InputError: It is no regular expression.
+    """
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"--group {pattern!r} is no regular expression ({error}); correct it.") from error
 
 
 def choose_preset(minutes: float | None, gpu_gigabytes: float) -> str:

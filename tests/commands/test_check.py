@@ -1,6 +1,7 @@
 """`maskwright check`: what it prints, writes and returns; and what it says of real data sets."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from PIL import Image
 import maskwright as mw
 from maskwright.cli import main
 from maskwright.config import MaskSettings
-from maskwright.data.drawn_cars import write_drawn_cars
 
 EXPECTATIONS = Path(__file__).parent / "check_expectations"
 # Each set, and the one option that answers its one question.
@@ -28,10 +28,9 @@ ANSWERS = {
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    list(write_drawn_cars(folder, cars=6, views=2, width=96, height=64))
-    return folder
+def photos(drawn_cars: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(drawn_cars, tmp_path / "photos"))
 
 
 def a_mask(photos: Path) -> Path:

@@ -12,18 +12,15 @@ from maskwright.commands import cross_validate as module
 from maskwright.commands.cross_validate import cross_validate
 from maskwright.commands.train import TrainedRun, train
 from maskwright.config import Settings, read_settings
-from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.errors import InputError
 
-TINY = Settings(depth=1, epochs=1, learning_rate=3e-3, loss="ce+dice")
+TINY = Settings(base_channels=8, depth=1, epochs=1, learning_rate=3e-3, loss="ce+dice")
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photos(drawn_cars: Path) -> Path:
     """Six cars, two views each."""
-    folder = tmp_path_factory.mktemp("drawn")
-    list(write_drawn_cars(folder, cars=6, views=2, width=96, height=64))
-    return folder
+    return drawn_cars
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,22 @@
 """The demo, small: everything it promises is there."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from maskwright.commands import demo as module
 from maskwright.commands.demo import demo
+from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 
-def test_the_demo_leaves_pictures_a_model_scores_and_panels(tmp_path: Path) -> None:
-    folder = demo(out=tmp_path / "demo", minutes=0.2, cars=2)
+
+def test_the_demo_leaves_pictures_a_model_scores_and_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "write_drawn_cars", partial(write_drawn_cars, width=96, height=64))
+    folder = demo(out=tmp_path / "demo", minutes=0.1, cars=2)
     assert folder is not None
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["unseen_cars"] == 2

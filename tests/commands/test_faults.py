@@ -19,7 +19,6 @@ from maskwright.cli import main
 from maskwright.commands import train as command
 from maskwright.commands.train import train
 from maskwright.config import Settings, read_preset
-from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.errors import InputError
 from maskwright.training import closing, diagnosis, keeping, loop, preparation, saving
 
@@ -34,11 +33,9 @@ Stop = Callable[[int], None]
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photos(drawn_cars: Path) -> Path:
     """Six cars, two views each."""
-    folder = tmp_path_factory.mktemp("drawn")
-    list(write_drawn_cars(folder, cars=6, views=2, width=96, height=64))
-    return folder
+    return drawn_cars
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ import pytest
 from safetensors.numpy import load_file
 
 from maskwright.cli import main
-from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.files import unfinished_in
 
 # Five steps an epoch, saved after each of them.
@@ -26,11 +25,9 @@ Start = Callable[..., ForkServerProcess]
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photos(drawn_cars: Path) -> Path:
     """Six cars, two views each."""
-    folder = tmp_path_factory.mktemp("drawn")
-    list(write_drawn_cars(folder, cars=6, views=2, width=96, height=64))
-    return folder
+    return drawn_cars
 
 
 @pytest.fixture(scope="module")

@@ -8,35 +8,51 @@ import pytest
 import torch
 
 from maskwright.cli import main
-from maskwright.commands.plan import plan
+from maskwright.commands.plan import Plan, plan
 from maskwright.commands.train import train
 from maskwright.config import Settings, read_settings
-from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.inference.model_file import load_model
 from maskwright.training import memory_budget
 
+# As far as it can be, everything here is planned for one network and loss: their steps are traced once.
 SETTINGS = Settings(base_channels=8, depth=2, epochs=2, learning_rate=3e-3, loss="ce+dice", accumulate=2)
+NARROW = ["--preset", "classic", "--base-channels", "8", "--depth", "2", "--loss", "ce+dice"]
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photos(drawn_cars: Path) -> Path:
     """Six cars, two views each."""
-    folder = tmp_path_factory.mktemp("drawn")
-    list(write_drawn_cars(folder, cars=6, views=2, width=96, height=64))
-    return folder
+    return drawn_cars
 
 
-def test_a_plan_says_what_train_does(photos: Path, tmp_path: Path) -> None:
-    found = plan(photos, settings=SETTINGS)
+@pytest.fixture(scope="module")
+def working_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a plan might leave something."""
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def planned(photos: Path, working_folder: Path) -> Plan:
+    """What is planned for these settings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(working_folder)
+        return plan(photos, settings=SETTINGS)
+
+
+def test_a_plan_says_what_train_does(photos: Path, planned: Plan, tmp_path: Path) -> None:
     run = train(photos, settings=SETTINGS, out=tmp_path / "run")
     kept = read_settings(run.folder / "config.toml")
     split = json.loads((run.folder / "split.json").read_text())
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
-    assert (found.size, found.batch_size, found.base_channels) == (kept.size, kept.batch_size, kept.base_channels)
-    assert found.pictures == {part: len(names) for part, names in split["pictures"].items()}
-    assert found.groups == {part: len(names) for part, names in split["groups"].items()}
-    assert (found.steps, found.epochs) == (lines[-1]["step"], 2)
-    assert (found.validated, found.scored) == (2, 2)
+    assert (planned.size, planned.batch_size, planned.base_channels) == (
+        kept.size,
+        kept.batch_size,
+        kept.base_channels,
+    )
+    assert planned.pictures == {part: len(names) for part, names in split["pictures"].items()}
+    assert planned.groups == {part: len(names) for part, names in split["groups"].items()}
+    assert (planned.steps, planned.epochs) == (lines[-1]["step"], 2)
+    assert (planned.validated, planned.scored) == (2, 2)
 
 
 def test_a_plan_of_cut_outs_has_their_steps(photos: Path, tmp_path: Path) -> None:
@@ -52,16 +68,15 @@ def test_a_plan_of_cut_outs_has_their_steps(photos: Path, tmp_path: Path) -> Non
     assert read_settings(run.folder / "config.toml").crop == 48
 
 
-def test_a_plan_leaves_nothing(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    plan(photos, settings=SETTINGS)
-    assert list(tmp_path.iterdir()) == []
+def test_a_plan_leaves_nothing(planned: Plan, working_folder: Path) -> None:
+    assert planned.steps
+    assert list(working_folder.iterdir()) == []
 
 
 def test_a_plan_by_the_clock_adds_up_to_its_minutes(photos: Path) -> None:
     found = plan(photos, settings=SETTINGS, minutes=30.0)
     assert found.epochs <= 2  # what ends first
-    by_clock = plan(photos, settings=Settings(depth=2, base_channels=8), minutes=30.0)
+    by_clock = plan(photos, settings=dataclasses.replace(SETTINGS, epochs=None), minutes=30.0)
     assert by_clock.total_seconds == pytest.approx(30 * 60, rel=0.05)
     assert by_clock.steps is not None
     assert found.steps is not None
@@ -70,14 +85,14 @@ def test_a_plan_by_the_clock_adds_up_to_its_minutes(photos: Path) -> None:
 
 
 def test_a_plan_of_all_folds_is_that_of_one_with_its_share_of_the_minutes(photos: Path) -> None:
-    found = plan(photos, settings=Settings(depth=2, base_channels=8, folds=3), minutes=30.0)
+    found = plan(photos, settings=dataclasses.replace(SETTINGS, epochs=None, folds=3), minutes=30.0)
     assert found.models == 3
     assert found.total_seconds == pytest.approx(10 * 60, rel=0.05)
     assert found.pictures == {"train": 8, "val": 4, "test": 0}
 
 
 def test_json_stands_alone_on_standard_output(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--preset", "classic", "--base-channels", "8", "--size", "64", "--epochs", "1", "--json"]
+    words = [*NARROW, "--size", "64", "--epochs", "1", "--json"]
     assert main(["plan", str(photos), *words]) == 0
     content = json.loads(capsys.readouterr().out)
     assert (content["size"], content["base_channels"], content["network"]) == (64, 8, "classic U-Net")
@@ -92,20 +107,19 @@ def test_what_cannot_be_planned_is_refused_like_training(tmp_path: Path, capsys:
 # --- Memory
 
 
-def test_a_plan_says_what_takes_the_memory_and_what_other_ways_would_take(photos: Path) -> None:
-    found = plan(photos, settings=SETTINGS)
-    assert found.memory is not None
-    assert found.memory.peak.total > found.memory.peak.process > 1e8
-    ways = {(row.way.storage, row.way.batch_size): row.peak for row in found.memory.alternatives}
-    assert ways["plain", found.batch_size] == found.memory.peak.total
-    assert ways["lean", found.batch_size] < ways["plain", found.batch_size]
-    assert ways["plain", 1] < ways["plain", found.batch_size]
+def test_a_plan_says_what_takes_the_memory_and_what_other_ways_would_take(planned: Plan) -> None:
+    assert planned.memory is not None
+    assert planned.memory.peak.total > planned.memory.peak.process > 1e8
+    ways = {(row.way.storage, row.way.batch_size): row.peak for row in planned.memory.alternatives}
+    assert ways["plain", planned.batch_size] == planned.memory.peak.total
+    assert ways["lean", planned.batch_size] < ways["plain", planned.batch_size]
+    assert ways["plain", 1] < ways["plain", planned.batch_size]
 
 
 def test_a_device_that_is_not_here_can_be_planned_for(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one here")
-    words = ["--device", "cuda", "--preset", "classic", "--base-channels", "8", "--epochs", "2"]
+    words = ["--device", "cuda", *NARROW, "--epochs", "2"]
     assert main(["plan", str(photos), "--memory", "4GB", "--json", *words]) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out)

@@ -40,11 +40,9 @@ TINY = Settings(
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photos(drawn_cars: Path) -> Path:
     """Six cars, two views each."""
-    folder = tmp_path_factory.mktemp("drawn")
-    assert len(list(write_drawn_cars(folder, cars=6, views=2, width=96, height=64))) == 12
-    return folder
+    return drawn_cars
 
 
 @pytest.fixture(scope="module")

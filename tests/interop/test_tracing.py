@@ -29,6 +29,12 @@ def test_a_network_on_a_lite_encoder_is_the_same_at_sizes_it_was_not_traced_with
     found = compare(Predictor(card, TorchEngine(architecture, weights)), {"alone": run_whole(path)}, pictures)
     assert max(agreement.logit_difference for agreement in found) < 1e-3, [agreement.sentence for agreement in found]
     assert max(agreement.logit_range for agreement in found) > 1
+
+
+def test_a_file_says_what_it_is(tmp_path: Path) -> None:
+    card = ModelCard(Architecture(base_channels=8), size=64)
+    path = tmp_path / "model.pt2"
+    write_program(path, torch.export.export(torch.nn.Identity(), (torch.zeros(1),)), card)
     header = {"maskwright.json": ""}
     torch.export.load(path, extra_files=header)
     assert card_from_header({"maskwright": header["maskwright.json"]}, path) == card

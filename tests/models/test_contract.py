@@ -1,6 +1,7 @@
 """What every network must keep, whatever it is built from."""
 
 import builtins
+import copy
 import io
 import os
 from itertools import product
@@ -65,7 +66,7 @@ def describe(case: tuple[Architecture, Storage]) -> str:
     return f"{kind}-{channels}-{size}-{architecture.norm}-{architecture.upsampling}-u{architecture.unshuffle}-{storage}"
 
 
-@pytest.fixture(params=CASES, ids=describe)
+@pytest.fixture(scope="module", params=CASES, ids=describe)
 def case(request: pytest.FixtureRequest) -> tuple[Architecture, Storage]:
     architecture, storage = request.param
     return architecture, storage
@@ -76,10 +77,17 @@ def architecture(case: tuple[Architecture, Storage]) -> Architecture:
     return case[0]
 
 
-@pytest.fixture
-def network(case: tuple[Architecture, Storage]) -> nn.Module:
+@pytest.fixture(scope="module")
+def fresh(case: tuple[Architecture, Storage]) -> nn.Module:
+    """A network as it is built; first weights are drawn more slowly than copied."""
     torch.manual_seed(0)
     return store(build_network(case[0]), case[1])
+
+
+@pytest.fixture
+def network(fresh: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    return copy.deepcopy(fresh)
 
 
 def test_any_height_and_width_give_logits_of_the_same_size(architecture: Architecture, network: nn.Module) -> None:

@@ -1,9 +1,9 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from maskwright.config import Settings
-from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.data.finding import find_dataset
 from maskwright.training.minutes import Minutes
 from maskwright.training.preparation import prepare
@@ -11,15 +11,14 @@ from maskwright.training.run_folder import RunFolder, start_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-OPEN = Settings(depth=1, minutes=1.0)
+# The width is not left open, so that steps take no time to measure; `test_recipe` chooses it.
+OPEN = Settings(depth=1, minutes=1.0, base_channels=8)
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photos(drawn_cars: Path) -> Path:
     """Six cars, two views each."""
-    folder = tmp_path_factory.mktemp("drawn")
-    list(write_drawn_cars(folder, cars=6, views=2, width=96, height=64))
-    return folder
+    return drawn_cars
 
 
 def in_time() -> Minutes:
@@ -31,14 +30,14 @@ def test_pictures_that_are_all_read_in_time_lie_in_the_order_they_were_found_in(
     prepared = prepare(photos, OPEN, device="cpu", minutes=in_time())
     assert prepared.material.cache.pairs == find_dataset(photos).pairs
     assert prepared.material.unread == ()
-    assert None not in (prepared.settings.size, prepared.settings.batch_size, prepared.settings.base_channels)
+    assert None not in (prepared.settings.size, prepared.settings.batch_size)
 
 
 def test_what_is_read_in_the_time_there_is_depends_on_the_seed_and_is_no_mere_beginning(photos: Path) -> None:
     read = []
     for seed in (0, 0, 1):
         late = Minutes(0.0, 0.0, lambda: 99.0)
-        settings = Settings(depth=1, minutes=1.0, seed=seed, val_share=0.5)
+        settings = dataclasses.replace(OPEN, seed=seed, val_share=0.5)
         material = prepare(photos, settings, device="cpu", minutes=late).material
         names = [pair.name for pair in material.cache.pairs]
         assert sorted([*names, *material.unread]) == sorted(pair.name for pair in find_dataset(photos).pairs)
@@ -63,7 +62,7 @@ def test_a_run_that_goes_on_takes_what_was_chosen_and_leaves_out_what_was_left_o
 
 
 def test_by_epochs_nothing_is_measured_unless_that_is_asked(photos: Path) -> None:
-    settings = Settings(depth=1, epochs=1)
+    settings = dataclasses.replace(OPEN, minutes=None, epochs=1)
     assert prepare(photos, settings, device="cpu", minutes=None).speed is None
     measured = prepare(photos, settings, device="cpu", minutes=None, always_measure=True)
     assert measured.speed is not None

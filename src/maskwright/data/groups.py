@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from maskwright.config import compile_group
 from maskwright.data.folder_words import read_place
 from maskwright.errors import InputError
 
@@ -177,11 +178,7 @@ def _is_grouping(of: Mapping[str, str]) -> bool:
 
 
 def _groups_by_pattern(names: Sequence[str], pattern: str) -> dict[str, str]:
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise InputError(f"--group {pattern!r} is no regular expression ({error}); correct it.") from error
-    of = matching(names, compiled)
+    of = matching(names, compile_group(pattern))
     odd = next((name for name in names if name not in of), None)
     if odd is not None:
         raise InputError(f"--group {pattern!r} finds nothing in {odd}; change it so that it matches every name.")

@@ -3,11 +3,14 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maskwright.files import replacing
 from maskwright.training.rate_search import Choice, smoothed
 from maskwright.training.run_folder import read_metrics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def draw_curves(metrics_path: Path, picture_path: Path) -> None:
@@ -15,7 +18,7 @@ def draw_curves(metrics_path: Path, picture_path: Path) -> None:
     from matplotlib.figure import Figure
 
     lines = read_metrics(metrics_path)
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    figure = Figure(figsize=(10, 3.6))
     loss, dice, rate = figure.subplots(1, 3)
     _plot(loss, lines, {"train_loss": "train", "val_loss": "validation"})
     _plot(dice, lines, {"train_dice": "train", "val_dice": "validation"})
@@ -29,15 +32,14 @@ def draw_curves(metrics_path: Path, picture_path: Path) -> None:
     for axes in (loss, dice, rate):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    with replacing(picture_path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    _write(figure, picture_path)
 
 
 def draw_rates(rates: Sequence[float], losses: Sequence[float], choice: Choice | None, picture_path: Path) -> None:
     """Draw what a search for a learning rate met, and the rate that was chosen."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    figure = Figure(figsize=(5, 3.6))
     axes = figure.subplots()
     finite = [loss for loss in losses if math.isfinite(loss)]
     axes.plot(rates[: len(finite)], finite, color="0.8", label="each batch")
@@ -48,8 +50,7 @@ def draw_rates(rates: Sequence[float], losses: Sequence[float], choice: Choice |
     axes.legend(frameon=False)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    with replacing(picture_path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    _write(figure, picture_path)
 
 
 def _plot(axes: Any, lines: list[dict[str, Any]], names: dict[str, str]) -> None:  # noqa: ANN401 - untyped library
@@ -57,3 +58,13 @@ def _plot(axes: Any, lines: list[dict[str, Any]], names: dict[str, str]) -> None
         points = [(line["epoch"], line[name]) for line in lines if name in line]
         if points:
             axes.plot(*zip(*points, strict=True), label=label, marker="." if len(points) < 40 else None)
+
+
+def _write(figure: "Figure", picture_path: Path) -> None:
+    from matplotlib.layout_engine import TightLayoutEngine
+
+    TightLayoutEngine(pad=0.5, w_pad=1.5).execute(
+        figure
+    )  # a figure that keeps its layout is drawn twice to be written once
+    with replacing(picture_path) as temporary:
+        figure.savefig(temporary, dpi=110)

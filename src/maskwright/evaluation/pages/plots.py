@@ -195,14 +195,16 @@ def _plot(title: str, described: str, draw: "Callable[[Axes], object]", *, heigh
         height: In inches.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import TightLayoutEngine
 
     with _styled(title):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height))
         axes = figure.subplots()
         draw(axes)
         axes.grid(visible=True)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
+        TightLayoutEngine(pad=0.3).execute(figure)  # once: a figure that keeps its layout is drawn twice to be written
         written = io.StringIO()
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
     return tag("figure", tag("figcaption", title), _as_part(written.getvalue(), described))

@@ -151,8 +151,11 @@ def test_a_decoder_does_not_outlive_a_server_that_is_killed(tmp_path: Path) -> N
 
 def test_nothing_that_was_sent_is_left_behind(tmp_path: Path) -> None:
     decoder = Decoder(tmp_path / "d", PHOTOGRAPH, most_pixels=MOST_PIXELS, seconds=60)
+    with decoder.decoded(encoded(an_image(3)[..., 0]), "mask", anywhere):
+        pass
     for content in (encoded(an_image(3)), b"no picture"):
         _refuses(decoder, content)
+    assert not (tmp_path / "d/mask").exists()  # nor while it goes on
     decoder.close()
     assert list((tmp_path / "d").iterdir()) == []
 

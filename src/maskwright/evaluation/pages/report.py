@@ -67,7 +67,7 @@ pre span { display: inline-block; max-width: 100%; }
   .scroll { overflow: visible; font-size: .8rem; }
   .confusion td { min-width: 0; padding: .3rem .15rem; font-size: min(.8rem, calc(13rem / var(--columns))); }
   .confusion th { font-size: min(.78rem, calc(20rem / var(--columns))); }
-  .scroll .range { min-width: 4rem; } }
+  .scroll thead th { white-space: normal; vertical-align: bottom; } .scroll .range { min-width: 4rem; } }
 """
 
 

@@ -410,5 +410,5 @@ def test_an_imported_model_says_that_nothing_is_known() -> None:
 
 def test_both_themes_and_paper_have_their_colours() -> None:
     document = draw_report(a_report())
-    assert "prefers-color-scheme: dark" in document
+    assert "@media screen and (prefers-color-scheme: dark)" in document  # paper is never dark
     assert "@media print" in document

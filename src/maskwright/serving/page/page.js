@@ -177,7 +177,7 @@ function tooLarge({ name, file }) {
 async function select(picture) {
   if (selected && selected !== picture) closePlane(selected);
   selected = picture;
-  stage.plane = null;
+  stage.plane = values = null;
   await showSelected();
   showGallery();
 }

@@ -1,5 +1,6 @@
 """The page in a real browser, against a real server, as visitors use it."""
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,9 @@ def test_a_file_that_is_no_picture_is_said_to_be_none(
     assert visitor.one("#notice").text == visitor.said()
     assert visitor.one("#again").is_displayed()
     assert visitor.one("#download-mask").get_attribute("disabled")
+    assert visitor.one("#classes .share").text == ""
+    with zipfile.ZipFile(visitor.download("#download-all", "masks.zip")) as archive:
+        assert archive.namelist() == ["car_mask.png"]
 
 
 def test_what_is_no_picture_is_refused_before_there_is_any(visitor: Visitor, two_classes: str, tmp_path: Path) -> None:
@@ -162,6 +166,8 @@ def test_classes_have_a_legend_and_no_threshold(visitor: Visitor, three_classes:
     expected = pixels_of(ask(three_classes, car, "output=mask"))
     shares = [round(100 * float((expected == index).mean())) for index in range(3)]
     assert [round(float(row.text.split("\n")[1].removesuffix(" %"))) for row in rows] == shares
+    found = [(share, name) for share, name in zip(shares[1:], ["body", "wheel"], strict=True) if share]
+    assert re.findall("body|wheel", visitor.said()) == [name for _, name in sorted(found, reverse=True)]
     before = visitor.shown()
     visitor.all("#classes input[type=checkbox]")[1 + int(np.argmax(shares[1:]))].click()
     assert (visitor.shown()[..., 3] > 0).sum() < (before[..., 3] > 0).sum()
@@ -340,6 +346,31 @@ def test_strokes_are_undone_and_done_again(visitor: Visitor, two_classes: str, c
     visitor.until_said("The mask is the model’s again.")
     assert np.array_equal(visitor.shown(), before)
     assert visitor.one("#undo").get_attribute("disabled")
+
+
+def test_what_was_painted_is_not_lost_unasked(visitor: Visitor, two_classes: str, car: Path) -> None:
+    leave = (
+        "const event = new Event('beforeunload', { cancelable: true }); window.dispatchEvent(event);"
+        "return event.defaultPrevented"
+    )
+    visitor.visit(two_classes)
+    visitor.choose(car)
+    assert not visitor.run(leave)
+    visitor.click("#brush")
+    visitor.drag((0.1, 0.5), (0.9, 0.5))
+    assert visitor.run(leave)
+    visitor.download("#download-mask", "car_mask.png")
+    assert not visitor.run(leave)
+
+
+def test_keys_go_on_where_a_click_has_brought_the_focus(visitor: Visitor, two_classes: str, car: Path) -> None:
+    visitor.visit(two_classes)
+    visitor.choose(car)
+    visitor.click("#brush")
+    visitor.click("#original")
+    assert " of the picture." in visitor.said()  # what there is of it now
+    visitor.press(Keys.ARROW_LEFT)
+    visitor.until_said("At column")
 
 
 def test_a_corrected_mask_decides_about_the_cutout(visitor: Visitor, two_classes: str, car: Path) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,9 @@ from maskwright.commands.serve import read_key
 from maskwright.errors import InputError
 from tests.serving.conftest import encoded
 from tests.tiny_pictures import an_image
+
+# What a proxy says of whom it speaks for, and anybody can say.
+FORWARDED = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "Forwarded": "for=203.0.113.9"}
 
 
 @dataclass
@@ -56,7 +59,7 @@ def ask(port: int, body: bytes, answered: Answered) -> None:
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", port)
         try:
-            connection.request("POST", "/v1/predict", body, {"Content-Type": "image/jpeg"})
+            connection.request("POST", "/v1/predict", body, {"Content-Type": "image/jpeg", **FORWARDED})
             answer = connection.getresponse()
             answered.whole.append(answer.status if answer.read() else 0)
             if len(answered.whole) >= 40:
@@ -91,9 +94,35 @@ def test_a_signal_under_load_loses_no_request_and_ends_the_server_well(number: i
         assert process.wait() == 0
     events = [json.loads(line) for line in log]
     assert {event["event"] for event in events} == {"request"}
+    assert {event["client"] for event in events} == {"127.0.0.1"}  # and not what a header says
+    assert {(event["status"], event.get("code")) for event in events} <= {(200, None), (503, "too_busy")}
     assert sorted(event["status"] for event in events) == sorted(answered.whole)
     assert {200, 503} >= set(answered.whole)
     assert answered.broken == []
+
+
+def test_as_many_connections_and_pictures_are_served_as_the_options_say(tiny_onnx: Path) -> None:
+    picture, unfinished = encoded(an_image(0), "JPEG"), b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\n"
+    with serving(str(tiny_onnx), "--max-connections", "2", "--max-requests", "1") as (_, port):
+        first = socket.create_connection(("127.0.0.1", port))
+        second, third = (http.client.HTTPConnection("127.0.0.1", port) for _ in range(2))
+        with first, closing(second), closing(third):
+            first.sendall(unfinished + b"Content-Length: 9\r\n\r\nabc")
+            while b"pictures_under_way 1.0" not in ask_once(second, "GET", "/metrics")[1]:
+                pass
+            status, content = ask_once(second, "POST", "/v1/predict", picture)
+            assert (status, json.loads(content)["error"]["code"]) == (503, "too_busy")
+            assert ask_once(third, "GET", "/healthz") == (503, b"Service Unavailable")
+            first.sendall(b"defghi")
+            assert first.recv(4096).startswith(b"HTTP/1.1 415 ")
+            assert ask_once(second, "POST", "/v1/predict", picture)[0] == 200
+
+
+def ask_once(connection: http.client.HTTPConnection, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+    """Status and content of an answer, on a connection that stays open."""
+    connection.request(method, path, body)
+    answer = connection.getresponse()
+    return answer.status, answer.read()
 
 
 def test_an_exported_file_is_served_without_torch(tiny_onnx: Path) -> None:

@@ -1,6 +1,7 @@
 """What stands beside a figure: the machine, and what it took."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from maskwright.evaluation.machine import Effort, effort_from_json, machine_here
 def test_this_machine_is_described() -> None:
     machine = machine_here("PyTorch on cpu")
     assert machine.processor
-    assert machine.cores >= 1
+    assert machine.cores == os.cpu_count()
+    installed = read_kibibytes(Path("/proc/meminfo"), "MemTotal")
+    assert installed is None or machine.memory == pytest.approx(installed, rel=0.1)
     assert machine.device == "PyTorch on cpu"
     assert {"python", "numpy", "torch", "maskwright"} <= machine.versions.keys()
 
@@ -31,10 +34,12 @@ def test_the_peak_grows_with_what_is_held() -> None:
     assert after is not None
     assert after >= before + 40_000_000
     assert held
+    del held
+    assert (peak_of_process() or 0) >= after - 10_000_000  # it was held; systems count in batches
 
 
 def test_lines_of_the_system_are_read(tmp_path: Path) -> None:
-    (tmp_path / "status").write_text("VmPeak:\t  5 kB\nVmHWM:\t  2 kB\n")
+    (tmp_path / "status").write_text("NoVmHWM:\t  5 kB\nVmHWM:\t  2 kB\n")
     assert read_kibibytes(tmp_path / "status", "VmHWM") == 2048
     assert read_kibibytes(tmp_path / "status", "VmRSS") is None
     assert read_kibibytes(tmp_path / "missing", "VmRSS") is None

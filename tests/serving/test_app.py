@@ -170,6 +170,7 @@ def test_a_mistake_is_told_to_the_log_and_not_to_the_client(make_client: MakeCli
     assert "secret" not in answer.text
     assert answer.headers["x-request-id"] == records[-1]["request_id"]
     assert "secret" in records[-1]["traceback"]
+    assert records[-1]["code"] == "internal_error"
 
 
 def test_memory_that_runs_out_is_no_mistake(make_client: MakeClient, jpeg: bytes) -> None:

@@ -64,6 +64,12 @@ def test_nothing_is_overwritten(collecting: TestClient, folder: Path, jpeg: byte
     png = encoded(an_image(0))
     assert keep(collecting, png, encoded(a_mask(3))).json()["image"] == "images/car-4.png"
     np.testing.assert_array_equal(np.asarray(Image.open(folder / "masks/car.png")), a_mask(0))
+    (folder / "images/van.JPG").write_bytes(b"of somebody, without a mask")
+    (folder / "masks/bus.png").write_bytes(b"of somebody, without a picture")
+    for name in ("van", "bus"):
+        found = keep(collecting, jpeg, encoded(a_mask(1)), f"{name}.jpg").json()
+        assert found == {"image": f"images/{name}-2.jpg", "mask": f"masks/{name}-2.png"}
+    assert (folder / "images/van.JPG").read_bytes() == b"of somebody, without a mask"
 
 
 @pytest.mark.parametrize(

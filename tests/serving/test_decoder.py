@@ -1,8 +1,11 @@
 import io
 import os
+import select
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -111,10 +114,48 @@ def test_a_decoder_that_crashes_is_started_again(tmp_path: Path) -> None:
     decoder.close()
 
 
+# A server that has sent a picture to its decoder, and gets no further.
+SERVER = """
+import sys
+from pathlib import Path
+from maskwright.data.input_format import PHOTOGRAPH
+from maskwright.serving.decoder import Decoder
+from maskwright.serving.decoding import write_line
+from tests.serving.slow_pictures import endless_jpeg
+decoder = Decoder(Path(sys.argv[1]), PHOTOGRAPH, most_pixels=5_000_000, seconds=1000)
+content = endless_jpeg()
+write_line(decoder._orders, {"kind": "picture", "bytes": len(content)})
+decoder._orders.write(content)
+decoder._orders.flush()
+print(decoder._process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux ends a process with the one that started it")
+def test_a_decoder_does_not_outlive_a_server_that_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SERVER, str(tmp_path / "d")]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        decoder = os.pidfd_open(int(server.stdout.readline()))
+        server.kill()
+    try:
+        ended, _, _ = select.select([decoder], [], [], 60)  # it is readable when its process has ended
+        assert ended
+    finally:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(decoder, signal.SIGKILL)
+        os.close(decoder)
+
+
 def test_nothing_that_was_sent_is_left_behind(tmp_path: Path) -> None:
     decoder = Decoder(tmp_path / "d", PHOTOGRAPH, most_pixels=MOST_PIXELS, seconds=60)
+    with decoder.decoded(encoded(an_image(3)[..., 0]), "mask", anywhere):
+        pass
     for content in (encoded(an_image(3)), b"no picture"):
         _refuses(decoder, content)
+    assert not (tmp_path / "d/mask").exists()  # nor while it goes on
     decoder.close()
     assert list((tmp_path / "d").iterdir()) == []
 

@@ -55,6 +55,23 @@ def test_the_log_holds_neither_key_nor_query_nor_picture(make_client: MakeClient
         assert word not in str(records)
 
 
+def test_the_log_says_by_which_code_a_request_was_refused(make_client: MakeClient, jpeg: bytes) -> None:
+    records: list[dict[str, object]] = []
+    client = make_client(log=records.append)
+    answers = [
+        send(client, jpeg, Origin="http://evil.example"),
+        client.get("/nowhere"),
+        client.get("/v1/predict"),
+        send(client, jpeg, "?threshold=x"),
+        send(client, b"no picture"),
+        send(client, jpeg, Accept="text/html"),
+    ]
+    assert [record["code"] for record in records] == [refusal(answer)[1] for answer in answers]
+    assert len({record["code"] for record in records}) == len(answers)
+    send(client, jpeg)
+    assert "code" not in records[-1]
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "10.0.0.1", "localhost.evil.example"])
 def test_without_a_key_another_name_for_this_machine_is_refused(host: str, client: TestClient) -> None:
     assert refusal(client.get("/v1/model", headers={"Host": host})) == (403, "other_host")

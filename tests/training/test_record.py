@@ -2,7 +2,6 @@
 
 import json
 import shlex
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -81,21 +80,29 @@ def test_what_is_missing_is_left_out(name: str, folder: RunFolder) -> None:
     assert read_record(folder, card_of(SETTINGS)) is not None
 
 
-def spoil_split(folder: RunFolder) -> None:
-    folder.split.write_text("[]")
+@pytest.mark.parametrize("name", ["config.toml", "split.json"])
+def test_a_folder_that_lacks_what_every_run_has_says_nothing(name: str, folder: RunFolder) -> None:
+    (folder.path / name).unlink()
+    assert read_record(folder, card_of(SETTINGS)) is None
 
 
-def lose_config(folder: RunFolder) -> None:
-    folder.config.unlink()
-
-
-def cut_metrics(folder: RunFolder) -> None:
-    folder.metrics.write_text('{"epoch": 1, "st')
-
-
-@pytest.mark.parametrize("spoil", [spoil_split, lose_config, cut_metrics])
-def test_a_folder_that_was_changed_by_hand_says_nothing(spoil: Callable[[RunFolder], None], folder: RunFolder) -> None:
-    spoil(folder)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.toml", "size = 48\nno such setting = 1\n"),
+        ("split.json", "[]"),
+        ("split.json", "{}"),
+        ("split.json", '{"pictures": {"train": 3}, "groups": {"train": 3}, "rule": ""}'),
+        ("metrics.jsonl", '{"epoch": 1, "st'),
+        ("metrics.jsonl", '{"epoch": 1}\n3\n'),
+        ("metrics.jsonl", '{"step": 1}\n'),
+        ("metrics.jsonl", '{"epoch": 1, "train_loss": null}\n'),
+        ("health.json", "[]"),
+        ("machine.json", '{"seconds": "long", "peak_memory": null, "machine": {}}'),
+    ],
+)
+def test_a_folder_that_was_changed_by_hand_says_nothing(name: str, content: str, folder: RunFolder) -> None:
+    (folder.path / name).write_text(content)
     assert read_record(folder, card_of(SETTINGS)) is None
 
 
@@ -106,9 +113,23 @@ def test_the_report_of_a_run_is_made_of_what_it_left(folder: RunFolder) -> None:
     assert "0.8765" in page.text
     assert "may flatter the model" in page.text
     assert "A sample of the 4 pictures" in page.text
+    assert "Scored on the validation pictures of " in page.text
     assert "LEAK: some." in page.text
     assert "1 min 1 s" in page.text or "61.0 s" in page.text
     assert f"maskwright evaluate '{folder.model}'" in page.text
+
+
+@pytest.mark.parametrize(("part", "words"), [("test", "the test pictures of "), ("", "the held-out pictures of ")])
+def test_scores_of_pictures_that_chose_nothing_flatter_nobody(part: str, words: str, folder: RunFolder) -> None:
+    scores = json.loads(folder.scores.read_text())
+    folder.scores.write_text(json.dumps({**scores, "part": part, "available": 1}))
+    write_run_report(folder, effort=Effort(7.5, None, machine_here("a device of its own")))
+    text = parse(folder.report.read_text(encoding="utf-8")).text
+    assert words in text
+    assert "may flatter the model" not in text
+    assert "A sample of" not in text
+    assert "7.5 s, 7.50 s a picture" in text
+    assert "a device of its own" in text
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -80,7 +80,8 @@ def read_kibibytes(path: Path, name: str) -> float | None:
 
 def effort_from_json(content: Mapping[str, Any]) -> Effort:
     """What ``dataclasses.asdict`` made of an `Effort`."""
-    return Effort(content["seconds"], content["peak_memory"], Machine(**content["machine"]))
+    peak = content["peak_memory"]
+    return Effort(float(content["seconds"]), None if peak is None else float(peak), Machine(**content["machine"]))
 
 
 def _processor() -> str:

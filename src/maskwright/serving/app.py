@@ -4,16 +4,15 @@ Pictures come as request bodies and in no other way: there is no URL and no path
 client. All that is held is bounded by `ServeLimits`, and every refusal is a status, a code and one sentence.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
@@ -209,39 +208,21 @@ def _answer(made: Made, order: Order, predictor: Predictor) -> Response:
 
 
 def _say_errors(app: FastAPI) -> None:
-    """Whatever is refused, by us or by the framework, is refused in one form."""
+    """What the framework refuses becomes a refusal of ours, which the reception answers and notes like all others."""
 
-    def answer(refusal: Refusal) -> Response:
-        return JSONResponse(refusal.content(), refusal.status, refusal.headers)
-
-    async def refused(_: Request, error: Exception) -> Response:
-        assert isinstance(error, Refusal)  # noqa: S101 - it is registered for them
-        return answer(error)
-
-    async def http_error(request: Request, error: Exception) -> Response:
+    async def http_error(request: Request, error: Exception) -> NoReturn:
         assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for them
         codes = {404: "not_found", 405: "method_not_allowed"}
         sentences = {404: f"There is nothing at {request.url.path[:100]!a}; see /openapi.json for what there is."}
         sentences[405] = f"{request.method[:10]} is not for {request.url.path[:100]!a}; see /openapi.json."
         code, sentence = codes.get(error.status_code, "http_error"), sentences.get(error.status_code, error.detail)
-        return answer(Refusal(error.status_code, code, sentence, error.headers))
+        raise Refusal(error.status_code, code, sentence, error.headers) from error
 
-    async def invalid(_: Request, error: Exception) -> Response:
+    async def invalid(_: Request, error: Exception) -> NoReturn:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for them
         first = error.errors()[0]
         sentence = f"The parameter {first['loc'][-1]} cannot be used: {first['msg'][:1].lower()}{first['msg'][1:]}."
-        return answer(Refusal(422, "invalid_parameter", sentence))
+        raise Refusal(422, "invalid_parameter", sentence) from error
 
-    async def mistake(request: Request, _: Exception) -> Response:
-        number = request.scope["request_id"]
-        sentence = f"This server has made a mistake; its log has more under {number}."
-        return answer(Refusal(500, "internal_error", sentence))
-
-    handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
-        Refusal: refused,
-        HTTPException: http_error,
-        RequestValidationError: invalid,
-        Exception: mistake,
-    }
-    for kind, handler in handlers.items():
-        app.add_exception_handler(kind, handler)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, invalid)

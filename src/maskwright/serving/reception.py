@@ -60,6 +60,7 @@ class Visit:
     sent: int = 0
     is_received: bool = False
     is_answered: bool = False
+    code: str | None = None
     trace: str | None = None
 
 
@@ -85,7 +86,6 @@ class Reception:
             await self._app(scope, receive, send)
             return
         visit = Visit()
-        scope["request_id"] = visit.request_id
         headers = Headers(scope=scope)
         visit.is_received = not ("transfer-encoding" in headers or headers.get("content-length", "0") != "0")
 
@@ -112,14 +112,15 @@ class Reception:
             self._admit(scope["path"], headers)
             await self._app(scope, receiving, sending)
         except Refusal as refusal:
+            visit.code = refusal.code
             await _answer(refusal, sending)
         except ClientDisconnect:
             visit.status = _DISCONNECTED
         except Exception:  # noqa: BLE001 - whatever it is, the client gets a sentence and the log the rest
-            visit.trace = traceback.format_exc()
+            visit.code, visit.trace = "internal_error", traceback.format_exc()
             if visit.status == _DISCONNECTED:
                 sentence = f"This server has made a mistake; its log has more under {visit.request_id}."
-                await _answer(Refusal(500, "internal_error", sentence), sending)
+                await _answer(Refusal(500, visit.code, sentence), sending)
         finally:
             self._note(scope, visit)
 
@@ -155,7 +156,8 @@ class Reception:
             "bytes_in": visit.received,
             "bytes_out": visit.sent,
         }
-        self._log(event if visit.trace is None else {**event, "traceback": visit.trace})
+        wrong = {"code": visit.code, "traceback": visit.trace}
+        self._log({**event, **{name: value for name, value in wrong.items() if value is not None}})
 
 
 def is_loopback(host: str) -> bool:

@@ -41,10 +41,10 @@ def read_record(folder: RunFolder, card: ModelCard) -> Training | None:
                 for part in PARTS
                 if split["pictures"].get(part)
             },
-            rule=split["rule"],
+            rule=str(split["rule"]),
             unread=len(split.get("unread", ())),
-            lines=tuple(read_metrics(folder.metrics)),
-            findings=tuple(finding["sentence"] for finding in _read(folder.health).get("findings", ())),
+            lines=tuple(map(_figures, read_metrics(folder.metrics))),
+            findings=tuple(str(finding["sentence"]) for finding in _read(folder.health).get("findings", ())),
             effort=effort_from_json(found) if (found := _read(folder.machine)) else None,
             command=train_command(photos or "PHOTOS", settings, started_from=read_started_from(folder.config)),
         )
@@ -129,6 +129,11 @@ def _from_here(photos: str | None) -> str | None:
     """A folder as it is called from the working directory: a page that is passed on names no more than it must."""
     here = Path.cwd()
     return str(Path(photos).relative_to(here)) if photos and Path(photos).is_relative_to(here) else photos
+
+
+def _figures(line: Mapping[str, Any]) -> dict[str, float]:
+    """What was measured in an epoch, which has a number and figures alone."""
+    return {"epoch": float(line["epoch"]), **{name: float(figure) for name, figure in line.items()}}
 
 
 def _is_of(card: ModelCard, settings: Settings) -> bool:

@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,9 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskwright.data.labels import IGNORED, LabelMap
-from maskwright.evaluation.certainty import BINS
-from maskwright.evaluation.evaluate import Compared, score_mask
-from maskwright.evaluation.metrics import confusion_counts
 from maskwright.evaluation.pages.gallery import (
     ERRORS,
     LONGER_SIDE,
@@ -28,30 +26,11 @@ from maskwright.evaluation.pages.gallery import (
     draw_walls,
     errors_of,
 )
+from tests.compared_pictures import TWO, boxes, compared
 from tests.parsed_pages import parse
 
-TWO = LabelMap()
 THREE = LabelMap("indices", ("background", "car", "tree"), values=((0,), (1,), (2,)))
 STREET = LabelMap("indices", ("sky", "road"), values=((0,), (1,)))
-
-
-def compared(truth: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelMap = TWO, name: str = "a") -> Compared:
-    image = np.random.default_rng(0).integers(0, 256, (*truth.shape, 3)).astype(np.uint8)
-    return Compared(
-        image=image,
-        truth=truth,
-        mask=mask,
-        row=score_mask(mask, truth, labels, name=name, group=name),
-        confusion=confusion_counts(truth, mask, labels.num_classes),
-        table=np.zeros((3, BINS)),
-    )
-
-
-def boxes(shift: int = 0, size: tuple[int, int] = (40, 60)) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """A box, and the same box so many pixels further to the right."""
-    truth = np.zeros(size, np.uint8)
-    truth[10:30, 10:30] = 1
-    return truth, np.roll(truth, shift, axis=1)
 
 
 def pixels_of(url: str) -> NDArray[np.uint8]:
@@ -110,6 +89,8 @@ def test_layers_show_what_is_wrong_where_it_is() -> None:
     assert exhibit.errors == {"missed", "too much"}
     prediction, truth = (pixels_of(exhibit.layers[view]) for view in ("prediction", "truth"))
     assert (prediction[20, 32, 3], truth[20, 32, 3]) == (140, 0)
+    assert truth[20, 10, 3] == prediction[20, 14, 3] == 255  # an outline
+    assert tuple(errors[20, 29]) == (255, 255, 255, 230)  # of the mask, where nothing is wrong
 
 
 def test_thin_errors_of_large_pictures_are_seen() -> None:
@@ -142,7 +123,16 @@ def test_a_wall_shows_each_picture_with_its_layers_and_explains_only_what_is_the
     assert "Best" not in found.text
     assert "missed" in found.text
     assert "not counted" not in found.text
+    assert "background" not in found.text
     assert draw_walls({"Worst": []}, TWO) == ""
+
+
+def test_layers_are_chosen_by_labelled_buttons_and_uncovered_by_a_named_slider() -> None:
+    wall = draw_walls({"Worst": [draw_exhibit(compared(*boxes(4), name="car"), TWO)]}, TWO)
+    chosen = re.findall(r'<input type="radio" name="view" id="(view-[a-z]+)" class="views"( checked="")?/>', wall)
+    assert chosen == [("view-errors", ' checked=""'), ("view-prediction", ""), ("view-truth", "")]
+    assert re.findall(r'<label for="(view-[a-z]+)">', wall) == [name for name, _ in chosen]
+    assert 'aria-label="How much of car is covered"' in wall
 
 
 def test_two_models_are_shown_over_one_picture() -> None:

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import pytest
 
 from maskwright.evaluation.certainty import Bin, Calibration, Sweep
+from maskwright.evaluation.compare import Difference
 from maskwright.evaluation.evaluate import TITLES, PictureScore
 from maskwright.evaluation.pages import plots
 from maskwright.evaluation.pages.markup import STYLE
@@ -84,6 +85,76 @@ def test_names_in_a_plot_are_text_whatever_they_hold() -> None:
     found = parse(str(plots.plot_pictures(pictures)))
     assert "<b>&0" in found.text
     assert not {"img", "b"} & set(found.tags)
+
+
+# --- Where things are drawn, in the units of the drawing: y grows downwards
+
+
+def lines_of(plot: str, colour: str) -> list[list[tuple[float, float]]]:
+    """The points of each line of a colour."""
+    paths = re.findall(rf'<path d="([^"]+)" clip-path="[^"]*" style="[^"]*stroke: var\(--{colour}\)', plot)
+    return [[(float(x), float(y)) for x, y in re.findall(r"[ML] (\S+) (\S+)", path)] for path in paths]
+
+
+def dots_of(plot: str) -> list[tuple[float, float]]:
+    """The dots of pictures or bins: of one size they are used again, of several each is a circle from its bottom."""
+    used = re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)" style="fill: var\(--fill\)', plot)
+    drawn = re.findall(r'<path d="M (\S+) (\S+) \nC[^"]+" clip-path="[^"]*" style="fill: var\(--fill\)', plot)
+    return [(float(x), float(y)) for x, y in used or drawn]
+
+
+def test_curves_are_named_for_what_they_show() -> None:
+    known = plots.plot_curves([{"epoch": epoch, "train_loss": 10.0**-epoch} for epoch in (1, 2, 3)])
+    assert "train" in parse(known[0]).text
+    assert "validation" not in parse(known[0]).text
+    ((_, first), (_, second), (_, third)) = lines_of(known[0], "accent")[0]
+    assert second - first == pytest.approx(third - second)  # the scale of losses is logarithmic
+    assert second > first
+
+
+def test_groups_have_rows_the_worst_on_top_with_their_mean_as_a_line() -> None:
+    pictures = [
+        a_picture(f"{group}_{view}", dice + view / 10, group)
+        for group, dice in (("b", 0.2), ("a", 0.6))
+        for view in (0, 3)
+    ]
+    plot = str(plots.plot_pictures(pictures))
+    text = parse(plot).text
+    assert text.index("a\n") < text.index("b\n")  # ticks are written from the bottom
+    dots, means = sorted(dots_of(plot)), lines_of(plot, "ink")
+    assert [y for _, y in dots[:2]] == [min(y for _, y in dots)] * 2
+    assert sorted(mean[0][0] for mean in means) == pytest.approx(
+        [(dots[0][0] + dots[1][0]) / 2, (dots[2][0] + dots[3][0]) / 2]
+    )
+
+
+def test_many_pictures_are_a_histogram_with_their_mean() -> None:
+    plot = str(plots.plot_pictures([a_picture(str(place), 1.0 if place == 0 else 0.0) for place in range(50)]))
+    assert "pictures" in parse(plot).text
+    ((mean, _), _) = lines_of(plot, "accent")[0]
+    assert mean < 72 * plots.WIDTH / 4
+
+
+def test_gains_lie_above_the_line_where_b_is_better() -> None:
+    plot = str(plots.plot_gains([Difference("a", 0.1, 0.9), Difference("b", 0.1, 0.1), Difference("c", 0.9, 0.9)]))
+    (better, same, good) = dots_of(plot)
+    assert better[0] == same[0] < good[0]
+    assert better[1] == good[1] < same[1]
+
+
+def test_calibration_has_probabilities_to_the_right_and_their_truth_upwards() -> None:
+    plot = str(plots.plot_calibration(Calibration(0.1, (Bin(0.5, 0.4, 0.1), Bin(0.5, 0.4, 0.9)))))
+    for (x, y), (other_x, other_y) in (lines_of(plot, "fill")[0], dots_of(plot)):
+        assert x == other_x
+        assert y > other_y
+
+
+def test_thresholds_have_the_models_own_as_a_line() -> None:
+    plot = str(plots.plot_thresholds(Sweep((0.25, 0.5), (0.8, 0.9), (0.7, 0.8), 0.5), 0.25))
+    validation, others = lines_of(plot, "fill")[0], lines_of(plot, "accent")[0]
+    assert [y for _, y in validation] < [y for _, y in others]
+    assert others[1][1] == pytest.approx(validation[0][1])
+    assert lines_of(plot, "soft")[0][0][0] == pytest.approx(validation[0][0])
 
 
 def test_what_was_not_measured_is_not_drawn() -> None:

@@ -1,6 +1,7 @@
 """The report: whole in one file, escaped, and with the figures that were measured."""
 
 import math
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -179,11 +180,83 @@ def test_each_mean_says_on_how_many_pictures_and_groups_it_rests() -> None:
     assert f"{report.scores.hausdorff_95.high:.2f}22" in text
 
 
+def test_the_headline_is_the_mean_dice() -> None:
+    report = a_report()
+    measures = {measure: Interval(0.1 + 0.1 * place, 0.05, 0.95) for place, measure in enumerate(TITLES)}
+    page = draw_report(replace(report, scores=replace(report.scores, **measures)))
+    assert "Dice 0.1000 on 12 pictures" in parse(page).text
+    assert re.findall(r'class="card"><b>([^<]+)', page) == ["0.1000", "0.2000", "0.5000", "0.60"]
+
+
+def test_bars_show_the_interval_and_the_mean_of_shares_alone() -> None:
+    report = a_report()
+    page = draw_report(replace(report, scores=replace(report.scores, dice=Interval(0.6, 0.25, 0.75))))
+    assert '<div class="range"><i style="left:25.00%;width:50.00%"></i><b style="left:60.00%"></b></div>' in page
+    assert page.count('class="range"') == len(TITLES) - 1  # a distance has no end
+
+
 def test_the_confusion_table_has_the_shares_of_each_row() -> None:
     report = a_report(1, 3)
     confusion = ((90, 10, 0), (1, 99999, 0), (0, 0, 0))
-    text = parse(draw_report(replace(report, scores=replace(report.scores, confusion=confusion)))).text
-    assert "background90.010.00kind 1<0.1100.00kind 2–––" in text
+    page = draw_report(replace(report, scores=replace(report.scores, confusion=confusion)))
+    assert "background90.010.00kind 1<0.1100.00kind 2–––" in parse(page).text
+    cell = '<td style="--heat:6%" title="10 pixels of background were called kind 1">10.0</td>'
+    assert (
+        f'<td style="--heat:54%" class="own" title="90 pixels of background were called background">90.0</td>{cell}'
+        in page
+    )
+
+
+def test_two_classes_have_no_table_of_classes() -> None:
+    assert "Classes" not in parse(draw_report(a_report(classes=2))).headings
+
+
+def test_worst_and_best_pictures_hang_under_their_headings() -> None:
+    page = draw_report(a_report())
+    order = [page.index(word) for word in (">Worst pictures<", "<b>car11_0</b>", ">Best pictures<", "<b>car0_0</b>")]
+    assert order == sorted(order)
+
+
+def test_the_table_of_pictures_begins_with_the_worst_and_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maskwright.evaluation.pages.report.MOST_ROWS", 3)
+    dices = [0.5, NAN, 0.7, 0.2, 0.9]
+    pictures = tuple(
+        PictureScore(name=f"p{place}", group="g", classes=(), **dict.fromkeys(TITLES, dice))
+        for place, dice in enumerate(dices)
+    )
+    shown = a_report(training=None)
+    page = draw_report(replace(shown, scores=replace(shown.scores, pictures=pictures)))
+    assert re.findall(r"<td>(p\d)</td><td>g</td>", page) == ["p3", "p0", "p2"]
+    text = parse(page).text
+    assert "All pictures as a table, the worst 3 of them" in text
+    assert "A tenth lies below 0.2900, half below 0.6000, a tenth above 0.8400." in text
+    monkeypatch.setattr("maskwright.evaluation.pages.report.MOST_ROWS", 5)
+    page = draw_report(replace(shown, scores=replace(shown.scores, pictures=pictures)))
+    assert re.findall(r"<td>(p\d)</td><td>g</td>", page) == ["p3", "p0", "p2", "p4", "p1"]
+
+
+def test_what_could_not_be_scored_is_listed_where_there_is_any() -> None:
+    shown = a_report()
+    assert "Not scored" not in parse(draw_report(shown)).text
+    problems = (Problem(Path("a"), "a.jpg is damaged."), Problem(Path("b"), "b.jpg is damaged."))
+    text = parse(draw_report(replace(shown, scores=replace(shown.scores, problems=problems)))).text
+    assert "Not scored: 2a.jpg is damaged.b.jpg is damaged." in text
+
+
+def test_the_best_threshold_is_the_one_of_validation_with_its_dice_there() -> None:
+    shown = a_report()
+    assert "validation pictures is 0.5 (Dice 0.9000); the model's is 0.5." in parse(draw_report(shown)).text
+    card = replace(shown.card, threshold=0.25)
+    assert (
+        "validation pictures is 0.5 (Dice 0.9000); the model's is 0.25."
+        in parse(draw_report(replace(shown, card=card))).text
+    )
+    nowhere = replace(shown, scores=replace(shown.scores, sweep=Sweep((0.25,), (NAN,), (0.7,), None)))
+    assert "No threshold was chosen" in parse(draw_report(nowhere)).text
+
+
+def test_calibration_is_a_table_too() -> None:
+    assert "probabilitycame trueof all pixels0.0200.01090.00%0.7000.50010.00%" in parse(draw_report(a_report())).text
 
 
 def test_names_are_text_whatever_they_hold() -> None:
@@ -270,6 +343,7 @@ def test_leaks_stand_at_the_top_in_bold() -> None:
     assert document.index("LEAK: 3") < document.index("<h2>Scores")
     assert ".leak { " in document
     assert "color:var(--problem)" in document
+    assert "color:var(--problem)" not in draw_report(a_report(leaks=("2 copies were left out.",)))
 
 
 def test_without_matplotlib_the_report_says_what_brings_plots(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,10 +366,41 @@ def test_commands_are_quoted() -> None:
 
 def test_what_it_took_stands_there() -> None:
     text = parse(draw_report(a_report())).text
-    assert "2 min 31 s" in text
-    assert "2.50 GB at most" in text
-    assert "6.0 s, 0.50 s a picture" in text
-    assert "A Processor, 2 cores" in text
+    assert "Trainingtime2 min 31 sepochs2, 20 stepsmemory2.50 GB at mostcomputed by" in text
+    assert "Scoringtime6.0 s, 0.50 s a picturememorynot knowncomputed by" in text
+    assert "A Processor, 2 coresmain memory8.0 GBsystem" in text
+
+
+def test_what_was_trained_on_what_stands_there() -> None:
+    shown = a_report()
+    page = draw_report(replace(shown, training=replace(shown.training, unread=7) if shown.training else None))
+    text = parse(page).text
+    assert "learnt from2 pictures; 0 more chose the best weights" in text
+    assert "asked for2.5 minutes" in text
+    assert "networkclassic U-Net, 64 channels" in text
+    assert "partpicturesgroupstrain4010val123" in text
+    assert "13 groups by the pattern X." in text
+    assert "7 more pictures were left out" in text
+    assert '<div style="flex:40"></div><div style="flex:12"></div>' in page
+    architecture = Architecture(encoder="efficientnet_lite0")
+    one = replace(shown.card, settings={"minutes": 1.0}, chosen_on=("c",), architecture=architecture)
+    text = parse(draw_report(replace(shown, card=one))).text
+    assert "asked for1 minutescored on" in text
+    assert "1 more chose the best weights" in text
+    assert "networkU-Net on efficientnet_lite0" in text
+
+
+def test_how_it_learnt_is_drawn_and_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = a_report()
+    page = draw_report(shown)
+    assert "The loss rose." in parse(page).text
+    head = "epochtrain lossval losstrain diceval dicelearning rateseconds"
+    assert f"{head}10.50.60.7–0.1–20.4–0.8–0.05–" in parse(page).text
+    assert "<details><summary>All epochs as a table" in page
+    assert shown.training is not None
+    single = draw_report(replace(shown, training=replace(shown.training, lines=shown.training.lines[:1])))
+    assert '<details open=""><summary>All epochs as a table' in single  # a point is no curve
+    assert single.count("<svg") == page.count("<svg") - 3
 
 
 def test_an_imported_model_says_that_nothing_is_known() -> None:
@@ -305,5 +410,5 @@ def test_an_imported_model_says_that_nothing_is_known() -> None:
 
 def test_both_themes_and_paper_have_their_colours() -> None:
     document = draw_report(a_report())
-    assert "prefers-color-scheme: dark" in document
+    assert "@media screen and (prefers-color-scheme: dark)" in document  # paper is never dark
     assert "@media print" in document

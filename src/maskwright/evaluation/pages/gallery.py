@@ -72,6 +72,7 @@ STYLE = """
   clip-path: inset(0 calc(100% - var(--at, 100%)) 0 0); }
 .layers::after { content: ""; position: absolute; top: 0; bottom: 0; left: var(--at, 110%); width: 2px;
   background: #fff; box-shadow: 0 0 3px #0009; }
+.compare figcaption span { white-space: nowrap; }
 .compare input { display: block; width: 100%; height: 1.4rem; margin: .15rem 0 0; accent-color: var(--fill); }
 .compare input[hidden] { display: none; }
 """ + "".join(
@@ -195,9 +196,15 @@ def _figure(exhibit: Exhibit, views: Mapping[str, str]) -> Html:
         "figure",
         tag("div", tag("img", src=exhibit.photo, alt=name, loading="lazy", **size), *layers, class_="layers"),
         slider,
-        tag("figcaption", tag("b", name), tag("div", exhibit.caption)),
+        tag("figcaption", tag("b", name), tag("div", *_unbroken(exhibit.caption))),
         class_="compare",
     )
+
+
+def _unbroken(caption: str) -> list[Html]:
+    """Figures between dots, whose lines break at the dots only."""
+    first, *others = caption.split(" · ")
+    return [tag("span", first), *(join(" · ", tag("span", other)) for other in others)]
 
 
 def _swatch(word: str, colour: tuple[int, int, int]) -> Html:

@@ -91,7 +91,7 @@ STYLE = """
   --accent: #b4540a;
   --problem: #b3261e; --question: #6f4bb0; --warning: #96660a; --note: #4c6b73; --clean: #2c7a4b;
 }
-@media (prefers-color-scheme: dark) { :root {
+@media screen and (prefers-color-scheme: dark) { :root {
   --paper: #16181b; --card: #1f2226; --ink: #e7e5e1; --soft: #a0a5ad; --line: #31353b; --fill: #7fb0d3;
   --accent: #f0a050; --track: #2b2f35; --problem: #ff8a80; --question: #c3a6ff; --warning: #f0bd58;
   --note: #9cc0c9; --clean: #7fd3a1;
@@ -154,7 +154,9 @@ footer { margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--line
 @media print {
   :root { --paper: #fff; --card: #fff; --ink: #000; --soft: #555; --line: #ccc; --fill: #3d6b8e;
     --accent: #b4540a; --track: #eee; }
-  body { font-size: 10.5pt; } main { max-width: none; padding: 0; } h2 { margin-top: 1.6rem; break-after: avoid; }
+  body { font-size: 10.5pt; } p { orphans: 3; widows: 3; }
+  main { max-width: none; padding: 0 1px; } /* a border at the very edge would be cut off */
+  h2 { margin-top: 1.6rem; break-after: avoid; }
   .card, .finding, .panel, tr { break-inside: avoid; } .sheet { grid-template-columns: repeat(6, 1fr); }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
 }

@@ -52,6 +52,7 @@ header p { max-width: none; }
 .confusion tbody th { text-align: right; white-space: nowrap; position: sticky; left: 0; background: var(--card); }
 .confusion .own { outline: 1px solid var(--soft); outline-offset: -1px; }
 h3 { margin: 1.6rem 0 .6rem; font-size: 1rem; font-weight: 600; }
+.two h3 { margin-top: 0; }
 pre { margin: .2rem 0 .9rem; padding: .7rem .9rem; border-radius: 8px; background: var(--track); font-size: .82rem;
   white-space: pre-wrap; overflow-wrap: anywhere; }
 pre span { display: inline-block; max-width: 100%; }
@@ -59,8 +60,14 @@ pre span { display: inline-block; max-width: 100%; }
 @media print { .views:not(:checked) + label, .compare input { display: none !important; }
   .layers img + img { clip-path: none !important; } .layers::after { display: none; }
   .plots { grid-template-columns: repeat(2, 1fr); } .wall { grid-template-columns: repeat(3, 1fr); }
-  h3 { break-after: avoid; } .plots > figure, .leak, .remark, .two > section { break-inside: avoid; }
-  .scroll { overflow: visible; } }
+  .two { grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); } details:not([open]) { display: none; }
+  .views:checked + label { display: block; width: fit-content; } .card .soft { font-size: .76rem; }
+  h3, .legend, .views + label { break-after: avoid; }
+  .plots > figure, .leak, .remark, .two > section { break-inside: avoid; }
+  .scroll { overflow: visible; font-size: .8rem; }
+  .confusion td { min-width: 0; padding: .3rem .15rem; font-size: min(.8rem, calc(13rem / var(--columns))); }
+  .confusion th { font-size: min(.78rem, calc(20rem / var(--columns))); }
+  .scroll thead th { white-space: normal; vertical-align: bottom; } .scroll .range { min-width: 4rem; } }
 """
 
 
@@ -309,7 +316,7 @@ def _confusion(scores: Scores, names: Sequence[str]) -> Html:
     caption = (
         "Rows: what pixels are. Columns: what they were called, in percent of the row, over all pictures together."
     )
-    table = tag("table", tag("thead", head), tag("tbody", *rows), class_="confusion")
+    table = tag("table", tag("thead", head), tag("tbody", *rows), class_="confusion", style=f"--columns:{len(names)}")
     return tag(
         "section",
         tag("h2", "What was taken for what"),

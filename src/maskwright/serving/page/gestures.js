@@ -118,8 +118,14 @@ export function followKeys(stage, target, painter) {
     painter.announce(place, isDown);
   }
 
+  function middle() {
+    const { left, top, width, height } = stage.part();
+    return { x: Math.round(left + width / 2) + 0.5, y: Math.round(top + height / 2) + 0.5 };
+  }
+
   function press(event) {
     if (!painter.isOn() || event.ctrlKey || event.metaKey || event.altKey) return;
+    place ??= middle(); // a click has brought the focus
     const step = event.shiftKey ? 1 : Math.max(1, Math.round(painter.radius() / 2));
     const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
     if (event.key in moves) moveTo({ x: place.x + moves[event.key][0], y: place.y + moves[event.key][1] });
@@ -153,11 +159,11 @@ export function followKeys(stage, target, painter) {
   target.addEventListener("focus", () => {
     // A click gives the focus as well, and the pointer then says where the brush is.
     if (!painter.isOn() || !target.matches(":focus-visible")) return;
-    const { left, top, width, height } = stage.part();
-    moveTo({ x: Math.round(left + width / 2) + 0.5, y: Math.round(top + height / 2) + 0.5 });
+    moveTo(middle());
   });
   target.addEventListener("blur", () => {
     lift();
+    place = null;
     painter.hover(null);
   });
 }

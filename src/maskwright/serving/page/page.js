@@ -141,8 +141,14 @@ function work() {
     picture.status = "working";
     findMask(picture).then(work);
   }
-  element("download-all").hidden = pictures.length < 2;
+  offerAll();
   showGallery();
+}
+
+/** All masks at once, where there are several pictures and any mask. */
+function offerAll() {
+  element("download-all").hidden = pictures.length < 2;
+  element("download-all").disabled = !pictures.some((picture) => picture.status === "ready");
 }
 
 async function findMask(picture) {
@@ -171,7 +177,7 @@ function tooLarge({ name, file }) {
 async function select(picture) {
   if (selected && selected !== picture) closePlane(selected);
   selected = picture;
-  stage.plane = null;
+  stage.plane = values = null;
   await showSelected();
   showGallery();
 }
@@ -200,8 +206,11 @@ async function showSelected() {
   if (picture.status === "ready") {
     notice("");
     changePlane();
-    say(`${picture.name}: ${describeShares()}`);
-  } else if (picture.status === "failed") {
+    return say(`${picture.name}: ${describeShares()}`);
+  }
+  values = null;
+  showShares();
+  if (picture.status === "failed") {
     notice(picture.sentence, true);
     say(picture.sentence, true);
   } else {
@@ -213,7 +222,7 @@ async function showSelected() {
 function remove(picture) {
   const place = pictures.indexOf(picture);
   pictures = pictures.filter((other) => other !== picture);
-  element("download-all").hidden = pictures.length < 2;
+  offerAll();
   if (picture === selected && pictures.length > 0) select(pictures[Math.min(place, pictures.length - 1)]);
   showGallery();
   say(`${picture.name} is removed.`);
@@ -244,7 +253,7 @@ function change(how) {
   element("strength-field").hidden = look.view !== "overlay";
   element("background-field").hidden = look.view !== "background";
   element("strength-said").textContent = `${Math.round(100 * look.strength)} %`;
-  if (values) showShares();
+  showShares();
   refine();
 }
 
@@ -292,22 +301,25 @@ function refine() {
 }
 
 function showShares() {
-  const counts = countClasses(values, look.table);
+  const counts = values && countClasses(values, look.table);
   for (const share of element("classes").querySelectorAll(".share")) {
-    share.textContent = percent(counts[share.dataset.index]);
+    share.textContent = counts ? percent(counts[share.dataset.index]) : "";
   }
 }
 
 function describeShares() {
   const counts = countClasses(values, look.table);
-  const said = look.classes
-    .map(({ name, isBackground }, index) => (isBackground ? "" : `${name} ${percent(counts[index])}`))
-    .filter(Boolean);
-  return `${said.join(", ")} of the picture.`;
+  const found = look.classes
+    .map(({ name, isBackground }, index) => ({ name, isBackground, count: counts[index] }))
+    .filter(({ isBackground, count }) => !isBackground && count > 0)
+    .sort((one, other) => other.count - one.count);
+  if (found.length === 0) return level === null ? "nothing found." : "nothing found; a lower threshold finds more.";
+  return `${found.map(({ name, count }) => `${name} ${percent(count)}`).join(", ")} of the picture.`;
 }
 
 function percent(count) {
   const share = (100 * count) / selected.plane.data.length;
+  if (share > 0 && share < 0.05) return "<0.1 %";
   return `${share.toFixed(share > 0 && share < 10 ? 1 : 0)} %`;
 }
 
@@ -328,7 +340,7 @@ function zoomBy(factor) {
 }
 
 function enable(isReady) {
-  const parts = "#views input, #downloads button, #correct button, #threshold, #strength, #threshold-own, #compare";
+  const parts = "#views input, #downloads .row button, #correct button, #threshold, #strength, #threshold-own, #compare";
   for (const part of document.querySelectorAll(parts)) part.disabled = !isReady;
 }
 
@@ -348,6 +360,7 @@ const painter = {
   end() {
     selected.corrections.end();
     corrected();
+    say(describeShares());
   },
   cancel() {
     selected.corrections.cancel();
@@ -401,7 +414,7 @@ function showSize() {
 
 function corrected() {
   selected.thumbnail.plane = thumbnailPlane(selected);
-  selected.isSaved = false;
+  selected.isSaved = selected.isKept = false;
   changePlane();
   showGallery();
 }
@@ -432,7 +445,7 @@ async function save() {
   const picture = selected;
   await busy(element("save"), async () => {
     const kept = await collect(picture.file, await collectedMask(picture, level), picture.name);
-    picture.isSaved = true;
+    picture.isSaved = picture.isKept = true;
     showGallery();
     say(`Saved as ${kept.image} and ${kept.mask}.`);
   });
@@ -445,6 +458,7 @@ async function download(kind, button) {
   await busy(button, async () => {
     const file = await makeFile(kind, picture);
     give(file, `${picture.stem}_${kind}.png`);
+    picture.isKept = true;
     say(`${picture.stem}_${kind}.png is on its way to your downloads.`);
   });
 }
@@ -460,6 +474,7 @@ async function downloadAll() {
     const files = {};
     for (const picture of pictures.filter((one) => one.status === "ready")) {
       files[`${picture.stem}_mask.png`] = await maskFile(picture, model, level);
+      picture.isKept = true;
       if (picture !== selected) closePlane(picture);
     }
     give(await writeZip(files), "masks.zip");
@@ -588,6 +603,9 @@ function listenToControls() {
     element(`download-${kind}`).onclick = ({ currentTarget }) => download(kind, currentTarget);
   }
   element("download-all").onclick = downloadAll;
+  window.addEventListener("beforeunload", (event) => {
+    if (pictures.some((picture) => picture.isCorrected && !picture.isKept)) event.preventDefault();
+  });
   document.addEventListener("keydown", (event) => {
     if (!painter.isOn() || !(event.ctrlKey || event.metaKey)) return;
     const key = event.key.toLowerCase();

@@ -18,6 +18,8 @@ export class Picture {
     this.status = "waiting";
     this.sentence = "";
     this.isSaved = false;
+    /** Whether what was corrected has left the page, by a download or for training. */
+    this.isKept = false;
     /** Files of the server that the plane is read from. */
     this.replies = null;
     /** @type {Corrections | null} */

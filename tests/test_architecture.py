@@ -28,6 +28,7 @@ LAYERS = (
     "training",
     "interop",
     "serving",
+    "scale",
     "commands",
     "cli",
     "__main__",
@@ -64,6 +65,11 @@ def test_imports_point_one_way(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "serving").glob("*.py")), ids=lambda path: path.name)
 def test_the_server_needs_only_config_data_and_inference(path: Path) -> None:
     assert {name.split(".")[1] for name in imported_modules(path)} <= UNDER_SERVING
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scale").glob("*.py")), ids=lambda path: path.name)
+def test_many_machines_need_only_config_data_and_inference(path: Path) -> None:
+    assert {name.split(".")[1] for name in imported_modules(path)} <= (UNDER_SERVING - {"serving"}) | {"scale"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "commands").glob("*.py")), ids=lambda path: path.name)
@@ -105,6 +111,8 @@ def test_subpackages_are_empty_at_the_door() -> None:
         ("maskwright.commands.plan", {"torch"}),
         ("maskwright.commands.cross_validate", {"torch"}),
         ("maskwright.commands.predict", {"torch"}),
+        ("maskwright.commands.predict_at_scale", {"torch", "ray", "pyarrow", "fsspec"}),
+        ("maskwright.scale.parts", {"torch", "ray", "pyarrow", "fsspec"}),
         ("maskwright.commands.evaluate", {"torch"}),
         ("maskwright.commands.compare", {"torch"}),
         ("maskwright.commands.demo", {"torch"}),

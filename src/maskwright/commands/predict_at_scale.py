@@ -67,20 +67,17 @@ def predict_at_scale(
         MissingExtraError: Ray is not installed.
     """
     from maskwright.inference.predictor import load_as_set
-    from maskwright.scale.ray_runner import connected, ray_run, store_model
+    from maskwright.scale.ray_runner import connected, ray_run, require_ray, store_model
 
+    require_ray()
     settings, scale = settings or PredictSettings(), scale or ScaleSettings(runner="ray")
     kinds = _read_kinds(save)
     if settings.large or settings.background is not None:
         raise InputError("--runner ray makes masks of pictures that can be held; leave --large and --background out.")
     predictor = load_as_set(model, settings, device="cpu", many_at_once=True)
-    makers = {
-        "model": fingerprint_of(Path(model)),
-        **asdict(replace(settings, engine=None)),
-        "save": ",".join(kinds),
-    }
     target = open_place(out)
     found, entries = _list(source, target, kinds)
+    makers = makers_of(model, settings, kinds)
     plan = begin(target, found, entries, makers, pictures=scale.part, renew=overwrite, old=FOLDERS)
     marks: dict[int, Mark] = {}
     failures: list[Failure] = []
@@ -89,10 +86,16 @@ def predict_at_scale(
             gpus = int(resources.get("GPU", 0)) if device != "cpu" else 0
             if not gpus and device not in ("auto", "cpu"):
                 raise InputError(f"--device {device}: Ray knows no GPU; try --device cpu.")
-            portable = store_model(target, Path(model), settings, "cuda" if gpus else "cpu")
+            portable = store_model(target, Path(model), settings, device if gpus else "cpu")
             order, cores = Order(found, target, kinds), int(resources["CPU"])
             marks, failures = _watch(ray_run(order, portable, predictor, cores=cores, gpus=gpus), plan)
     return _tell(target, plan, {**plan.marks, **marks}, failures)
+
+
+def makers_of(model: str | Path, settings: PredictSettings, kinds: Sequence[str]) -> dict[str, object]:
+    """What makes results what they are, beside the pictures: for the manifest, by the names of options."""
+    same = replace(settings, engine=None)  # it only refuses files
+    return {"model": fingerprint_of(Path(model)), **asdict(same), "save": ",".join(kinds)}
 
 
 def _read_kinds(save: str) -> list[str]:

@@ -230,7 +230,7 @@ def _first_difference(before: Iterable[bytes], file: Path) -> str:
     with file.open("rb") as lines:
         for old, new in zip_longest(before, map(bytes.rstrip, lines)):
             if old != new:
-                return _difference(old and _entry(old), new and _entry(new))
+                return _difference(_entry(old) if old else None, _entry(new) if new else None)
     return "the same one, which is damaged"
 
 

@@ -13,11 +13,14 @@ import logging
 import os
 import pickle
 import signal
+import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +51,7 @@ class Model:
         out: Where results go.
         names: Its files below `STORED`, the one to load first; of OpenVINO there are two.
         settings: How masks are made.
-        device: cpu, or cuda.
+        device: Where to compute: cpu, cuda or auto.
     """
 
     out: Place
@@ -73,6 +76,12 @@ def store_model(out: Place, path: Path, settings: PredictSettings, device: str) 
     return Model(out, [file.name for file in files], settings, device)
 
 
+def require_ray() -> None:
+    """Raise a MissingExtraError where Ray is not installed; it is not started, nor imported, which takes seconds."""
+    if "ray" not in sys.modules and find_spec("ray") is None:
+        raise MissingExtraError("ray", "scale")
+
+
 @contextmanager
 def connected(address: str | None) -> Iterator[Mapping[str, float]]:
     """Ray for as long as it lasts; on this machine alone where there is no address, here or in RAY_ADDRESS.
@@ -81,16 +90,13 @@ def connected(address: str | None) -> Iterator[Mapping[str, float]]:
         What there is: CPU, GPU and so on.
 
     Raises:
-        MissingExtraError: It is not installed.
-        InputError: There is no cluster at the address.
+        InputError: There is no cluster at the address, or it has gone.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its remarks are about its own working
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingExtraError("ray", "scale") from error
+    import ray
+
     if ray.is_initialized():  # by the program that calls this
         yield ray.cluster_resources()
         return
@@ -100,11 +106,13 @@ def connected(address: str | None) -> Iterator[Mapping[str, float]]:
     try:
         ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **alone)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(f"There is no Ray cluster at {address}: {error}") from error
+        raise InputError(f"Ray cannot be reached at {address or 'this machine'}: {error}") from error
     try:
-        if handler is not None:
+        if handler is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # which Ray takes
         yield ray.cluster_resources()
+    except ray.exceptions.RayError as error:
+        raise InputError(f"Ray has come to an end ({error}); the same command goes on where it was.") from error
     finally:
         ray.shutdown()
 
@@ -130,10 +138,10 @@ def ray_run(order: Order, model: Model, predictor: Predictor, *, cores: int, gpu
         made = {"order": order, "model": model}
         if gpus:
             dataset = dataset.map(partial(_prepare, order, idle), num_cpus=1)
-            dataset = dataset.map(Inferring, fn_constructor_kwargs=made, num_gpus=1, compute=_pool(gpus))
+            dataset = dataset.map(Inferring, fn_constructor_kwargs=made, num_gpus=1, compute=_pool(gpus, parts))
             dataset = dataset.map(partial(_finish, order, idle), num_cpus=1)
         else:
-            dataset = dataset.map(Predicting, fn_constructor_kwargs=made, num_cpus=1, compute=_pool(cores))
+            dataset = dataset.map(Predicting, fn_constructor_kwargs=made, num_cpus=1, compute=_pool(cores, parts))
         for row in dataset.iter_rows():
             if row["reason"]:
                 yield Failure(row["number"], row["reason"])
@@ -225,10 +233,11 @@ def _unpack(content: bytes) -> Any:  # noqa: ANN401 - what another step has pack
     return pickle.loads(content)  # noqa: S301 - by ourselves
 
 
-def _pool(size: int) -> Any:  # noqa: ANN401 - Ray's
-    """As many actors as there is room for; fewer where a machine is lost, whose parts the others then do."""
+def _pool(most: int, parts: Sequence[Part]) -> Any:  # noqa: ANN401 - Ray's
+    """As many actors as there is room and work for; fewer where a machine is lost, whose parts the others then do."""
     import ray
 
+    size = min(most, len(parts))
     return ray.data.ActorPoolStrategy(
         min_size=1, max_size=size, initial_size=size, max_tasks_in_flight_per_actor=_PARTS_OF_AN_ACTOR
     )

@@ -29,9 +29,11 @@ def test_what_is_written_is_read_again_whole_or_in_part(place: Place) -> None:
     assert (place.read("a/b.txt"), place.read("a/b.txt", 2, 5)) == (b"0123456789", b"234")
     assert place.below() == ["a/b.txt"]
     assert place.below("elsewhere") == []
-    place.remove("a")
-    place.remove("a")
-    assert place.below() == []
+    for remove in (place.remove_file, place.remove):
+        place.write("a/b.txt", b"")
+        remove("a/b.txt" if remove == place.remove_file else "a")
+        remove("a/b.txt" if remove == place.remove_file else "a")
+        assert place.below() == []
 
 
 def test_a_place_goes_to_other_processes(place: Place) -> None:

@@ -87,7 +87,7 @@ def predict_at_scale(
             if not gpus and device not in ("auto", "cpu"):
                 raise InputError(f"--device {device}: Ray knows no GPU; try --device cpu.")
             portable = store_model(target, Path(model), settings, device if gpus else "cpu")
-            order, cores = Order(found, target, kinds), int(resources["CPU"])
+            order, cores = Order(found, target, kinds), int(resources.get("CPU", 1))
             marks, failures = _watch(ray_run(order, portable, predictor, cores=cores, gpus=gpus), plan)
     return _tell(target, plan, {**plan.marks, **marks}, failures)
 

@@ -66,7 +66,7 @@ def watched(out: Place, part: Part, pictures: Iterable[Picture]) -> Iterator[Pic
                 _write(out, name, Note(place, strikes, note.given_up))
             yield picture
     finally:  # all are done, or an error is on its way to somebody: the process lives
-        out.remove(name)
+        out.remove_file(name)
 
 
 def _judge(note: Note) -> Note:

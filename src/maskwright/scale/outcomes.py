@@ -107,7 +107,7 @@ def finish(
         mask = clean(predictor.classes(large), predictor.cleanup)
         row = _row(prepared.picture)
         row["height"], row["width"] = mask.shape
-        if kinds != ["mask"]:
+        if [*kinds] != ["mask"]:
             row["score"] = mean_certainty(large, mask)
         if "parquet" in kinds:
             labels = predictor.card.labels

@@ -6,6 +6,7 @@ those of a store unless it shows an upload only when it has ended.
 
 import secrets
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -72,11 +73,17 @@ class Place:
     def below(self, name: str = "") -> list[str]:
         """The names of all files below a folder of it; none where there is no such folder."""
         root = self.path("")
+        self.files.invalidate_cache()  # others write there, too
         try:
             found = self.files.find(self.path(name).rstrip("/"))
         except FileNotFoundError:
             return []
         return sorted(path.removeprefix(root) for path in found)
+
+    def remove_file(self, name: str) -> None:
+        """Remove a file, where it is there."""
+        with suppress(FileNotFoundError):
+            self.files.rm_file(self.path(name))
 
     def remove(self, name: str) -> None:
         """Remove a folder and everything in it, where it is there."""
@@ -85,10 +92,10 @@ class Place:
 
     def _place(self, name: str, write: Callable[[str], None]) -> None:
         path = self.path(name)
-        self.files.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
         if not _SHOW_WHOLE_OBJECTS.isdisjoint(_protocols(self.files)):
-            write(path)
+            write(path)  # nor have they folders
             return
+        self.files.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
         unfinished = str(PurePosixPath(path).with_name(f".{secrets.token_hex(8)}"))
         write(unfinished)
         self.files.mv(unfinished, path)

@@ -2,7 +2,7 @@
 
     python benchmarks/ray_cluster.py MODEL                 all parts, one after the other
     python benchmarks/ray_cluster.py MODEL --only kill     one part; the others' results stay in the file
-    python benchmarks/ray_cluster.py --table               the table of docs/scale.md, from the file
+    python benchmarks/ray_cluster.py --table               write the tables of docs/scale.md, from the file
 
 Pictures are drawn cars, a few drawn and copied under as many names as are asked for. Parts:
 
@@ -333,43 +333,58 @@ MACHINES = {
     "64 cores and 8 GPUs": (64, 8, 50),
 }
 PICTURES = 100_000_000
+PAGE = Path(__file__).parents[1] / "docs" / "scale.md"
+# What the tables of the page stand between.
+BEGIN = "<!-- python benchmarks/ray_cluster.py --table -->"
+END = "<!-- end of the tables -->"
 # No GPU was measured: pictures a second that one is taken to compute.
 GPU_RATES = (200, 1000)
 
 
-def table(measured: dict[str, float], most_overhead: float) -> str:
-    """Days that 100 million pictures take on machines, and what is full first, from what one picture takes.
+def tables(price_of: dict[str, float], overhead_of: float) -> str:
+    """What a picture takes, and the days that 100 million take on machines, with what is full first.
 
     Args:
-        measured: What `price` found.
-        most_overhead: Seconds with Ray for each second without.
+        price_of: What `price` found.
+        overhead_of: Seconds with Ray for each second without.
     """
-    lines = [
-        "| machine | pictures a second | days for 100 million | core hours | full first | then |",
+    lines = ["| a picture of 1918x1280 | |", "|---|---|"]
+    lines += [f"| {key.replace('_', ' ')} | {price_of[key]:,g} |" for key in price_of if key.startswith(("sec", "byt"))]
+    lines += [
+        f"| seconds with Ray for each without | {overhead_of:g} |",
+        "",
+        "| machines | pictures a second | days for 100 million | core hours | full first | next |",
         "|---|---|---|---|---|---|",
     ]
     for name, (cores, gpus, gigabits) in MACHINES.items():
         for rate in GPU_RATES if gpus else (0,):
-            limits = limits_of(measured, most_overhead, cores, gpus * rate, gigabits)
-            (first, pictures), (second, next_pictures), *_ = sorted(limits.items(), key=lambda item: item[1])
+            limits = limits_of(price_of, overhead_of, cores, gpus * rate, gigabits)
+            (first, pictures), (second, later), *_ = sorted(limits.items(), key=lambda item: item[1])
             seconds = PICTURES / pictures
-            title = f"{name} of {rate} pictures/s" if gpus else name
+            title = f"{name}, {gigabits} Gbit/s" + (f", GPUs of {rate} pictures/s" if gpus else "")
             lines.append(
                 f"| {title} | {pictures:,.0f} | {seconds / 86400:,.1f} | {cores * seconds / 3600:,.0f} "
-                f"| {first} | {second}, at {next_pictures:,.0f}/s |"
+                f"| {first} | {second}, at {later:,.0f}/s |"
             )
     return "\n".join(lines)
 
 
+def with_tables(page: str, known: dict[str, Any]) -> str:
+    """The page with its tables made anew from the results."""
+    start, rest = page.split(BEGIN)
+    ratio = known["overhead"]["ray_to_plain"]["seconds_after_the_first_part"]
+    return f"{start}{BEGIN}\n{tables(known['price'], ratio)}\n{END}{rest.split(END)[1]}"
+
+
 def limits_of(
-    measured: dict[str, float], most_overhead: float, cores: int, gpu_rate: float, gigabits: float
+    price_of: dict[str, float], overhead_of: float, cores: int, gpu_rate: float, gigabits: float
 ) -> dict[str, float]:
     """Pictures a second that each part of a machine allows."""
-    around = measured["seconds_to_decode"] + measured["seconds_to_finish"]
+    around = price_of["seconds_to_decode"] + price_of["seconds_to_finish"]
     wire = gigabits * 1e9 / 8
     limits = {
-        "network": wire / (measured["bytes_read"] + measured["bytes_of_a_mask"]),
-        "cores": cores / ((around + (0 if gpu_rate else measured["seconds_to_compute"])) * most_overhead),
+        "network": wire / (price_of["bytes_read"] + price_of["bytes_of_a_mask"]),
+        "cores": cores / ((around + (0 if gpu_rate else price_of["seconds_to_compute"])) * overhead_of),
     }
     if gpu_rate:
         limits["GPU"] = gpu_rate
@@ -390,7 +405,9 @@ def predict_by_ray(
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if cores:
-        ray.init(num_cpus=cores, num_gpus=0, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(
+            "local", num_cpus=cores, num_gpus=0, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+        )
     tally = predict_at_scale(
         model,
         str(photos),
@@ -469,7 +486,7 @@ def main() -> None:
         return
     known: dict[str, Any] = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {}
     if options.table:
-        print(table(known["price"], known["overhead"]["ray_to_plain"]["seconds_after_the_first_part"]))
+        PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8"), known), encoding="utf-8")
         return
     for name in [options.only] if options.only else PARTS:
         known[name] = measure(options, name)

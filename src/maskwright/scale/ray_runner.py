@@ -102,7 +102,7 @@ def connected(address: str | None) -> Iterator[Mapping[str, float]]:
         return
     address = address or os.environ.get("RAY_ADDRESS")
     handler = signal.getsignal(signal.SIGTERM)
-    alone: dict[str, Any] = {"include_dashboard": False} if address is None else {}
+    alone: dict[str, Any] = {} if address else {"include_dashboard": False}
     try:
         ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **alone)
     except (ConnectionError, ValueError, RuntimeError) as error:

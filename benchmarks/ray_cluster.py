@@ -370,10 +370,18 @@ def tables(price_of: dict[str, float], overhead_of: float) -> str:
 
 
 def with_tables(page: str, known: dict[str, Any]) -> str:
-    """The page with its tables made anew from the results."""
+    """The page with its tables made anew from the results; without tables while these are not measured."""
     start, rest = page.split(BEGIN)
-    ratio = known["overhead"]["ray_to_plain"]["seconds_after_the_first_part"]
-    return f"{start}{BEGIN}\n{tables(known['price'], ratio)}\n{END}{rest.split(END)[1]}"
+    text = "Not measured yet."
+    if {"price", "overhead"} <= known.keys():
+        text = tables(known["price"], known["overhead"]["ray_to_plain"]["seconds_after_the_first_part"])
+    return f"{start}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}"
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """What has been measured so far."""
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return known
 
 
 def limits_of(
@@ -484,7 +492,7 @@ def main() -> None:
     if options.held:
         print(json.dumps(held(options.model, options.held, options.part)))
         return
-    known: dict[str, Any] = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {}
+    known = read_results(options.out)
     if options.table:
         PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8"), known), encoding="utf-8")
         return

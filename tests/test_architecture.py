@@ -28,6 +28,7 @@ LAYERS = (
     "training",
     "interop",
     "serving",
+    "scale",
     "commands",
     "cli",
     "__main__",
@@ -66,6 +67,11 @@ def test_the_server_needs_only_config_data_and_inference(path: Path) -> None:
     assert {name.split(".")[1] for name in imported_modules(path)} <= UNDER_SERVING
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "scale").glob("*.py")), ids=lambda path: path.name)
+def test_many_machines_need_only_config_data_and_inference(path: Path) -> None:
+    assert {name.split(".")[1] for name in imported_modules(path)} <= (UNDER_SERVING - {"serving"}) | {"scale"}
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "commands").glob("*.py")), ids=lambda path: path.name)
 def test_no_command_imports_another(path: Path) -> None:
     if path.name in COMPOSED:
@@ -92,6 +98,10 @@ LIGHT = [
     ({"numpy", "torch", "PIL"}, ["maskwright", "maskwright.config", "maskwright.cli"]),
     ({"torch", "fastapi", "onnxruntime"}, ["maskwright.serving.decoding"]),
     ({"torch", "fastapi"}, ["maskwright.commands.serve"]),
+    (
+        {"torch", "ray", "pyarrow", "fsspec"},
+        ["maskwright.commands.predict_at_scale", "maskwright.scale.parts"],
+    ),
     ({"torch", "matplotlib"}, ["maskwright.evaluation.pages.report", "maskwright.training.record"]),
     (
         {"torch"},

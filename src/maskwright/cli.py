@@ -21,6 +21,7 @@ from maskwright.config import (
     MASKS_AS_TRAINED,
     MaskSettings,
     PredictSettings,
+    ScaleSettings,
     ServeLimits,
     Settings,
     choose_preset,
@@ -188,8 +189,9 @@ def predict(
     model: Positional[Path],
     inputs: Positional[tuple[str, ...]],
     settings: OmitArgPrefixes[PredictSettings],
+    scale: OmitArgPrefixes[ScaleSettings],
     *,
-    out: Path = Path("predictions"),
+    out: str = "predictions",
     save: str = "mask",
     masks: Path | None = None,
     overwrite: bool = False,
@@ -202,13 +204,30 @@ def predict(
         inputs: Pictures, videos, folders and patterns such as 'photos/*.jpg'; - reads a picture from standard input and
             writes its result to standard output.
         settings: How results are made.
+        scale: Who makes them.
         out: Where the results go; folders of the inputs are mirrored there. What is there already is left as it is.
         save: What to write, a comma list of mask, soft, cutout, background, overlay, contour, panel, polygons, coco,
-            kaggle and sheet.
+            kaggle and sheet; with --runner ray of mask, parquet and shards.
         masks: Folder of true masks for the panel; by default they are looked for beside the pictures.
         overwrite: Make results anew that are there already.
         device: auto, cpu, cuda, cuda:1 or mps.
     """
+    if scale.runner == "ray":
+        from maskwright.commands.predict_at_scale import predict_at_scale
+
+        if len(inputs) > 1 or masks is not None:
+            raise InputError("--runner ray takes one folder, file or pattern, and no --masks.")
+        tally = predict_at_scale(
+            model,
+            inputs[0],
+            out=out,
+            save=save,
+            overwrite=overwrite,
+            device=device,
+            settings=settings,
+            scale=scale,
+        )
+        return WITH_FAILURES if tally.failed or tally.undone else DONE
     from maskwright.commands.predict import predict as command
 
     prediction = command(

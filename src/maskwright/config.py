@@ -169,6 +169,27 @@ class PredictSettings:
 
 
 @dataclass(frozen=True)
+class ScaleSettings:
+    """Who runs `predict`, and on what; docs/scale.md says when to take which."""
+
+    runner: Literal["local", "ray"] = "local"
+    """Who runs it: this process, or Ray on the cores of this machine or of many."""
+
+    address: str | None = None
+    """With --runner ray, the cluster, such as ray://head:10001 or auto; by default this machine alone."""
+
+    part: int = 100
+    """With --runner ray, pictures that are done, and marked as done, together."""
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        if self.part < 1:
+            raise InputError(f"--part counts pictures and cannot be {self.part}.")
+        if self.address is not None and self.runner != "ray":
+            raise InputError("--address is that of a Ray cluster; it goes with --runner ray.")
+
+
+@dataclass(frozen=True)
 class ServeLimits:
     """What `serve` takes at most; docs/serve.md says how each is answered."""
 

@@ -65,6 +65,7 @@ def predict(
     Raises:
         InputError: Something given cannot be used, or there are results that something else made.
     """
+    from maskwright.inference.predictor import load_as_set
     from maskwright.inference.results import SUFFIXES, Wish, check_kinds, read_kinds
 
     settings = settings or PredictSettings()
@@ -77,7 +78,7 @@ def predict(
     jobs = with_truths(found.jobs, Path(masks) if masks else None) if "panel" in kinds else found.jobs
     if settings.large:
         jobs = [replace(job, by_rows=is_large(job.source)) for job in jobs]
-    predictor = _load(model, device, settings, many_at_once=are_many_at_once(jobs))
+    predictor = load_as_set(model, settings, device=device, many_at_once=are_many_at_once(jobs))
     check_kinds(kinds, predictor.card.labels)
     makers = {"model": fingerprint_of(Path(model)), **asdict(replace(settings, engine=None, large=False))}
     _note_makers(Path(out), jobs, wish, predictor, makers)
@@ -108,26 +109,6 @@ def are_many_at_once(jobs: Sequence[Job]) -> bool:
     if any(job.by_rows for job in jobs):
         return False
     return len(jobs) > 1 or any(job.is_video for job in jobs)
-
-
-def _load(model: str | Path, device: str, settings: PredictSettings, *, many_at_once: bool) -> "Predictor":
-    from maskwright.inference.cleanup import Cleanup
-    from maskwright.inference.predictor import load
-
-    cleanup = Cleanup(settings.fill_holes, settings.largest, settings.min_area)
-    predictor = load(
-        model,
-        engine=settings.engine,
-        device=device,
-        flips=settings.flips,
-        cleanup=cleanup,
-        many_at_once=many_at_once,
-    )
-    if settings.threshold is None:
-        return predictor
-    if predictor.card.labels.num_classes > 2:
-        raise InputError("--threshold is for models of two classes; of several, the likeliest is taken.")
-    return predictor.with_threshold(settings.threshold)
 
 
 def _read_background(kinds: Sequence[str], wish: str | None) -> "Background | None":
@@ -259,9 +240,10 @@ def _predict_pipe(
     """A picture from standard input to one result on standard output, and nothing else there."""
     from maskwright.data.image_files import MOST_BYTES
     from maskwright.inference.bulk import predict_pictures
+    from maskwright.inference.predictor import load_as_set
     from maskwright.inference.results import GATHERED, check_kinds, paths_of
 
-    predictor = _load(model, device, settings, many_at_once=False)
+    predictor = load_as_set(model, settings, device=device, many_at_once=False)
     check_kinds(wish.kinds, predictor.card.labels)
     with tempfile.TemporaryDirectory() as folder:
         job = Job(Path(folder) / "picture", "picture", Path(folder), Path("result"))

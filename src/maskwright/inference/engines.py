@@ -39,7 +39,12 @@ class Engine(Protocol):
 
 
 def open_model(
-    path: Path, *, engine: EngineName | None = None, device: str = "cpu", many_at_once: bool = False
+    path: Path,
+    *,
+    engine: EngineName | None = None,
+    device: str = "cpu",
+    many_at_once: bool = False,
+    cores: int | None = None,
 ) -> tuple[ModelCard, Engine]:
     """Open a model file or an exported one.
 
@@ -49,6 +54,7 @@ def open_model(
         device: auto, cpu, cuda, cuda:1 or mps.
         many_at_once: Each call computes on one core, since as many are made at once as there are cores; otherwise a
             call takes all of them. PyTorch is told by `one_core_each` instead, for all of its networks.
+        cores: How many there are for this process; by default all of the machine.
 
     Raises:
         InputError: The file is missing, damaged or not one of ours, or cannot be computed so.
@@ -66,7 +72,7 @@ def open_model(
         case "onnx":
             return _open_onnx(path, device, many_at_once=many_at_once)
         case "openvino":
-            return _open_openvino(path, device, many_at_once=many_at_once)
+            return _open_openvino(path, device, many_at_once=many_at_once, cores=cores or os.cpu_count() or 1)
 
 
 class TorchEngine:
@@ -183,7 +189,7 @@ def _open_onnx(path: Path, device: str, *, many_at_once: bool) -> tuple[ModelCar
     return card, OnnxEngine(session, provider, onnxruntime.__version__)
 
 
-def _open_openvino(path: Path, device: str, *, many_at_once: bool) -> tuple[ModelCard, Engine]:
+def _open_openvino(path: Path, device: str, *, many_at_once: bool, cores: int) -> tuple[ModelCard, Engine]:
     try:
         import openvino
     except ImportError as error:
@@ -196,7 +202,6 @@ def _open_openvino(path: Path, device: str, *, many_at_once: bool) -> tuple[Mode
         header = {HEADER: model.get_rt_info(HEADER).value} if model.has_rt_info(HEADER) else {}
     except RuntimeError as error:
         raise InputError(f"{path} and its .bin are no whole OpenVINO model; export it again.") from error
-    cores = os.cpu_count() or 1
     # Calls wait for each other within a stream, of which there is one by itself, with a thread for each core.
     threads = {"INFERENCE_NUM_THREADS": cores, "NUM_STREAMS": cores} if many_at_once else {}
     compiled = core.compile_model(model, "CPU", threads)

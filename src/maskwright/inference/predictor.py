@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.config import EngineName
+from maskwright.config import EngineName, PredictSettings
 from maskwright.data.input_format import scale_pixels
 from maskwright.data.resizing import resize_image, resize_plane
 from maskwright.errors import InputError
@@ -91,13 +91,23 @@ class Predictor:
 
     def logits(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Logits ``(C, H, W)`` at the picture's own size."""
+        small = self.shrink(image)
+        return self.enlarge(self.small_logits(small), *image.shape[:2])
+
+    def shrink(self, image: NDArray[Any]) -> NDArray[np.uint8]:
+        """What the model sees of a picture, ``(h, w, C)``: the first of the three steps to its logits."""
         if image.ndim not in (2, 3) or not image.size:
             raise InputError(f"A picture is an array of shape (H, W, C) or (H, W), not {image.shape}.")
         pixels = scale_pixels(image if image.ndim == 3 else image[..., np.newaxis], self.card.input, "The picture")
-        height, width = pixels.shape[:2]
-        small = resize_image(pixels, *self.card.resize.shape_of(height, width))
+        return resize_image(pixels, *self.card.resize.shape_of(*pixels.shape[:2]))
+
+    def small_logits(self, small: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits ``(C, h, w)`` of what `shrink` gives: the step that the engine computes."""
         strips = list(self.strips(lambda start, stop: small[start:stop], *small.shape[:2]))
-        logits = strips[0] if len(strips) == 1 else np.concatenate(strips, axis=1)  # (C, h, w)
+        return strips[0] if len(strips) == 1 else np.concatenate(strips, axis=1)  # (C, h, w)
+
+    def enlarge(self, logits: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+        """Logits ``(C, H, W)`` at the size of the picture, of those at the size that the model sees."""
         return np.stack([resize_plane(plane, height, width) for plane in logits])
 
     def strips(
@@ -115,6 +125,7 @@ def load(
     flips: bool = False,
     cleanup: Cleanup = NOTHING,
     many_at_once: bool = False,
+    cores: int | None = None,
 ) -> Predictor:
     """A predictor from a model file, or from one that `maskwright export` made of it, which needs no torch.
 
@@ -126,16 +137,47 @@ def load(
         cleanup: What is done to each mask.
         many_at_once: Pictures will be predicted by as many threads as there are cores: ONNX Runtime and OpenVINO then
             give each one core, and otherwise all of them to the one picture.
+        cores: How many there are for this process; by default all of the machine.
 
     Raises:
         InputError: The file is missing or is not one of ours, the device cannot be used, or pictures must not be
             mirrored for this model.
         MissingExtraError: What computes the file is not installed.
     """
-    card, computing = open_model(Path(path), engine=engine, device=device, many_at_once=many_at_once)
+    card, computing = open_model(Path(path), engine=engine, device=device, many_at_once=many_at_once, cores=cores)
     if flips and not learnt_mirrored(card):
         raise InputError(f"{path} has not learnt from mirrored pictures, which flips would show it; leave flips out.")
     return Predictor(card, computing, flips=flips, cleanup=cleanup)
+
+
+def load_as_set(
+    path: str | Path,
+    settings: PredictSettings,
+    *,
+    device: str = "cpu",
+    many_at_once: bool = False,
+    cores: int | None = None,
+) -> Predictor:
+    """A predictor that makes masks as the settings of `predict` say.
+
+    Raises:
+        InputError: As for `load`, or there is a threshold for a model of several classes.
+        MissingExtraError: As for `load`.
+    """
+    predictor = load(
+        path,
+        engine=settings.engine,
+        device=device,
+        flips=settings.flips,
+        cleanup=Cleanup(settings.fill_holes, settings.largest, settings.min_area),
+        many_at_once=many_at_once,
+        cores=cores,
+    )
+    if settings.threshold is None:
+        return predictor
+    if predictor.card.labels.num_classes > 2:
+        raise InputError("--threshold is for models of two classes; of several, the likeliest is taken.")
+    return predictor.with_threshold(settings.threshold)
 
 
 def learnt_mirrored(card: ModelCard) -> bool:

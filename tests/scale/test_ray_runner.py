@@ -1,0 +1,124 @@
+"""Parts done by Ray, on one machine of two cores: the bytes of `predict`, and nothing lost or twice."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.dataset as datasets
+import pytest
+
+from maskwright.cli import main
+from maskwright.config import PredictSettings
+from maskwright.inference.predictor import load
+from maskwright.scale.manifest import Mark, begin
+from maskwright.scale.parts import Order
+from maskwright.scale.places import open_place
+from maskwright.scale.ray_runner import connected, ray_run, store_model
+from maskwright.scale.rounds import do_all
+from maskwright.scale.sources import list_source
+from tests.tiny_pictures import an_image, write
+
+# Ray leaves files and sockets to the collector, and tells what it will change.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+PICTURES = 12
+
+
+@pytest.fixture(scope="module")
+def two_cores() -> Iterator[None]:
+    """Ray on this machine, with two cores and what it takes for a GPU."""
+    import ray
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
+    # Of its own: by itself, it would join any that runs on this machine.
+    ray.init("local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=10**8)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(PICTURES):
+        write(folder / f"{number % 2}/{number}.png", an_image(number))
+    (folder / "0/4.png").write_bytes(b"no picture")
+    return folder
+
+
+def masks_of_predict(model: Path, photos: Path, out: Path) -> dict[str, bytes]:
+    assert main(["predict", str(model), str(photos), "--out", str(out)]) == 1
+    return masks_in(out)
+
+
+def masks_in(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*_mask.png"))}
+
+
+def test_masks_are_to_the_byte_those_of_predict_and_a_killed_worker_loses_none(
+    two_cores: None, tiny_model: Path, photos: Path, tmp_path: Path
+) -> None:
+    place = open_place(str(tmp_path / "out"))
+    source, entries = list_source(str(photos))
+    plan = begin(place, source, entries, {}, pictures=1)
+    model = store_model(place, tiny_model, PredictSettings(), "cpu")
+    run = ray_run(Order(source, place, ["mask"]), model, load(tiny_model), cores=2)
+    marks: list[Mark] = []
+    for outcome in do_all(run, plan.parts):
+        assert isinstance(outcome, Mark)
+        if not marks:
+            os.kill(workers()[0], signal.SIGKILL)
+        marks.append(outcome)
+    assert sorted(mark.number for mark in marks) == [part.number for part in plan.parts]
+    assert sum(mark.failed for mark in marks) == 1
+    assert masks_in(tmp_path / "out") == masks_of_predict(tiny_model, photos, tmp_path / "alone")
+
+
+def test_the_command_does_what_is_left_and_fails_for_no_picture(
+    two_cores: None, tiny_model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["--runner", "ray", "--save", "mask,parquet", "--device", "cpu"]
+    command = ["predict", str(tiny_model), str(photos), "--out", str(out), *words]
+    assert main(command) == 1
+    assert f"{PICTURES - 1} of {PICTURES} pictures predicted; results in {out}" in capsys.readouterr().out
+    assert masks_in(out) == masks_of_predict(tiny_model, photos, tmp_path / "alone")
+    rows = datasets.dataset(out / "parquet").to_table().to_pylist()
+    assert [row["path"] for row in rows] == sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.*"))
+    assert [row["path"] for row in rows if row["error"]] == ["0/4.png"]
+    before = (out / "parquet/part-0000000.parquet").stat().st_mtime_ns
+    assert main(command) == 1
+    assert f"({PICTURES} of them by earlier runs" in capsys.readouterr().out
+    assert (out / "parquet/part-0000000.parquet").stat().st_mtime_ns == before
+
+
+def test_decoding_computing_and_writing_apart_give_the_same(
+    two_cores: None, tiny_model: Path, photos: Path, tmp_path: Path
+) -> None:
+    place = open_place(str(tmp_path / "out"))
+    source, entries = list_source(str(photos))
+    plan = begin(place, source, entries, {}, pictures=6)
+    model = store_model(place, tiny_model, PredictSettings(), "cpu")
+    run = ray_run(Order(source, place, ["mask"]), model, load(tiny_model), cores=2, gpus=1)
+    assert {outcome.number for outcome in do_all(run, plan.parts) if isinstance(outcome, Mark)} == {0, 1}
+    assert masks_in(tmp_path / "out") == masks_of_predict(tiny_model, photos, tmp_path / "alone")
+
+
+def test_ray_that_is_there_already_is_used_and_left(two_cores: None) -> None:
+    import ray
+
+    with connected(None) as resources:
+        assert resources["CPU"] == 2
+    assert ray.is_initialized()
+
+
+def workers() -> list[int]:
+    """The processes of our actors."""
+    from ray._private.state import actors
+
+    return [int(facts["Pid"]) for facts in actors().values() if facts["State"] == "ALIVE"]

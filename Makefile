@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not browser" --numprocesses auto \
 	--dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test check check-browser check-package format clean
+.PHONY: help setup demo test check check-browser check-package site reference format clean
 
 help:
 	@echo "make demo    draw cars, train, evaluate, predict: five minutes on two cores"
@@ -14,6 +14,8 @@ help:
 	@echo "make check   formatting, ruff, mypy --strict and the tests"
 	@echo "make check-browser  the server's page in headless Chromium, which is installed (apt-get) where it is missing"
 	@echo "make check-package  the wheel in an environment without torch: it predicts, and is small"
+	@echo "make site    the documentation as a web site, in build/site"
+	@echo "make reference  docs/commands.md anew, after an option or its description has changed"
 	@echo "make setup   only prepare .venv, with everything that development needs"
 	@echo "make format  let ruff format the code"
 
@@ -47,6 +49,14 @@ check-browser: $(VENV)/dev.stamp
 
 check-package: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/package.py
+
+# -W: whatever Sphinx warns of, such as a link that leads nowhere, is an error.
+site: $(VENV)/dev.stamp
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -c docs/site . build/site
+	@echo "Look at build/site/index.html"
+
+reference: $(VENV)/dev.stamp
+	$(BIN)/python docs/site/commands.py
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .

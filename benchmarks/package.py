@@ -1,23 +1,29 @@
 """The package as a user without torch installs it: that it predicts, how large it is, how soon the first mask is there.
 
     python benchmarks/package.py [--model model.onnx --picture photo.jpg]        (make check-package)
+    python benchmarks/package.py --pythons python3.12 python3.13                 other versions of Python as well
 
-Builds the wheel, installs it into an environment of its own without an extra, and predicts there with an exported file.
-Without --model that is a network as `quick` trains it, untrained: 384 pixels, exported by this environment. Sizes are
-those of the files, in millions of bytes; the environment's own pip and setuptools are not counted. Seconds are wall
-clock, from the start of the process to its end: the first run finds nothing in memory, the others are repeats.
+Builds the source archive and of it the wheel, looks whether all is in them that should be, and lets twine read what
+they say of themselves. Installs the wheel into an environment of its own without an extra, and predicts there with an
+exported file; with each of --pythons likewise, which is not timed. Without --model that is a network as `quick` trains
+it, untrained: 384 pixels, exported by this environment. Sizes are those of the files, in millions of bytes; the
+environment's own pip and setuptools are not counted. Seconds are wall clock, from the start of the process to its end:
+the first run finds nothing in memory, the others are repeats.
 
-Fails where torch is there, where no mask is, and above 200 MB.
+Fails where something is missing or does not fit together, where torch is there, where no mask is, and above 200 MB.
 """
 
 import argparse
 import csv
 import os
+import platform
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
-import venv
+import zipfile
+from collections.abc import Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -36,6 +42,7 @@ ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "package.json"
 MOST_MEGABYTES = 200
 RUNS = 5
+TOOLS = ("build==1.6.1", "twine==7.0.0")
 # What every environment begins with.
 NOT_COUNTED = {"pip", "setuptools"}
 FIRST_MASK = "import sys, numpy, PIL.Image, maskwright as mw; \
@@ -47,15 +54,53 @@ def outside() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
-def install(folder: Path) -> Path:
-    """Build the wheel and install it alone; returns the environment's Python."""
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT)], check=True)
-    venv.create(folder / "env", with_pip=True)
-    python = folder / "env" / "bin" / "python"
-    (wheel,) = folder.glob("maskwright-*.whl")
-    subprocess.run([python, *pip[1:], "install", str(wheel)], check=True, env=outside())
-    return python
+def build(folder: Path) -> Path:
+    """Build the source archive and, of it, the wheel, by tools in an environment of their own; returns the wheel."""
+    tools = new_environment(Path(sys.executable), folder / "tools", *TOOLS)
+    subprocess.run([tools, "-m", "build", "--outdir", folder / "dist", ROOT], check=True, stdout=subprocess.DEVNULL)
+    ((wheel,), (archive,)) = ((folder / "dist").glob(pattern) for pattern in ("*.whl", "*.tar.gz"))
+    subprocess.run([tools, "-m", "twine", "check", "--strict", wheel, archive], check=True)
+    require_complete(wheel, archive)
+    return wheel
+
+
+def require_complete(wheel: Path, archive: Path) -> None:
+    """Every file of the package, and what has to lie beside it, is in both.
+
+    Raises:
+        SystemExit: Something is missing; the sentence names it.
+    """
+    tracked = subprocess.run(["git", "ls-files", "src"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    package = [path.removeprefix("src/") for path in tracked.splitlines()]
+    with zipfile.ZipFile(wheel) as opened:
+        in_wheel = set(opened.namelist())
+    with tarfile.open(archive) as opened_archive:
+        in_archive = {name.partition("/")[2] for name in opened_archive.getnames()}
+    licence = f"{'-'.join(wheel.name.split('-')[:2])}.dist-info/licenses/LICENSE"
+    missing = [f"{name} in the wheel" for name in (*package, licence) if name not in in_wheel]
+    beside = (*(f"src/{name}" for name in package), "LICENSE", "README.md", "pyproject.toml")
+    missing += [f"{name} in the source archive" for name in beside if name not in in_archive]
+    if missing:
+        sys.exit(f"What is not there: {', '.join(missing)}.")
+
+
+def new_environment(python: Path | str, folder: Path, *packages: Path | str) -> Path:
+    """An environment with these packages, whose requirements fit together; returns its Python."""
+    subprocess.run([python, "-m", "venv", folder], check=True, env=outside())
+    pip = [folder / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", *packages], check=True, env=outside())
+    subprocess.run([*pip, "check"], check=True, env=outside())
+    return folder / "bin" / "python"
+
+
+def works_with(python: str, wheel: Path, model: Path, picture: Path, folder: Path) -> str:
+    """Install the wheel with another Python and predict there; returns its version."""
+    installed = new_environment(python, folder, wheel)
+    for words in (["--version"], ["predict", model, picture, "--out", folder / "out"]):
+        subprocess.run([installed, "-m", "maskwright", *words], check=True, cwd=folder, env=outside())
+    (_,) = (folder / "out").glob("*_mask.png")
+    code = "import platform; print(platform.python_version())"
+    return subprocess.run([installed, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def megabytes_of(python: Path) -> dict[str, float]:
@@ -88,10 +133,11 @@ def seconds_of(command: list[str | Path], folder: Path) -> list[float]:
     return seconds
 
 
-def measure(folder: Path, model: Path | None, picture: Path | None) -> dict[str, Any]:
+def measure(folder: Path, model: Path | None, picture: Path | None, pythons: Sequence[str]) -> dict[str, Any]:
     """Everything, in a folder that is thrown away."""
     machine = describe_machine()
-    python = install(folder)
+    wheel = build(folder)
+    python = new_environment(sys.executable, folder / "env", wheel)
     has_torch = subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode == 0
     if picture is None:
         picture = folder / "car.jpg"
@@ -99,9 +145,14 @@ def measure(folder: Path, model: Path | None, picture: Path | None) -> dict[str,
     model = (model or export_untrained(folder)).resolve()
     words: list[str | Path] = ["predict", model, picture.resolve(), "--out", folder / "out", "--overwrite"]
     sizes = megabytes_of(python)
+    others = [
+        works_with(each, wheel, model, picture.resolve(), folder / f"other-{place}")
+        for place, each in enumerate(pythons)
+    ]
     return {
         "machine": machine,
         "command": "python benchmarks/package.py",
+        "pythons": [platform.python_version(), *others],
         "has_torch": has_torch,
         "megabytes": round(sum(sizes.values()), 1),
         "megabytes_by_package": sizes,
@@ -117,13 +168,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--pythons", nargs="+", default=[], help="other interpreters")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(Path(folder), options.model, options.picture)
+        result = measure(Path(folder), options.model, options.picture, options.pythons)
     for name, size in result["megabytes_by_package"].items():
         print(f"{size:8.1f} MB  {name}")
     print(f"{result['megabytes']:8.1f} MB  altogether, beyond an empty environment")
+    print(f"works with Python {', '.join(result['pythons'])}")
     print(f"seconds from the start of a process to its first mask: {result['seconds_to_first_mask']}")
     print(f"seconds of `maskwright predict` for one picture: {result['seconds_of_predict_command']}")
     write_json(options.out, result)

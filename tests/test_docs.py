@@ -1,17 +1,261 @@
-"""The documentation says what there is."""
+"""The documentation says what there is, and what it says to type works.
 
+Commands of the README and of the guides run as they are written, in a folder of small drawn cars. Paths lie in that
+folder, minutes and counts are small, and nothing else is replaced. What sets an environment up (make, pip, venv) would
+need a network: `.ci/run` does it from a clean checkout, and here its names are checked.
+"""
+
+import contextlib
 import dataclasses
+import io
+import json
 import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import maskwright
+from docs.drawings.unet import DRAWINGS, PICTURES
+from docs.site import commands as reference
 from maskwright import cli
 from maskwright.config import Settings
+from maskwright.data.drawn_cars import write_drawn_cars
+from tests.commands.test_serve import serving
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
+EVERY_PAGE = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", flags=re.MULTILINE | re.DOTALL)
+SMALL = {
+    r"--minutes [\d.]+": "--minutes 0.03",
+    r"minutes=[\d.]+": "minutes=0.03",
+    r"--epochs \d+": "--epochs 1",
+    r"\bmaskwright demo\b": "maskwright demo --minutes 0.03 --cars 2",
+    r"(python (trainuNet|inference)\.py)": r"\1 --size 64",
+}
+# What all pages stand on; each runs once, whichever page says it first.
+FIRST = ("maskwright train photos/ --minutes 20 --out runs/mine", "maskwright demo --out cars")
+VIEWS = ("_01", "_05", "_09", "_13")
+SETTING_UP = ("make", "pip", "python3")
+
+
+@dataclasses.dataclass
+class Stage:
+    """A folder that commands run in, and what has been run there."""
+
+    folder: Path
+    done: set[str] = dataclasses.field(default_factory=set)
+    port: int = 0
+
+
+def blocks_of(page: Path) -> list[tuple[str, str, bool]]:
+    """Language and text of each block, and whether a block follows at once."""
+    text = page.read_text(encoding="utf-8")
+    found = list(BLOCK.finditer(text))
+    ends = [*(match.start() for match in found[1:]), len(text)]
+    return [
+        (match[2], re.sub(rf"^{match[1]}", "", match[3], flags=re.MULTILINE), not text[match.end() : end].strip())
+        for match, end in zip(found, ends, strict=True)
+    ]
+
+
+def commands_of(text: str) -> list[str]:
+    """The commands of a block, without comments."""
+    lines = text.replace("\\\n", " ").splitlines()
+    return [shlex.join(words) for line in lines if (words := shlex.split(line, comments=True))]
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("guides")
+    for name, cars in (("photos", 6), ("dataset", 3)):
+        list(write_drawn_cars(folder / name, cars=cars, views=2, width=96, height=64))
+    (folder / "new").mkdir()
+    pictures = sorted((folder / "photos/train").iterdir())
+    for picture in pictures[:2]:
+        shutil.copy(picture, folder / "new")
+    for name in ("car.jpg", "photo.jpg"):
+        shutil.copy(pictures[0], folder / name)
+    with contextlib.chdir(folder):
+        found = Stage(folder)
+        for command in FIRST:
+            run(command, found)
+        for picture in (folder / "cars").glob("*/train/*.jpg"):  # enough views for the pages
+            if not picture.stem.endswith(VIEWS):
+                picture.unlink()
+                (picture.parents[1] / "train_masks" / f"{picture.stem}_mask.png").unlink()
+        yield found
+
+
+def run(command: str, stage: Stage) -> None:
+    """One command, small; one that has been run already is not run again."""
+    if command in stage.done:
+        return
+    stage.done.add(command)
+    for pattern, replacement in SMALL.items():
+        command = re.sub(pattern, replacement, command)
+    words = shlex.split(command.replace("127.0.0.1:8000", f"127.0.0.1:{stage.port}"))
+    match words[0]:
+        case "maskwright":
+            assert cli.main(words[1:]) in ((0, 1) if words[1] == "check" else (0,)), command
+        case "python":
+            run_script(words[1:])
+        case "curl" if "/v1/collect" in command:  # a handful of pictures, as the guide says
+            for picture in sorted((stage.folder / "photos/train").iterdir()):
+                mask = stage.folder / "photos/train_masks" / f"{picture.stem}_mask.png"
+                given = [word.replace("@car.jpg", f"@{picture}").replace("@mask.png", f"@{mask}") for word in words]
+                subprocess.run([*given, "--fail", "--silent"], check=True, stdout=subprocess.DEVNULL)
+        case "curl":
+            subprocess.run([*words, "--fail", "--silent"], check=True, stdout=subprocess.DEVNULL)
+        case first if first in SETTING_UP:
+            check_set_up(command)
+        case _:
+            pytest.fail(f"nobody knows how to try: {command}")
+
+
+def run_script(words: list[str]) -> None:
+    """A script of the repository, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", words)
+        try:
+            runpy.run_path(str(ROOT / words[0]), run_name="__main__")
+        except SystemExit as ended:
+            assert ended.code == 0, words  # noqa: PT017 - a script ends so, whether it went well or not
+
+
+def check_set_up(command: str) -> None:
+    """What would need a network: targets are there, pins are those of requirements.txt, extras exist."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = (ROOT / "requirements.txt").read_text()
+    for target in re.findall(r"\bmake (\w[\w-]*)", command):
+        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    for pin in re.findall(r"\b(\w+==[\d.]+)", command):
+        assert pin in pins
+    for extra in re.findall(r"\.\[(\w+)\]", command):
+        assert extra in project["optional-dependencies"]
+    for file in re.findall(r" -r (\S+)", command):
+        assert (ROOT / file).is_file()
+
+
+def test_the_demo_leaves_pictures_a_model_scores_and_panels(stage: Stage) -> None:
+    folder = stage.folder / "cars"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["unseen_cars"], summary["unseen_pictures"]) == (2, 32)
+    assert 0 < summary["dice"] < 1
+    assert (folder / "run" / "curves.png").is_file()
+    assert list((folder / "predictions").glob("*_panel.png"))
+    cars = [{path.name[:12] for path in (folder / part / "train").iterdir()} for part in ("photos", "unseen")]
+    assert len(cars[0]) == len(cars[1]) == 2
+    assert not cars[0] & cars[1]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_run_as_they_are_written(page: Path, stage: Stage) -> None:
+    namespace: dict[str, Any] = {}
+    printed = ""
+    is_output = False
+    with contextlib.ExitStack() as servers:
+        for language, text, is_followed in blocks_of(page):
+            match language:
+                case "sh":
+                    for command in commands_of(text):
+                        if command.startswith("maskwright serve"):
+                            _, stage.port = servers.enter_context(serving(*shlex.split(command)[2:]))
+                        else:
+                            run(command, stage)
+                case "python":
+                    small = re.sub(r"minutes=\d+", SMALL[r"minutes=[\d.]+"], text)
+                    with contextlib.redirect_stdout(io.StringIO()) as out:
+                        exec(compile(small, str(page), "exec"), namespace)  # noqa: S102 - what the page shows
+                    printed = out.getvalue()
+                case "text" if is_output:
+                    assert printed.strip() == text.strip()
+            is_output = language == "python" and is_followed
+
+
+@pytest.fixture(scope="module")
+def options() -> dict[str, set[str]]:
+    """The options of each command, as its help lists them."""
+    found = {}
+    for word in cli.WORDS:
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+            cli.main([word, "--help"])
+        found[word] = set(re.findall(r"^│ (?:-h, )?(--[a-z][a-z0-9-]*)", out.getvalue(), flags=re.MULTILINE))
+    return found
+
+
+def test_the_reference_is_that_of_this_version() -> None:
+    assert reference.PAGE.read_text(encoding="utf-8") == reference.page(), "run `make reference`"
+
+
+def test_the_reference_has_every_option_of_every_command(options: dict[str, set[str]]) -> None:
+    text = reference.PAGE.read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL))
+    for word, known in options.items():
+        own = sections[f"maskwright {word}"]
+        linked = [heading for heading in sections if f"#{heading.lower().replace(' ', '-')})" in own]
+        if "Settings of training" in linked:
+            linked.append("What masks mean")
+        described = own + "".join(sections[heading] for heading in linked)
+        assert len(known) > 3
+        assert {option for option in known if f"`{option}" not in described} <= {"--help"}, word
+
+
+def test_the_reference_has_every_setting() -> None:
+    text = reference.PAGE.read_text(encoding="utf-8")
+    for field in dataclasses.fields(Settings):
+        word = field.name.replace("_", "-")
+        assert re.search(rf"`--(no-)?{word}[ `]", text), field.name
+
+
+def test_the_reference_has_every_variable_of_the_environment() -> None:
+    text = reference.PAGE.read_text(encoding="utf-8")
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    for variable in set(re.findall(r"MASKWRIGHT_[A-Z_]+", source)):
+        assert f"`{variable}`" in text
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_in_blocks_have_options_that_exist(page: Path, options: dict[str, set[str]]) -> None:
+    for language, text, _ in blocks_of(page):
+        for line in text.splitlines() if language == "sh" else ():
+            for word, rest in re.findall(r"maskwright (\w+)(.*)", line.partition(" #")[0]):
+                named = set(re.findall(r"(?<=\s)--[a-z][a-z0-9-]+", rest))
+                assert named <= options[word], line
+
+
+def test_drawings_of_the_network_show_the_network() -> None:
+    for name, draw in DRAWINGS.items():
+        drawn, committed = (re.sub(r"base64,[^\"]+", "", text) for text in (draw(), (PICTURES / name).read_text()))
+        assert drawn == committed, f"{name}: run docs/drawings/unet.py"
+
+
+def test_the_page_in_python_names_everything_public() -> None:
+    text = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"auto\w+:: maskwright\.(\w+)", text)) == set(maskwright.__all__)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_bash_completes_commands_and_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit):
+        cli.main(["--completion", "bash"])
+    script = capsys.readouterr().out
+    for words, completed in ((("maskwright", "ev"), "evaluate"), (("maskwright", "train", "--batch"), "--batch-size")):
+        ask = (
+            f'\nCOMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; _tyro_maskwright; echo "${{COMPREPLY[@]}}"'
+        )
+        answer = subprocess.run(["bash", "-c", script + ask], capture_output=True, text=True, check=True)
+        assert completed in answer.stdout.split()
 
 
 def test_the_first_command_comes_early_and_the_readme_is_short() -> None:
@@ -25,27 +269,11 @@ def test_the_readme_names_every_command(word: str) -> None:
     assert f"maskwright {word}" in README
 
 
-def test_the_readme_names_no_option_that_does_not_exist() -> None:
+def test_the_readme_names_no_option_that_does_not_exist(options: dict[str, set[str]]) -> None:
     ours = re.sub(r"pip install.*", "", README)
-    named = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9-]+)", ours))
-    settings = {field.name.replace("_", "-") for field in dataclasses.fields(Settings)}
-    known = settings | {
-        "preset",
-        "resume",
-        "out",
-        "save",
-        "help",
-        "everything",
-        "json",
-        "fix",
-        "from",
-        "to",
-        "int8",
-        "compare",
-        "runner",
-    }
-    known |= {"data", "batchsize", "lr", "stepsize"}
-    assert named - known - {"index-url"} == set()
+    named = set(re.findall(r"(?<![\w-])(--[a-z][a-z0-9-]+)", ours))
+    known = set.union(*options.values()) | {"--data", "--batchsize", "--lr", "--stepsize"}
+    assert named - known - {"--index-url"} == set()
 
 
 def test_pictures_in_the_readme_exist() -> None:

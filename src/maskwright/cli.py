@@ -405,6 +405,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         terminal.say(f"maskwright {version('maskwright')}")
         return DONE
+    if arguments[:1] == ["--completion"]:  # of a shell: bash, zsh or tcsh
+        arguments[0] = "--tyro-print-completion"
     return _exit_code(lambda: _run_word(arguments, began))
 
 

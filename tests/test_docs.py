@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import maskwright
 from docs.drawings.unet import DRAWINGS, PICTURES
@@ -111,7 +112,10 @@ def run(command: str, stage: Stage) -> None:
             run_script(words[1:])
         case "curl" if "/v1/collect" in command:  # a handful of pictures, as the guide says
             for picture in sorted((stage.folder / "photos/train").iterdir()):
-                mask = stage.folder / "photos/train_masks" / f"{picture.stem}_mask.png"
+                # Drawn masks have soft outlines; what a brush, or a threshold, leaves has none.
+                mask = stage.folder / f"{picture.stem}_brushed.png"
+                with Image.open(stage.folder / "photos/train_masks" / f"{picture.stem}_mask.png") as soft:
+                    soft.convert("L").point(lambda value: 255 if value > 127 else 0).save(mask)
                 given = [word.replace("@car.jpg", f"@{picture}").replace("@mask.png", f"@{mask}") for word in words]
                 subprocess.run([*given, "--fail", "--silent"], check=True, stdout=subprocess.DEVNULL)
         case "curl":

@@ -42,6 +42,7 @@ def test_the_readme_names_no_option_that_does_not_exist() -> None:
         "to",
         "int8",
         "compare",
+        "gpus",
     }
     known |= {"data", "batchsize", "lr", "stepsize"}
     assert named - known - {"index-url"} == set()

@@ -107,8 +107,8 @@ def run_command(given: tuple[list[str], Strike | None]) -> None:
     if struck is not None:
         calls, learn = itertools.count(1), loop._learn
 
-        def learn_and_strike(*arguments: Any) -> None:
-            learn(*arguments)
+        def learn_and_strike(*arguments: Any, **options: Any) -> None:
+            learn(*arguments, **options)
             if next(calls) == struck.batch:
                 os.kill(os.getpid(), struck.signal)
 

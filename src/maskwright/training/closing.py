@@ -59,8 +59,8 @@ def score(predictor: Predictor, session: Session, closing: Closing, *, advance: 
     gallery = Gallery(session.material.formats.labels)
     groups = session.material.groups.of
     counted = list(count_pairs(predictor, in_the_minutes, groups, look=gallery.look, advance=advance))
-    shares, galleries = zip(*ranks.gathered((counted, gallery)), strict=True)
-    scores = summarise(ranks.in_order(shares), predictor.card, is_validation=lambda _: closing.part == "val")
-    return Scored(
-        scores, hung_together(galleries), Effort(time.monotonic() - started, None, machine_here(predictor.engine_name))
-    )
+    found = ranks.gathered((counted, gallery))
+    in_order = ranks.in_order([counted for counted, _ in found])
+    scores = summarise(in_order, predictor.card, is_validation=lambda _: closing.part == "val")
+    effort = Effort(time.monotonic() - started, None, machine_here(predictor.engine_name))
+    return Scored(scores, hung_together([gallery for _, gallery in found]), effort)

@@ -53,17 +53,26 @@ def joined() -> Iterator[None]:
     """Be one of the processes that torchrun started, if it did, until the end of the block.
 
     Raises:
+        InputError: torchrun was started in a way in which no restart could succeed.
         OthersEndedError: One of the others ended before the block did.
     """
     if local_rank() is None or _company.size > 1:
         yield
         return
+    if _is_on_several_machines() and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0" and _keeps_its_store():
+        raise InputError(
+            "Over restarts, torchrun keeps the addresses of processes that have ended: on several machines, export "
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before it, or leave --max-restarts out."
+        )
     import torch.distributed as dist
     from torch.distributed.rendezvous import rendezvous
 
     with _noticing():
         store, rank, size = next(rendezvous("env://"))
         store.set_timeout(PATIENCE)
+        if not _is_on_several_machines():  # where torchrun counts restarts by machine
+            # torchrun keeps its store, in which gloo would find the addresses of those that have ended.
+            store = dist.PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         # Agreements go over gloo on GPUs too; their gradients have a group of their own.
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
     _company.rank, _company.size, _company.store = rank, size, store
@@ -72,6 +81,14 @@ def joined() -> Iterator[None]:
         dist.destroy_process_group()  # after an error it might wait for processes that are no more
     finally:
         _company.rank, _company.size = _Company.rank, _Company.size
+
+
+def _keeps_its_store() -> bool:
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE", "False") == "True"
+
+
+def _is_on_several_machines() -> bool:
+    return os.environ.get("GROUP_WORLD_SIZE", "1") != "1"
 
 
 def rank() -> int:
@@ -242,9 +259,8 @@ def last_word(sentence: str) -> None:
 def _is_first_to_speak() -> bool:
     if _company.store is None:
         return local_rank() in (None, 0)
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     try:
-        return bool(_company.store.add(f"last word {attempt}", 1) == 1)
+        return bool(_company.store.add("last word", 1) == 1)
     except RuntimeError:  # it went with the process that kept it
         return is_writer()
 

@@ -70,8 +70,7 @@ def train_together(
         os.environ[COMMAND_BEGAN] = str(began)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", STOPPING_SECONDS)
-    for room in ("torch.distributed.elastic", "torch.distributed.run"):
-        logging.getLogger(room).setLevel(logging.CRITICAL)  # the run says what there is to say
+    logging.disable(logging.CRITICAL)  # the run says what there is to say
     torchrun = ["--standalone", "--nproc-per-node", str(count), "--max-restarts", str(max_restarts)]
     torchrun += ["--signals-to-handle", SIGNALS, "-m", "maskwright", *words]
     try:

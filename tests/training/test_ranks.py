@@ -212,7 +212,7 @@ def test_after_a_kill_the_others_end_in_silence_and_a_restart_goes_on(train: Tra
 def test_a_picture_that_goes_is_named_once_and_ends_all(train: Train, photos: Path, tmp_path: Path) -> None:
     pictures, folder = copy_of(photos, tmp_path / "photos"), tmp_path / "run"
     # Pictures are read whenever they are needed, by one or the other.
-    gang = train(folder, "--cache-gb", "0", "--epochs", "1000", pictures=pictures)
+    gang = train(folder, "--cache-gb", "0", "--epochs", "30", pictures=pictures)
     while not (folder / "state.pth").is_file():
         assert all(member.is_alive() for member in gang.members)
         time.sleep(0.001)

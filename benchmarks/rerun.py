@@ -80,6 +80,8 @@ MEASUREMENTS = (
         "python benchmarks/large_picture.py --model {work}/cut-outs/model.safetensors"
         " --whole {work}/demo/run/model.safetensors",
     ),
+    Measurement("two-processes", "python benchmarks/two_processes.py"),
+    Measurement("ray-cluster", "python benchmarks/ray_cluster.py {work}/demo/run/model.safetensors"),
     Measurement("memory-plan", "python benchmarks/memory_plan.py {data}/carvana"),
     Measurement("quality-per-minute", "python benchmarks/quality_per_minute.py {data}"),
     Measurement("quality-plot", "python benchmarks/quality_per_minute.py --plot"),

@@ -4,6 +4,7 @@ Each function below is one word: its parameters are the options, its docstring i
 the word is used, so that `--help` answers at once and needs no torch.
 """
 
+import dataclasses
 import functools
 import os
 import sys
@@ -27,9 +28,10 @@ from maskwright.config import (
     choose_preset,
     read_preset,
 )
-from maskwright.device import gpu_gigabytes
-from maskwright.errors import InputError, is_out_of_memory
+from maskwright.device import gpu_gigabytes, local_rank
+from maskwright.errors import InputError, OthersEndedError, is_out_of_memory
 from maskwright.signals import catching_signals
+from maskwright.training.ranks import COMMAND_BEGAN, last_word, was_restarted
 
 DONE, WITH_FAILURES, NOT_STARTED, INTERRUPTED, STOPPED_AND_SAVED = 0, 1, 2, 130, 75
 # A process that seems to have taken longer to get here has another clock than we think.
@@ -99,7 +101,7 @@ def plan(
     return DONE
 
 
-def train(
+def train(  # noqa: PLR0913 - each is an option
     photos: Positional[Path],
     settings: OmitArgPrefixes[Settings],
     *,
@@ -107,7 +109,11 @@ def train(
     start_from: Annotated[Path | None, tyro.conf.arg(name="from", metavar="MODEL")] = None,
     out: Path | None = None,
     resume: bool = False,
+    gpus: int | None = None,
+    processes: int | None = None,
+    max_restarts: int = 0,
     began: Suppress[float | None] = None,
+    words: Suppress[tuple[str, ...]] = (),
 ) -> int:
     """Learn from a folder of photographs and masks.
 
@@ -118,16 +124,41 @@ def train(
         start_from: Model file whose weights to start from; its network and size are the defaults then.
         out: Run folder; by default a new one under runs/.
         resume: Go on with the run in --out, or with the latest of this folder.
+        gpus: Train on so many GPUs of this machine together; more machines: docs/scale.md.
+        processes: Train in so many processes on the CPU together.
+        max_restarts: So often, all of them start again from where the run was saved after one of them has died.
         began: When the process did; no option.
+        words: All of them; no option.
     """
     del preset  # its settings are the defaults of `settings`; see `main`
-    if settings.folds is not None and settings.fold is None:
+    has_folds, is_alone = settings.folds is not None and settings.fold is None, gpus is None and processes is None
+    if has_folds and not (is_alone and local_rank() is None):
+        raise InputError("Several processes train one model at a time: name a --fold.")
+    if not is_alone and local_rank() is None and gpus != 1 and processes != 1:
+        from maskwright.commands.train_together import train_together
+
+        ending = train_together(
+            words,
+            photos,
+            gpus=gpus,
+            processes=processes,
+            max_restarts=max_restarts,
+            device=settings.device,
+            out=out,
+            resume=resume,
+            began=began,
+        )
+        return {"finished": DONE, "stopped": STOPPED_AND_SAVED, "failed": NOT_STARTED}[ending]
+    if not is_alone:
+        settings = dataclasses.replace(settings, device="cpu" if gpus is None else "cuda")
+    if has_folds:
         from maskwright.commands.cross_validate import cross_validate
 
         found = cross_validate(photos, out=out, resume=resume, start_from=start_from, settings=settings)
         return DONE if found.finished else STOPPED_AND_SAVED
     from maskwright.commands.train import train as command
 
+    began = None if was_restarted() else began
     run = command(photos, out=out, resume=resume, start_from=start_from, settings=settings, began=began)
     return DONE if run.finished else STOPPED_AND_SAVED
 
@@ -369,6 +400,8 @@ def _unnamed_preset(word: str, arguments: Sequence[str]) -> str:
     may_use_gpu = (
         arguments[:1] == [word]
         and _value_of("--device", arguments) != "cpu"
+        and _value_of("--processes", arguments) is None
+        and (_value_of("--gpus", arguments) is None or local_rank() is not None)  # each of them will ask
         and (minutes is not None or _value_of("--epochs", arguments) is None)
     )
     return choose_preset(minutes and minutes / (folds or 1), gpu_gigabytes() if may_use_gpu else 0.0)
@@ -419,7 +452,9 @@ def _run_word(arguments: Sequence[str], began: float | None) -> int:
     words: dict[str, Callable[..., int]] = {
         **WORDS,
         "plan": functools.partial(plan, settings=_defaults_of("plan", arguments)),
-        "train": functools.partial(train, settings=_defaults_of("train", arguments), began=began),
+        "train": functools.partial(
+            train, settings=_defaults_of("train", arguments), began=began, words=tuple(arguments)
+        ),
     }
     code: int = tyro.extras.subcommand_cli_from_dict(
         words,
@@ -427,12 +462,18 @@ def _run_word(arguments: Sequence[str], began: float | None) -> int:
         description="From a folder of photographs and masks to a segmentation model.",
         args=arguments,
         config=(FlagCreatePairsOff,),
+        console_outputs=local_rank() in (None, 0),  # of several processes, one says what is wrong with the words
     )
     return code
 
 
 def _process_began() -> float:
-    """What `time.monotonic` said when this process began, where the system tells; the minutes count from there."""
+    """What `time.monotonic` said when this process began, where the system tells; the minutes count from there.
+
+    Of processes that a command of ours started, it is when that began.
+    """
+    if local_rank() is not None and COMMAND_BEGAN in os.environ:
+        return float(os.environ[COMMAND_BEGAN])
     age = 0.0
     with suppress(OSError, ValueError, IndexError, AttributeError):  # other systems than Linux
         ticks = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
@@ -447,16 +488,18 @@ def _exit_code(call: Callable[[], int]) -> int:
         with catching_signals():
             return call()
     except InputError as error:
-        terminal.warn(str(error))
+        last_word(str(error))
         return NOT_STARTED
     except OSError as error:  # a full disk, a folder that may not be written to
-        terminal.warn(f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}.")
+        last_word(f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}.")
         return NOT_STARTED
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        terminal.warn("There is not enough memory; a smaller --batch-size or --size needs less.")
+        last_word("There is not enough memory; a smaller --batch-size or --size needs less.")
+        return NOT_STARTED
+    except OthersEndedError:
         return NOT_STARTED
     except KeyboardInterrupt:
-        terminal.warn("Interrupted.")
+        last_word("Interrupted.")
         return INTERRUPTED

@@ -68,14 +68,49 @@ def prefers_channels_last(kind: str, precision: ComputePrecision) -> bool:
     return precision != "fp32" and kind in ("cpu", "cuda")
 
 
+def local_rank() -> int | None:
+    """Which of the processes that torchrun started on this machine this one is; None where it is the only one of all.
+
+    Others than torchrun set ``RANK`` and ``WORLD_SIZE`` too, and do not mean that there is anybody to wait for.
+    """
+    is_one_of_many = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+    return int(os.environ["LOCAL_RANK"]) if is_one_of_many else None
+
+
 def choose_device(wish: str = "auto") -> str:
-    """The best device that torch can use here, or the one wished for.
+    """The best device that torch can use here, or the one wished for; of several processes, each has its own GPU.
 
     Raises:
         InputError: The wished device is not there.
         MissingExtraError: There is no torch.
     """
     require_torch()
+    found = _choose_device(wish)
+    rank = local_rank()
+    if rank is None or found == "cpu":
+        return found
+    import torch
+
+    if found != "cuda":
+        raise InputError(f"Several processes train on GPUs of NVIDIA or on the CPU, not on {found}: say --device cpu.")
+    here, processes = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if processes > here:
+        raise InputError(
+            f"{processes} processes were started on this machine, and torch finds {here} GPUs here: start {here}, or "
+            "say --device cpu."
+        )
+    torch.cuda.set_device(rank)  # or each would hold some memory of the first one
+    return f"cuda:{rank}"
+
+
+def gpu_count() -> int:
+    """How many of NVIDIA's GPUs torch finds here."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _choose_device(wish: str) -> str:
     import torch
 
     if wish == "auto":
@@ -105,6 +140,9 @@ def why_unusable(device: str) -> str | None:
     """
     import torch
 
+    rank = local_rank()
+    if device == "cuda" and rank is not None and rank < torch.cuda.device_count():
+        device = f"cuda:{rank}"
     try:
         (torch.ones(1, device=device) + 1).item()
     except (RuntimeError, AssertionError) as error:

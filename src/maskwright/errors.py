@@ -30,6 +30,10 @@ class DoesNotFitError(InputError):
     """Not even the smallest part of the work fits into memory."""
 
 
+class OthersEndedError(Exception):
+    """Another process of the same run ended, which that one or torchrun tells of: this one can only end too."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, for which torch has a type of its own on a GPU alone.
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from maskwright.data.dataset import Batch
-from maskwright.training.figures import count, count_classes, dice_per_picture, figures_of
+from maskwright.training.figures import count, count_classes, dice_per_picture, figures_of, pixels_of_classes
 from maskwright.training.state import Tally
 
 
@@ -56,7 +56,7 @@ def test_pixels_of_several_classes_are_counted_where_they_count() -> None:
     weight = (torch.rand(2, 1, 5, 6, generator=generator) > 0.3).float()
     tally = Tally()
     for _ in range(2):
-        count_classes(tally, logits, Batch(torch.zeros(2, 3, 5, 6), target, weight))
+        count_classes(tally, *pixels_of_classes(logits, Batch(torch.zeros(2, 3, 5, 6), target, weight)))
     called, counts = logits.numpy().argmax(1), weight.numpy()[:, 0] > 0
     assert tally.predicted == [2 * int((called[counts] == k).sum()) for k in range(4)]
     assert tally.true == pytest.approx([2 * float(target.numpy()[:, k][counts].sum()) for k in range(4)], rel=1e-5)

@@ -5,6 +5,7 @@ import functools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,11 @@ from maskwright import terminal
 from maskwright.config import Settings
 from maskwright.data.resizing import resize_for
 from maskwright.device import ComputePrecision, choose_device, unused_gpu_hint
-from maskwright.errors import InputError
+from maskwright.errors import InputError, OthersEndedError
 from maskwright.files import unfinished_in
 from maskwright.interop.weights import read_encoder_weights
 from maskwright.signals import Signals, Stopped, catching_signals
+from maskwright.training import ranks
 from maskwright.training.lock import locked
 from maskwright.training.run_folder import (
     RunFolder,
@@ -30,15 +32,18 @@ from maskwright.training.starting_point import default_settings, read_starting_p
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.utils.data import DataLoader
 
+    from maskwright.data.dataset import Batch, EpochBatches
     from maskwright.data.reading import Formats
     from maskwright.evaluation.evaluate import Scores
     from maskwright.training.closing import Scored
     from maskwright.training.loop import Status
     from maskwright.training.material import Material
     from maskwright.training.memory_budget import MemoryUse
-    from maskwright.training.minutes import Closing
-    from maskwright.training.session import Session
+    from maskwright.training.minutes import Closing, Minutes
+    from maskwright.training.preparation import Preparation
+    from maskwright.training.session import Checked, Session
     from maskwright.training.starting_point import StartingPoint
     from maskwright.training.state import Learner
 
@@ -72,7 +77,7 @@ def train(
     settings: Settings | None = None,
     began: float | None = None,
 ) -> TrainedRun:
-    """Learn from a folder of photographs and masks.
+    """Learn from a folder of photographs and masks; of several processes under torchrun, all together.
 
     Args:
         photos: The folder.
@@ -91,6 +96,7 @@ def train(
 
     Raises:
         InputError: Something given cannot be used; the sentence says what.
+        OthersEndedError: Another process of the run ended before its time.
     """
     started = time.monotonic() if began is None else began
     start = read_starting_point(Path(start_from)) if start_from else None
@@ -101,18 +107,40 @@ def train(
         raise InputError(
             "This trains one model: name a --fold, or let cross_validate train one for each of the --folds."
         )
-    folder = choose_folder(Path(out) if out else None, Path(photos).resolve().name, resume=resume)
-    with catching_signals() as signals:
+    resume = resume or ranks.was_restarted()
+    with catching_signals() as signals, ranks.joined():
+        if ranks.was_restarted() and ranks.is_writer():
+            terminal.warn("A process of this run ended: all of them go on from where it was saved.")
+        name = Path(photos).resolve().name
+        folder = ranks.on_writer(lambda: choose_folder(Path(out) if out else None, name, resume=resume))
         try:
-            with locked(folder.path):
+            with locked(folder.path) if ranks.is_writer() else nullcontext():
                 return _open_and_train(Path(photos), folder, settings, start, signals, resume=resume, started=started)
+        except RuntimeError as error:
+            if not ranks.others_ended(error):
+                raise
+            raise OthersEndedError from error
         except Stopped:
+            if not ranks.is_writer():
+                return TrainedRun(folder.path, folder.model, finished=False, scores=None)
             again = f"the same command with --out {folder.path} --resume"
             if folder.is_saved:
                 terminal.warn(f"Stopped and saved; {again} goes on from here.")
             else:
                 terminal.warn(f"Stopped before there was anything to save; {again} begins anew.")
             return TrainedRun(folder.path, folder.model, finished=False, scores=None)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What the writer found and decided before there is a network; all ranks are told.
+
+    ``taken`` are weights of the model that the run starts from, where there is one.
+    """
+
+    prepared: "Preparation"
+    taken: "Mapping[str, Tensor] | None"
+    resuming: bool
 
 
 def _open_and_train(
@@ -126,20 +154,16 @@ def _open_and_train(
     started: float,
 ) -> TrainedRun:
     """Begin a run, or go on with it, or say that there is nothing left to do."""
-    for left_behind in unfinished_in(folder.path):
-        left_behind.unlink()
     started_from = dataclasses.asdict(start.parent) if start else None
-    if folder.is_saved or folder.is_finished:
-        settings = as_started(folder, settings)
-        check_settings(folder, settings, started_from=started_from)
-    elif resume:
-        terminal.say(f"There is nothing to resume; this is a new run in {folder.path}")
-    if folder.is_finished:
-        return _already_finished(folder)
+    found = ranks.on_writer(lambda: _look_into(folder, settings, started_from, resume=resume))
+    if isinstance(found, TrainedRun):
+        return found
+    settings = found
     device = choose_device(settings.device)
+    ranks.check_devices(device)
     from maskwright.training.machine_memory import return_freed_memory
+    from maskwright.training.material import kept_here
     from maskwright.training.minutes import Minutes  # only now is it known that there is a torch to import
-    from maskwright.training.preparation import prepare
     from maskwright.training.session import Session
     from maskwright.training.tensorboard import require_tensorboard
 
@@ -151,8 +175,45 @@ def _open_and_train(
         encoder_weights = read_encoder_weights(settings.encoder, settings.encoder_weights)
     elif settings.encoder_weights is not None:
         raise InputError("--from and --encoder-weights both bring weights for the same encoder; leave one of them out.")
+    opened = ranks.on_writer(lambda: _open(photos, folder, settings, start, device, budget))
+    ranks.write_log(folder.path)
+    settings, memory = opened.prepared.settings, opened.prepared.memory
+    material = kept_here(opened.prepared.material, settings)
+    if memory is not None and memory.returns_freed:
+        return_freed_memory()
+    precision = opened.prepared.precision
+    learner = _build_learner(settings, material.formats, device, precision, encoder_weights, opened.taken)
+    session = Session(material, folder, settings, learner, device, budget, start)
+    return _train(session, memory, signals, resuming=opened.resuming)
+
+
+def _look_into(
+    folder: RunFolder, settings: Settings, started_from: dict[str, str] | None, *, resume: bool
+) -> Settings | TrainedRun:
+    """The settings that a run in this folder has, or the run where it is finished."""
+    for left_behind in unfinished_in(folder.path):
+        left_behind.unlink()
+    if folder.is_saved or folder.is_finished:
+        settings = as_started(folder, settings)
+        check_settings(folder, settings, started_from=started_from)
+    elif resume:
+        terminal.say(f"There is nothing to resume; this is a new run in {folder.path}")
+    return _already_finished(folder) if folder.is_finished else settings
+
+
+def _open(
+    photos: Path,
+    folder: RunFolder,
+    settings: Settings,
+    start: "StartingPoint | None",
+    device: str,
+    minutes: "Minutes | None",
+) -> _Opened:
+    """Read the pictures and choose what is open, then write what the run is made of, or see that it is what it was."""
+    from maskwright.training.preparation import prepare
+
     resuming = folder.is_saved
-    prepared = prepare(photos, settings, device=device, minutes=budget, resumed=folder if resuming else None)
+    prepared = prepare(photos, settings, device=device, minutes=minutes, resumed=folder if resuming else None)
     settings, material = prepared.settings, prepared.material
     taken = _start_from(start, settings, material) if start else None
     if resuming:
@@ -166,13 +227,9 @@ def _open_and_train(
             material.unread,
             contents=material.contents(),
             photos=photos,
-            started_from=started_from,
+            started_from=dataclasses.asdict(start.parent) if start else None,
         )
-    if prepared.memory is not None and prepared.memory.returns_freed:
-        return_freed_memory()
-    learner = _build_learner(settings, material.formats, device, prepared.precision, encoder_weights, taken)
-    session = Session(material, folder, settings, learner, device, budget, start)
-    return _train(session, prepared.memory, signals, resuming=resuming)
+    return _Opened(prepared, taken, resuming)
 
 
 def _already_finished(folder: RunFolder) -> TrainedRun:
@@ -233,6 +290,11 @@ def _build_learner(
     )
     if settings.encoder != "none" and encoder_weights is None and taken is None:
         terminal.warn(f"{settings.encoder} starts from random weights; --encoder-weights FILE gives it trained ones.")
+    if ranks.size() > 1 and device == "cpu" and (settings.norm == "batch" or settings.encoder != "none"):
+        terminal.say(
+            "Batch normalisation takes the statistics of each process's slice of a batch, since PyTorch synchronises "
+            "them on GPUs alone."
+        )
     if settings.freeze and not learner.pretrained:
         terminal.warn("--freeze does nothing here: the network starts from random weights.")
     return learner
@@ -241,27 +303,27 @@ def _build_learner(
 def _train(session: "Session", memory: "MemoryUse | None", signals: Signals, *, resuming: bool) -> TrainedRun:
     """Run the loop, then score what it kept."""
     from maskwright.data.dataset import telling_of_workers
-    from maskwright.training.closing import choose_closing
-    from maskwright.training.diagnosis import check_overfit, check_precision, search_rate, tell
+    from maskwright.training.diagnosis import tell
     from maskwright.training.keeping import keep_best, keep_best_again
     from maskwright.training.loop import fit, is_finished
-    from maskwright.training.session import build_run, build_training_loader, build_validation_loader, resume_learner
+    from maskwright.training.session import (
+        build_run,
+        build_training_loader,
+        build_validation_loader,
+        resume_learner,
+        share_learner,
+    )
 
     folder, learner = session.folder, session.learner
     train, order = build_training_loader(session)
     if resuming:
         session = resume_learner(session)
-        keep_best_again(session)
+        ranks.on_writer(lambda: keep_best_again(session))
         position = learner.position
         terminal.say(f"Resuming {folder.path} after {position.epoch} epochs and {position.step} steps")
     with telling_of_workers():
-        check_precision(session, train)
-        if not resuming:
-            if session.settings.overfit_check:
-                check_overfit(session)
-            if session.settings.find_rate:
-                session = search_rate(session, train, order)
-        closing = choose_closing(session)
+        checked = ranks.on_writer(lambda: _check(session, train, order, resuming=resuming))
+        session, closing = share_learner(session, checked), checked.closing
         watch = _watch(session, memory)
         with signals.waiting(), terminal.progressing("Training") as update:
 
@@ -279,16 +341,31 @@ def _train(session: "Session", memory: "MemoryUse | None", signals: Signals, *, 
             )
             if is_finished(learner, run):
                 terminal.say("All is learnt already; what is left is to score it.")
-            else:
-                fit(learner, train, order, build_validation_loader(session), run)
+            elif not fit(learner, train, order, build_validation_loader(session), run):
+                raise Stopped  # the signal may have come to another process alone
     return TrainedRun(folder.path, folder.model, finished=True, scores=_close(session, closing))
+
+
+def _check(session: "Session", train: "DataLoader[Batch]", order: "EpochBatches", *, resuming: bool) -> "Checked":
+    """Try the network and the machine before anything is learnt, and decide what comes after the last step."""
+    from maskwright.training.closing import choose_closing
+    from maskwright.training.diagnosis import check_overfit, check_precision, search_rate
+    from maskwright.training.session import Checked
+
+    check_precision(session, train)
+    if not resuming:
+        if session.settings.overfit_check:
+            check_overfit(session)
+        if session.settings.find_rate:
+            session = search_rate(session, train, order)
+    return Checked(session.settings, session.learner.position, choose_closing(session))
 
 
 def _watch(session: "Session", memory: "MemoryUse | None") -> Callable[[float], None]:
     """What measures the first whole steps, where their memory was predicted; it is told the progress of each batch."""
     from maskwright.training.correction import PeakWatch
 
-    if memory is None or not memory.can_be_measured:
+    if memory is None or not memory.can_be_measured or not ranks.is_writer():
         return lambda _: None
     settings = session.settings
     watch = PeakWatch(
@@ -330,19 +407,34 @@ def _close(session: "Session", closing: "Closing") -> "Scores":
     from maskwright.inference.predictor import load
     from maskwright.training.closing import score
     from maskwright.training.curves import draw_curves
-    from maskwright.training.keeping import keep_effort, keep_last, keep_scores
+    from maskwright.training.keeping import keep_effort, keep_last
     from maskwright.training.out_of_memory import let_go, on_device_or_cpu
 
     folder = session.folder
-    keep_last(session)
-    keep_effort(session)
+
+    def keep() -> None:
+        keep_last(session)
+        keep_effort(session)
+        draw_curves(folder.metrics, folder.curves)
+
+    ranks.on_writer(keep)  # so that nobody reads the best weights before they are there
     let_go(session.learner)
-    draw_curves(folder.metrics, folder.curves)
-    with terminal.counting("Scoring", closing.scored) as advance:
+    with terminal.counting("Scoring", len(range(closing.scored)[ranks.every_nth()])) as advance:
         scored = on_device_or_cpu(
             lambda device: score(load(folder.model, device=device), session, closing, advance=advance), session.device
         )
     scores = scored.scores
+    if ranks.is_writer():
+        _conclude(session, closing, scored)
+    ranks.gathered(None)  # it is not finished before that is written
+    return scores
+
+
+def _conclude(session: "Session", closing: "Closing", scored: "Scored") -> None:
+    """Write the scores down, say them, and draw the report."""
+    from maskwright.training.keeping import keep_scores
+
+    folder, scores = session.folder, scored.scores
     keep_scores(session, scores, closing)
     leak = session.start.leak(session.material.fingerprints(closing.part), closing.part) if session.start else ""
     sample = f" (a sample of {closing.available}, for time)" if len(scores.pictures) < closing.available else ""
@@ -356,7 +448,6 @@ def _close(session: "Session", closing: "Closing") -> "Scores":
         terminal.show_table("Classes", ("class", "Dice", "IoU"), rows)
     terminal.say(f"Model: {folder.model}")
     _report(folder, scored, leaks=[f"{leak}."] if leak else [])
-    return scores
 
 
 def _report(folder: RunFolder, scored: "Scored", *, leaks: Sequence[str]) -> None:

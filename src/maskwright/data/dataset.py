@@ -208,12 +208,23 @@ class EpochBatches(Sampler[list[Draw]]):
     says for a batch whether it is learnt at half size.
     A last batch that is not full is left out, since a few pictures would weigh as much as a whole batch; the next
     epoch's order takes other ones. Fewer pictures than one batch make a batch of their own.
+
+    Where several processes learn together, the batches are theirs together: each draws the ``share`` of them that is
+    its own, so that the order does not depend on how many there are.
     """
 
-    def __init__(self, indices: Sequence[int], settings: Settings, shapes: Sequence[tuple[int, int]] = ()) -> None:
+    def __init__(
+        self,
+        indices: Sequence[int],
+        settings: Settings,
+        shapes: Sequence[tuple[int, int]] = (),
+        *,
+        share_of: Callable[[int], slice] = slice,
+    ) -> None:
         cuts = [cuts_of(shapes[index], settings.crop) if shapes else 1 for index in indices]
         self.parts = [(int(index), cut) for index, count in zip(indices, cuts, strict=True) for cut in range(count)]
         self.size = min(settings.chosen("batch_size"), len(self.parts))
+        self.share = share_of(self.size)
         self.seed = settings.seed
         self.epoch = 0
         self.skip = 0
@@ -228,24 +239,26 @@ class EpochBatches(Sampler[list[Draw]]):
         order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.parts))
         for batch in range(self.skip, len(self)):
             half = self.is_half(batch)
-            chosen = (self.parts[place] for place in order[batch * self.size : (batch + 1) * self.size])
+            together = order[batch * self.size : (batch + 1) * self.size]
+            chosen = (self.parts[place] for place in together[self.share])
             yield [Draw(self.epoch, index, half, cut) for index, cut in chosen]
 
 
 class InOrder(Sampler[list[Draw]]):
-    """Every picture once, in order; for validation."""
+    """Every picture once, in order, or some of the batches that this makes; for validation."""
 
-    def __init__(self, indices: Sequence[int], batch_size: int) -> None:
+    def __init__(self, indices: Sequence[int], batch_size: int, *, batches: slice = slice(None)) -> None:
         self.indices = list(indices)
         self.batch_size = batch_size
+        self.starts = range(0, len(self.indices), batch_size)[batches]
 
     def __len__(self) -> int:
         """Number of batches."""
-        return math.ceil(len(self.indices) / self.batch_size)
+        return len(self.starts)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         """Draws, a list for each batch."""
-        for start in range(0, len(self.indices), self.batch_size):
+        for start in self.starts:
             yield [Draw(0, index, half=False) for index in self.indices[start : start + self.batch_size]]
 
 

@@ -1,9 +1,9 @@
 """A predictor and pairs to scores per picture, at the pictures' own size."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,6 +151,14 @@ class Compared:
     table: NDArray[np.float64]
 
 
+class Counted(NamedTuple):
+    """What is counted of a picture: its scores, the confusion of its classes, what its probabilities are worth."""
+
+    row: PictureScore
+    confusion: NDArray[np.int64]
+    table: NDArray[np.float64]
+
+
 def scores_from_json(content: dict[str, Any]) -> Scores:
     """The scores that `Scores.to_json` made plain values of; of problems, their sentences name the files.
 
@@ -224,23 +232,46 @@ def evaluate_pairs(
         look: Called with each picture that was scored, while it is there to be drawn.
         advance: Called after each picture, for a progress bar.
     """
-    rows: list[PictureScore] = []
-    tables: list[NDArray[np.float64]] = []
-    problems: list[Problem] = []
-    labels = predictor.card.labels
-    confusion = np.zeros((labels.num_classes, labels.num_classes), np.int64)
+    counted = count_pairs(predictor, pairs, groups, formats=formats, tolerance=tolerance, look=look, advance=advance)
+    return summarise(list(counted), predictor.card, is_validation=is_validation)
+
+
+def count_pairs(
+    predictor: Predictor,
+    pairs: Iterable[Pair],
+    groups: Mapping[str, str],
+    *,
+    formats: Formats | None = None,
+    tolerance: float | None = None,
+    look: Callable[[Compared], None] = lambda _: None,
+    advance: Callable[[], None],
+) -> Iterator[Counted | Problem]:
+    """Predict every picture and count where it agrees with its mask, or why that cannot be; see `evaluate_pairs`."""
     for pair in pairs:
         try:
             compared = score_pair(predictor, pair, groups[pair.name], formats, tolerance)
-            rows.append(compared.row)
-            tables.append(compared.table)
-            confusion += compared.confusion
             look(compared)
+            yield Counted(compared.row, compared.confusion, compared.table)
         except InputError as error:
-            problems.append(Problem(pair.image, str(error)))
+            yield Problem(pair.image, str(error))
         advance()
-    names = [row.group for row in rows]
-    has_threshold = predictor.card.architecture.num_classes == 1
+
+
+def summarise(
+    counted: Sequence[Counted | Problem],
+    card: ModelCard,
+    *,
+    is_validation: Callable[[str], bool] = lambda _: False,
+) -> Scores:
+    """What was counted of many pictures, in their order, as means over them; see `evaluate_pairs`."""
+    rows = [of.row for of in counted if isinstance(of, Counted)]
+    tables = [of.table for of in counted if isinstance(of, Counted)]
+    confusion = np.zeros((card.labels.num_classes, card.labels.num_classes), np.int64)
+    for of in counted:
+        if isinstance(of, Counted):
+            confusion += of.confusion
+    names, labels = [row.group for row in rows], card.labels
+    has_threshold = card.architecture.num_classes == 1
     return Scores(
         **_means_of(rows, names),
         pictures=tuple(rows),
@@ -252,7 +283,7 @@ def evaluate_pairs(
         confusion=tuple(map(tuple, confusion.tolist())),
         calibration=calibrate(tables),
         sweep=sweep_thresholds(tables, [is_validation(row.name) for row in rows]) if has_threshold else None,
-        problems=tuple(problems),
+        problems=tuple(of for of in counted if isinstance(of, Problem)),
     )
 
 

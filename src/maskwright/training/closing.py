@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from maskwright.evaluation.evaluate import Scores, evaluate_pairs
+from maskwright.evaluation.evaluate import Scores, count_pairs, summarise
 from maskwright.evaluation.machine import Effort, machine_here
-from maskwright.evaluation.pages.gallery import Gallery
+from maskwright.evaluation.pages.gallery import Gallery, hung_together
 from maskwright.inference.predictor import Predictor
+from maskwright.training import ranks
 from maskwright.training.material import Material
 from maskwright.training.measuring import measure_costs
 from maskwright.training.minutes import Closing, drawn, in_time, plan_closing
@@ -37,7 +38,7 @@ def choose_closing(session: Session) -> Closing:
     if session.minutes is None:
         return Closing(part, scored=available, available=available, validated=held_out)
     return plan_closing(
-        measure_costs(session, part),
+        measure_costs(session, part).shared_by(ranks.size()),
         session.minutes.seconds,
         part=part,
         available=available,
@@ -47,18 +48,19 @@ def choose_closing(session: Session) -> Closing:
 
 
 def score(predictor: Predictor, session: Session, closing: Closing, *, advance: Callable[[], None]) -> Scored:
-    """Score the pictures that were planned, or with minutes as many of them as there is time for after all."""
+    """Score the pictures that were planned, or with minutes as many of them as there is time for after all.
+
+    Each rank scores every n-th; what comes of it is that of one that scores all.
+    """
     started = time.monotonic()
     # Drawn even where all are planned: should the clock end it early, what was scored is a fair sample.
-    pairs = drawn(session.material.pairs(closing.part), closing.scored, session.settings.seed)
+    pairs = drawn(session.material.pairs(closing.part), closing.scored, session.settings.seed)[ranks.every_nth()]
     in_the_minutes = pairs if session.minutes is None else in_time(pairs, session.minutes.left)
     gallery = Gallery(session.material.formats.labels)
-    scores = evaluate_pairs(
-        predictor,
-        in_the_minutes,
-        session.material.groups.of,
-        is_validation=lambda _: closing.part == "val",
-        look=gallery.look,
-        advance=advance,
-    )
-    return Scored(scores, gallery, Effort(time.monotonic() - started, None, machine_here(predictor.engine_name)))
+    groups = session.material.groups.of
+    counted = list(count_pairs(predictor, in_the_minutes, groups, look=gallery.look, advance=advance))
+    found = ranks.gathered((counted, gallery))
+    in_order = ranks.in_order([counted for counted, _ in found])
+    scores = summarise(in_order, predictor.card, is_validation=lambda _: closing.part == "val")
+    effort = Effort(time.monotonic() - started, None, machine_here(predictor.engine_name))
+    return Scored(scores, hung_together([gallery for _, gallery in found]), effort)

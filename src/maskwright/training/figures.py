@@ -1,5 +1,6 @@
 """Logits and targets to the figures that a run shows: sums over batches, and what they mean."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,8 +40,8 @@ def count(tally: Tally, loss: float, dices: Tensor) -> None:
     tally.scored += int(present.sum())
 
 
-def count_classes(tally: Tally, logits: Tensor, batch: Batch) -> None:
-    """Add the pixels of each class, predicted and true; of the true ones the shares, which thin lines leave few of."""
+def pixels_of_classes(logits: Tensor, batch: Batch) -> tuple[list[float], list[float]]:
+    """The pixels of each class, predicted and true; of the true ones the shares, which thin lines leave few of."""
     weight = (batch.weights > 0).float()  # (N, 1, H, W)
     if logits.shape[1] == 1:
         counted, foreground = weight.sum(), ((logits > 0) * weight).sum()
@@ -50,8 +51,13 @@ def count_classes(tally: Tally, logits: Tensor, batch: Batch) -> None:
     else:
         predicted = torch.bincount(logits.argmax(1)[weight[:, 0] > 0], minlength=logits.shape[1]).float()
         true = (batch.targets * weight).sum((0, 2, 3))
+    return predicted.tolist(), true.tolist()
+
+
+def count_classes(tally: Tally, predicted: Sequence[float], true: Sequence[float]) -> None:
+    """Add the pixels of each class, predicted and true."""
     for mine, new in ((tally.predicted, predicted), (tally.true, true)):
-        mine[:] = [old + added for old, added in zip(mine or [0.0] * len(new), new.tolist(), strict=True)]
+        mine[:] = [old + added for old, added in zip(mine or [0.0] * len(new), new, strict=True)]
 
 
 def dice_per_picture(logits: Tensor, target: Tensor, weight: Tensor, scored_classes: tuple[int, ...]) -> Tensor:

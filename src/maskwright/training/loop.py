@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 import math
 import statistics
@@ -9,10 +10,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from maskwright.config import Settings
@@ -21,7 +22,15 @@ from maskwright.device import ComputePrecision
 from maskwright.errors import DoesNotFitError, InputError, is_out_of_memory
 from maskwright.files import write_json
 from maskwright.signals import Stopped
-from maskwright.training.figures import Figures, count, count_classes, dice_per_picture, figures_of
+from maskwright.training import ranks
+from maskwright.training.figures import (
+    Figures,
+    count,
+    count_classes,
+    dice_per_picture,
+    figures_of,
+    pixels_of_classes,
+)
 from maskwright.training.freezing import hold
 from maskwright.training.health import (
     Circumstances,
@@ -49,6 +58,8 @@ VALIDATION_SHARE = 0.1
 SMOOTHED = 3
 # What is said where nothing smaller is left to try.
 SAVED = "The run is saved: --resume goes on with it where there is more memory."
+# What is said where several processes would have to do it together.
+TOGETHER = "Of several processes none can take less by itself; more of them need less each, as does another --storage."
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,10 @@ class Run:
         stop_asked: Whether a signal asked the run to stop after this step.
         correct: Called after each validation; what the run's length is, now that the clock says more.
         now: The clock, in seconds.
+        agree: Called after each batch and each validation; `now` and ``stop_asked`` say the same on all ranks from one
+            call to the next.
+        watch: A clock that moves between two of those, for what this process takes by itself.
+        stop_here: Whether this process was asked to stop; a validation is broken off for it.
         class_weights: How much a pixel of each class counts in the losses over pixels; empty where all count alike.
         record: Called with each line of metrics after it is written.
     """
@@ -98,6 +113,9 @@ class Run:
     stop_asked: Callable[[], bool]
     correct: Callable[[Length], Length] = lambda length: length
     now: Callable[[], float] = time.monotonic
+    agree: Callable[[], None] = lambda: None
+    watch: Callable[[], float] | None = None
+    stop_here: Callable[[], bool] | None = None
     class_weights: tuple[float, ...] = ()
     record: Callable[[dict[str, float]], None] = lambda _: None
 
@@ -163,6 +181,7 @@ def build_saver(learner: Learner, run: Run, clock: Clock) -> Saver:
         seconds=clock.seconds,
         keep_best=run.keep_best,
         tell=run.tell,
+        watch=run.watch,
     )
 
 
@@ -234,6 +253,8 @@ def _train_or_shrink(
             raise
         seen = "is nearly used up" if isinstance(error, MemoryPressesError) else "ran out"
     begin_again(learner)
+    if learner.shared is not None:
+        raise DoesNotFitError(f"The memory of {run.device} {seen} in a step. {TOGETHER}")
     shrink(learner, order.size, run.settings)
     position, seen = learner.position, f"The memory of {run.device} {seen} in a step"
     _tell(learner, run, shrunk(order.size, position.micro_batch, seen, position.storage))
@@ -253,9 +274,10 @@ def train_epoch(
     """
     settings, position, tally = run.settings, learner.position, learner.tally
     learner.begin_to_learn()
-    started = ready = clock.seconds()
+    watch = run.watch or clock.seconds
+    started, ready = clock.seconds(), watch()
     for number, batch in enumerate(loader):
-        waiting = clock.seconds() - ready
+        waiting = watch() - ready
         epochs = position.epoch + position.batch / batches
         progress = run.length.progress(epochs, clock.seconds())
         rate = learning_rate_at(settings, progress, epochs) * position.rate_factor
@@ -265,13 +287,14 @@ def train_epoch(
             _learn(learner, batch.to(run.device), rate, run, batches, progress)
         except FloatingPointError:
             _recover(learner, run)
+        run.agree()
         now = clock.seconds()
         if number > 0:  # the first waits for the workers to start
-            learner.health.note_times(waiting, now - ready - waiting)
+            learner.health.note_times(waiting, watch() - ready - waiting)
         tally.seconds, started = tally.seconds + now - started, now
         run.show(Status(progress, position.epoch + 1, figures_of(tally), position.best_dice))
         _look_for_findings(learner, run)
-        ready = clock.seconds()
+        ready = watch()
         if position.batch % (settings.accumulate or 1) and position.batch < batches:
             continue  # gradients of a step half done are in no state
         if run.stop_asked():
@@ -303,6 +326,7 @@ def _learn(learner: Learner, batch: Batch, rate: float, run: Run, batches: int, 
         class_weights=run.class_weights,
         scored_classes=run.scored_classes,
         together=together,
+        last=position.batch == first + together,
     )
     learner.health.note_batch(outcome.loss, progress)
     if is_diverging(learner.health, run.circumstances):
@@ -356,6 +380,8 @@ def _note_finding(learner: Learner, run: Run, finding: Finding) -> None:
 
 def _write_health(learner: Learner, run: Run) -> None:
     """Write the findings and figures of the run, and how it computes now."""
+    if not ranks.is_writer():
+        return
     position = learner.position
     now = {
         "precision": learner.precision,
@@ -379,9 +405,11 @@ def validate(
 ) -> Tally:
     """Sums over pictures that are not learnt from, at training size; those of each class's pixels among them.
 
+    Several ranks look at every n-th batch each, and add up what all of them saw in the order of one that saw all.
+
     Args:
         network: Is told that it does not train.
-        loader: Of the pictures.
+        loader: Of the pictures, or of this rank's batches of them.
         run: Decides the loss.
         precision: What to compute in.
         most: Pictures that go through the network at a time; None for whole batches.
@@ -389,19 +417,56 @@ def validate(
     Raises:
         Stopped: A signal asked to.
     """
+    return _add_up(_look_at(network, loader, run, precision, most))
+
+
+class _Look(NamedTuple):
+    """What a validation sees of some pictures: their mean loss, their scores, and pixels of each class."""
+
+    loss: float
+    dices: Tensor
+    predicted: list[float]
+    true: list[float]
+
+
+def _look_at(
+    network: nn.Module, loader: DataLoader[Batch], run: Run, precision: ComputePrecision, most: int | None
+) -> tuple[list[list[_Look]], float] | None:
+    """What a network makes of each batch, in parts, and the seconds that it took; None where a signal asked to stop."""
     network.eval()
-    tally = Tally()
     started = time.monotonic()
+    looks = []
     with torch.inference_mode():
         for cpu_batch in loader:
-            if run.stop_asked():
-                raise Stopped
-            for part, _ in parts_of(cpu_batch.to(run.device), most):
-                logits = whole_logits(network, part.images, run.settings, precision)
-                loss = loss_of(logits, part, run.settings, run.class_weights)
-                count(tally, float(loss), dice_per_picture(logits, part.targets, part.weights, run.scored_classes))
-                count_classes(tally, logits, part)
-    tally.seconds = time.monotonic() - started
+            if (run.stop_here or run.stop_asked)():
+                return None
+            parts = parts_of(cpu_batch.to(run.device), most)
+            looks.append([_look(network, part, run, precision) for part, _ in parts])
+    return looks, time.monotonic() - started
+
+
+def _look(network: nn.Module, part: Batch, run: Run, precision: ComputePrecision) -> _Look:
+    logits = whole_logits(network, part.images, run.settings, precision)
+    loss = loss_of(logits, part, run.settings, run.class_weights)
+    dices = dice_per_picture(logits, part.targets, part.weights, run.scored_classes)
+    return _Look(float(loss), dices.cpu(), *pixels_of_classes(logits, part))
+
+
+def _add_up(mine: tuple[list[list[_Look]], float] | None) -> Tally:
+    """Sums over what all ranks have seen.
+
+    Raises:
+        Stopped: One of them was asked to stop.
+    """
+    shares = ranks.gathered(mine)
+    tally = Tally()
+    if None in shares:
+        raise Stopped
+    seen = [share for share in shares if share is not None]
+    for look in itertools.chain.from_iterable(ranks.in_order([looks for looks, _ in seen])):
+        count(tally, look.loss, look.dices)
+        count_classes(tally, look.predicted, look.true)
+    tally.seconds = max(seconds for _, seconds in seen)
     return tally
 
 
@@ -418,7 +483,10 @@ def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, c
     """Validate the weights worth keeping, and note whether they are the best so far."""
     position = learner.position
     started = clock.seconds()
+    if learner.shared is not None:
+        learner.shared.follow_writer(learner.kept())
     tally = _validate_in_memory(learner, val, run)
+    run.agree()
     figures = figures_of(tally)
     if learner.health.note_validation(figures.loss, tally.predicted, tally.true):
         remember_good(learner)
@@ -435,14 +503,14 @@ def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, c
 def _validate_in_memory(learner: Learner, val: DataLoader[Batch], run: Run) -> Tally:
     """Validate; where memory runs out, fewer pictures at a time, now and later."""
     position = learner.position
-    look = functools.partial(validate, learner.kept(), val, run, precision=learner.precision)
+    look = functools.partial(_look_at, learner.kept(), val, run, learner.precision)
     before = position.val_micro_batch or position.micro_batch
     pictures = whole_pictures_at_once(run.settings)
-    tally, most = looking_at_fewer(lambda most: look(most=most), before, pictures)
+    looks, most = looking_at_fewer(look, before, pictures)
     if most != before:
         position.val_micro_batch = most
         _tell(learner, run, shrunk(pictures, most, f"The memory of {run.device} ran out in a validation"))
-    return tally
+    return _add_up(looks)
 
 
 def _count_patience(position: Position, score: float) -> None:
@@ -472,6 +540,8 @@ def _write_metrics(learner: Learner, run: Run, figures: Figures, val: Figures | 
         line |= {"val_loss": val.loss, "val_dice": val.dice}
     known = {name: value for name, value in line.items() if not math.isnan(value)}
     learner.lines.append(json.dumps(known) + "\n")
+    if not ranks.is_writer():
+        return
     try:
         write_metrics(run.metrics_path, learner.lines)
     except OSError as error:

@@ -6,11 +6,19 @@ the edge of a turned picture, or in the padding that makes a batch rectangular. 
 foreground; with more, the channels are classes that sum to one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+# Takes sums over the pixels of a batch, and gives those over all of its slices.
+Total = Callable[[Tensor], Tensor]
+
+
+def alone(sums: Tensor) -> Tensor:
+    """The sums as they are, of a batch that is here as a whole."""
+    return sums
 
 
 def compute_loss(
@@ -21,6 +29,7 @@ def compute_loss(
     *,
     boundary_weight: float = 0.0,
     class_weights: Sequence[float] = (),
+    total: Total = alone,
 ) -> Tensor:
     """The sum of the named losses.
 
@@ -32,6 +41,8 @@ def compute_loss(
         boundary_weight: How many times more a pixel on an outline counts in the losses that are sums over pixels.
         class_weights: How much a pixel of each class counts in them, the background included; empty where all count
             alike.
+        total: Where this is a slice of a batch, what makes sums over the batch of sums over it. The Lovász extension,
+            which is no function of sums, becomes the mean over slices.
     """
     logits = logits.float()  # sums over a picture overflow in 16 bit
     per_pixel = {"ce": cross_entropy_loss, "bce": cross_entropy_loss, "focal": focal_loss}
@@ -40,7 +51,9 @@ def compute_loss(
     if class_weights:
         emphasised = emphasised * weight_of_classes(target, class_weights)
     losses = [
-        per_pixel[term](logits, target, emphasised) if term in per_pixel else per_region[term](logits, target, weight)
+        per_pixel[term](logits, target, emphasised, total=total)
+        if term in per_pixel
+        else per_region[term](logits, target, weight, total=total)
         for term in terms
     ]
     return torch.stack(losses).sum()
@@ -62,7 +75,7 @@ def outline_of(target: Tensor, *, reach: int = 3) -> Tensor:
     return (4 * local * (1 - local)).amax(dim=1, keepdim=True)
 
 
-def cross_entropy_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def cross_entropy_loss(logits: Tensor, target: Tensor, weight: Tensor, *, total: Total = alone) -> Tensor:
     """Cross-entropy over classes, averaged over the pixels that count.
 
     One channel is read as foreground against background, which makes it the binary cross-entropy.
@@ -71,10 +84,10 @@ def cross_entropy_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor
         per_pixel = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     else:
         per_pixel = F.cross_entropy(logits, target, reduction="none").unsqueeze(1)
-    return _weighted_mean(per_pixel, weight)
+    return _weighted_mean(per_pixel, weight, total)
 
 
-def focal_loss(logits: Tensor, target: Tensor, weight: Tensor, *, gamma: float = 2.0) -> Tensor:
+def focal_loss(logits: Tensor, target: Tensor, weight: Tensor, *, gamma: float = 2.0, total: Total = alone) -> Tensor:
     """Cross-entropy in which a pixel counts the less the better it is predicted.
 
     The factor is the distance to the target instead of ``1 - p``, so that a grey target is met at the least loss.
@@ -88,11 +101,18 @@ def focal_loss(logits: Tensor, target: Tensor, weight: Tensor, *, gamma: float =
     else:
         distance = (logits.softmax(dim=1) - target).abs().sum(dim=1, keepdim=True) / 2
         per_pixel = F.cross_entropy(logits, target, reduction="none").unsqueeze(1)
-    return _weighted_mean(distance.pow(gamma) * per_pixel, weight)
+    return _weighted_mean(distance.pow(gamma) * per_pixel, weight, total)
 
 
 def tversky_loss(
-    logits: Tensor, target: Tensor, weight: Tensor, *, missed: float = 0.7, invented: float = 0.3, smooth: float = 1.0
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    *,
+    missed: float = 0.7,
+    invented: float = 0.3,
+    smooth: float = 1.0,
+    total: Total = alone,
 ) -> Tensor:
     """One minus the Tversky index over the batch: Dice in which missing a pixel costs more than inventing one.
 
@@ -105,11 +125,12 @@ def tversky_loss(
     overlap = (weight * torch.minimum(probabilities, target)).sum(pixels)
     misses = (weight * (target - probabilities).clamp(min=0)).sum(pixels)
     inventions = (weight * (probabilities - target).clamp(min=0)).sum(pixels)
+    overlap, misses, inventions = total(torch.stack([overlap, misses, inventions]))
     index = (overlap + smooth) / (overlap + missed * misses + invented * inventions + smooth)
-    return 1 - _mean_over_present(index, target, weight)
+    return 1 - _mean_over_present(index, target, weight, total)
 
 
-def lovasz_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def lovasz_loss(logits: Tensor, target: Tensor, weight: Tensor, *, total: Total = alone) -> Tensor:
     """The Lovász extension of one minus IoU over the batch, averaged over the classes that it shows.
 
     Targets are taken as 0 or 1 at a half. One channel has the hinge of its logits, several the errors of their softmax.
@@ -128,7 +149,9 @@ def lovasz_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
             continue
         ordered, places = errors.sort(descending=True)
         losses.append(ordered @ _lovasz_gradient(truth[places]))
-    return torch.stack(losses).mean() if losses else logits.sum() * 0
+    loss = torch.stack(losses).mean() if losses else logits.sum() * 0
+    both = total(torch.stack([loss, torch.ones_like(loss)]))
+    return both[0] / both[1]
 
 
 def _lovasz_gradient(truth: Tensor) -> Tensor:
@@ -139,7 +162,9 @@ def _lovasz_gradient(truth: Tensor) -> Tensor:
     return torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
 
 
-def soft_dice_loss(logits: Tensor, target: Tensor, weight: Tensor, *, smooth: float = 1.0) -> Tensor:
+def soft_dice_loss(
+    logits: Tensor, target: Tensor, weight: Tensor, *, smooth: float = 1.0, total: Total = alone
+) -> Tensor:
     """One minus the soft Dice coefficient over the whole batch, averaged over the classes that it shows.
 
     Sums run over the batch, not per image: for an image without foreground the score would otherwise be decided by
@@ -152,45 +177,50 @@ def soft_dice_loss(logits: Tensor, target: Tensor, weight: Tensor, *, smooth: fl
         target: Share of each class in each pixel, ``(N, C, H, W)``.
         weight: Which pixels count, ``(N, 1, H, W)``.
         smooth: Pixels added to both sides of the fraction.
+        total: As in `compute_loss`.
 
     Returns:
         Scalar in ``[0, 1]``; 0 is a perfect prediction.
 
     Source: Milletari, Navab and Ahmadi, "V-Net" (2016), section 3.
     """
-    overlap, squares = _overlap_and_squares(logits, target, weight)
-    return 1 - _mean_over_present((2 * overlap + smooth) / (squares + smooth), target, weight)
+    overlap, squares = total(_overlap_and_squares(logits, target, weight))
+    return 1 - _mean_over_present((2 * overlap + smooth) / (squares + smooth), target, weight, total)
 
 
-def soft_iou_loss(logits: Tensor, target: Tensor, weight: Tensor, *, smooth: float = 1.0) -> Tensor:
+def soft_iou_loss(
+    logits: Tensor, target: Tensor, weight: Tensor, *, smooth: float = 1.0, total: Total = alone
+) -> Tensor:
     """One minus the soft Jaccard index over the whole batch, averaged over the classes that it shows.
 
     Sums and squares as in `soft_dice_loss`, for the same reasons.
     """
-    overlap, squares = _overlap_and_squares(logits, target, weight)
-    return 1 - _mean_over_present((overlap + smooth) / (squares - overlap + smooth), target, weight)
+    overlap, squares = total(_overlap_and_squares(logits, target, weight))
+    return 1 - _mean_over_present((overlap + smooth) / (squares - overlap + smooth), target, weight, total)
 
 
-def _overlap_and_squares(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Per class: the sum of p * t, and the sum of p^2 + t^2."""
+def _overlap_and_squares(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Per class: the sum of p * t, and the sum of p^2 + t^2; ``(2, C)``."""
     probabilities = _probabilities(logits)
     pixels = (0, 2, 3)
     overlap = (weight * probabilities * target).sum(pixels)
     squares = (weight * (probabilities.square() + target.square())).sum(pixels)
-    return overlap, squares
+    return torch.stack([overlap, squares])
 
 
 def _probabilities(logits: Tensor) -> Tensor:
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
 
 
-def _mean_over_present(scores: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def _mean_over_present(scores: Tensor, target: Tensor, weight: Tensor, total: Total) -> Tensor:
     """The mean of scores ``(C,)`` over the classes that the batch shows; of one class, its score."""
     if len(scores) == 1:
         return scores.mean()
-    present = ((weight * target).sum((0, 2, 3)) > 0).to(scores.dtype)
+    present = (total((weight * target).sum((0, 2, 3))) > 0).to(scores.dtype)
     return (scores * present).sum() / present.sum().clamp(min=1)
 
 
-def _weighted_mean(per_pixel: Tensor, weight: Tensor) -> Tensor:
-    return (per_pixel * weight).sum() / weight.sum().clamp(min=1)
+def _weighted_mean(per_pixel: Tensor, weight: Tensor, total: Total) -> Tensor:
+    of_pixels, counted = total(torch.stack([(per_pixel * weight).sum(), weight.sum()]))
+    mean: Tensor = of_pixels / counted.clamp(min=1)
+    return mean

@@ -1,5 +1,6 @@
 """The pictures of a run: found, read, and dealt out to the parts of a split."""
 
+import dataclasses
 import functools
 import json
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ from maskwright.data.pairs import Pair, Problem
 from maskwright.data.reading import Formats, read_pair
 from maskwright.data.resizing import resize_for
 from maskwright.data.splits import apply_split, make_split, read_split
+from maskwright.device import local_rank
+from maskwright.training import ranks
 
 GIGABYTE = 10**9
 
@@ -88,6 +91,32 @@ def read_pictures(
         advance=advance,
         spent=spent,
     )
+
+
+def kept_here(material: Material, settings: Settings) -> Material:
+    """The same pictures for a rank that may be on another machine than the one that read them.
+
+    Where they cannot be seen from here, one rank of this machine keeps them for all that are on it.
+    """
+    entries = material.cache.entries
+    is_away = any(entry.path is not None and not entry.path.is_file() for entry in entries)
+    if not any(ranks.gathered(is_away)):
+        return material
+
+    def read_again() -> Material:
+        cache, _ = read_pictures(material.cache.pairs, material.formats, settings, advance=lambda: None)
+        paths = {pair.name: entry.path for pair, entry in zip(cache.pairs, cache.entries, strict=True)}
+        here = tuple(
+            dataclasses.replace(entry, path=paths.get(pair.name))
+            for pair, entry in zip(material.cache.pairs, entries, strict=True)
+        )
+        return dataclasses.replace(material, cache=dataclasses.replace(material.cache, entries=here))
+
+    first = is_away and local_rank() == 0
+    if first:
+        material = read_again()
+    ranks.gathered(first)  # the others wait, and find what was read
+    return read_again() if is_away and not first else material
 
 
 def deal_out(cache: Cache, formats: Formats, settings: Settings) -> Material:

@@ -118,6 +118,10 @@ class Costs:
     scoring: float
     saving: float
 
+    def shared_by(self, processes: int) -> "Costs":
+        """The same where several processes share the pictures out."""
+        return Costs(self.validating / processes, self.scoring / processes, self.saving)
+
 
 def plan_closing(
     costs: Costs, seconds: float, *, part: str, available: int, held_out: int, validated: int | None = None

@@ -75,6 +75,8 @@ def shrink(learner: Learner, pictures: int, settings: Settings) -> None:
 
 def can_shrink(learner: Learner, pictures: int, settings: Settings) -> bool:
     """Whether `shrink` would find anything smaller than so many pictures at a time."""
+    if learner.shared is not None:  # the others would have to do likewise, and at the same step
+        return False
     return pictures > 1 or _leaner(learner, settings) is not None
 
 

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from maskwright.data.reading import Formats, choose_formats
 from maskwright.data.splits import PARTS, apply_split, read_split
 from maskwright.device import ComputePrecision, assumed_facts, choose_precision, read_facts
 from maskwright.errors import InputError
+from maskwright.training import ranks
 from maskwright.training.appearance import choose_tint
 from maskwright.training.fitting import Way
 from maskwright.training.material import Material, deal_out, read_pictures
@@ -31,6 +33,7 @@ from maskwright.training.minutes import LOOKING_SHARE, OUTLINING_SHARE, PROBING_
 from maskwright.training.recipe import Facts, Means, Recipe, Speed, choose_recipe
 from maskwright.training.run_folder import RunFolder, as_started, read_unread
 from maskwright.training.session import architecture_for
+from maskwright.training.shared_network import check_storage
 
 # Pictures that cannot be used are listed up to this many.
 LISTED = 10
@@ -81,6 +84,8 @@ def prepare(
 ) -> Preparation:
     """Find, read and split the pictures, and choose what the settings leave open.
 
+    Of several processes one does it for all: they share its batches out among them.
+
     Args:
         photos: The folder.
         settings: What the user asked for.
@@ -98,18 +103,23 @@ def prepare(
     unread: set[str] = set()
     if resumed is not None:
         settings, unread, minutes = as_started(resumed, settings), read_unread(resumed), None
+    settings = dataclasses.replace(settings, storage=check_storage(settings, device))
     formats, pairs = _choose_formats(pairing, settings, minutes, unread, say=say)
     precision = choose_precision(read_facts(device) if is_here else assumed_facts(device), settings.precision)
     place = Device(device, precision, is_here)
     recipe, speed = _choose_recipe(pairs, formats, settings, place, minutes, always_measure=always_measure)
-    wish = Way(recipe.size, recipe.batch_size, settings.accumulate or 1, settings.storage or "plain", recipe.crop)
+    # Memory is each process's own, which holds its slice of a batch.
+    slice_size = math.ceil(recipe.batch_size / ranks.size())
+    wish = Way(recipe.size, slice_size, settings.accumulate or 1, settings.storage or "plain", recipe.crop)
     memory = None
     if resumed is None:
         memory = _fit_into_memory(pairs, formats, settings, recipe, wish, place, speed, look_closely=always_measure)
     reasons = (*recipe.reasons, *([] if memory is None else memory.reasons), *_assumptions(place, settings))
     for reason in reasons:
         say(reason)
-    settings = (wish if memory is None else memory.fit.way).applied_to(recipe.applied_to(settings))
+    way = wish if memory is None else memory.fit.way
+    batch_size = recipe.batch_size if way.batch_size == slice_size else way.batch_size * ranks.size()
+    settings = dataclasses.replace(way.applied_to(recipe.applied_to(settings)), batch_size=batch_size)
     spent = _no_limit if minutes is None else minutes.part(READING_SHARE)
     with terminal.counting("Reading", len(pairs)) as advance:
         cache, problems = read_pictures(pairs, formats, settings, spent=spent, advance=advance)
@@ -209,9 +219,12 @@ def _choose_recipe(
         spent = Minutes(PROBING_SECONDS, 0.0).part(1.0) if minutes is None else minutes.part(PROBING_SHARE)
         architecture = architecture_for(recipe.applied_to(settings), formats)
         speed = measure_speed(settings, architecture, place.name, place.precision, spent=spent)
+        speed = speed.shared_by(ranks.size())
     if minutes is not None and speed is not None:
         means = Means(TRAINING_SHARE * max(0.0, minutes.left()), speed)
         recipe = choose_recipe(dataclasses.replace(facts, means=means), settings)
+    if settings.batch_size is None and recipe.batch_size < ranks.size():
+        recipe = dataclasses.replace(recipe, batch_size=ranks.size())
     return recipe, speed
 
 

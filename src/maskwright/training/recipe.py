@@ -49,6 +49,10 @@ class Speed:
         """
         return self.per_step + self.per_megapixel * megapixels
 
+    def shared_by(self, processes: int) -> "Speed":
+        """That of as many processes as share a batch out, each on a device of its own."""
+        return Speed(self.per_step, self.per_megapixel / processes)
+
 
 @dataclass(frozen=True)
 class Means:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from maskwright.training import ranks
 from maskwright.training.figures import Figures
 from maskwright.training.health import Finding, not_saved
 from maskwright.training.state import Learner, copied, save_state
@@ -27,6 +28,7 @@ class Saver:
         seconds: Callable[[], float],
         keep_best: KeepBest,
         tell: Callable[[Finding], None],
+        watch: Callable[[], float] | None = None,
     ) -> None:
         """Begin where the learner stands, which counts as saved.
 
@@ -37,9 +39,11 @@ class Saver:
             seconds: The clock of the run.
             keep_best: Writes weights and the figures of their validation.
             tell: Called with what could not be written.
+            watch: Tells how long a save takes, where the clock of the run does not move meanwhile.
         """
         self.learner, self.path, self.every, self.seconds = learner, path, every, seconds
         self.keep_best, self.tell = keep_best, tell
+        self.watch = watch or seconds
         self.step, self.at, self.took = learner.position.step, seconds(), 0.0
         # The best weights so far, in main memory, while there is no room for them on the disk.
         self.waiting: tuple[Figures, Mapping[str, Tensor]] | None = None
@@ -51,7 +55,7 @@ class Saver:
         return self.seconds() - self.at > max(SAVE_SECONDS, self.took / SAVING_SHARE)
 
     def save(self, best: Figures | None = None) -> None:
-        """Write all there is.
+        """Write all there is, where this process is the one that writes.
 
         Args:
             best: The figures of the weights as they are, where they are the best so far.
@@ -62,6 +66,9 @@ class Saver:
         learner = self.learner
         self.step, self.at = learner.position.step, self.seconds()
         learner.position.seconds = self.at
+        if not ranks.is_writer():
+            return
+        began = self.watch()
         try:
             if self.waiting is not None and best is None:
                 self.keep_best(*self.waiting)
@@ -73,7 +80,7 @@ class Saver:
                 self.waiting = best, copied(learner.kept())
             raise
         self.waiting = None
-        self.took = self.seconds() - self.at
+        self.took = self.watch() - began
 
     def try_to_save(self, best: Figures | None = None) -> None:
         """Write all there is; where that is impossible, say so and go on: it is tried again when it is due again."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from maskwright.errors import InputError
 from maskwright.files import write_text
 from maskwright.models.build import build_network
 from maskwright.models.storage import store
+from maskwright.training import ranks
 from maskwright.training.balance import choose_weights
 from maskwright.training.circumstances import circumstances_of
 from maskwright.training.freezing import pretrained_layers
@@ -30,8 +32,16 @@ from maskwright.training.minutes import Closing, Minutes, drawn, pace
 from maskwright.training.run_folder import RunFolder
 from maskwright.training.saving import KeepBest
 from maskwright.training.schedules import Length
+from maskwright.training.shared_network import SharedNetwork
 from maskwright.training.starting_point import StartingPoint
-from maskwright.training.state import Learner, build_learner, read_state, restore
+from maskwright.training.state import (
+    Learner,
+    Position,
+    build_learner,
+    fall_back_to_fp32,
+    read_state,
+    restore,
+)
 from maskwright.training.tensorboard import PICTURES, draw_validation, open_events
 from maskwright.training.whole_pictures import whole_pictures_at_once
 
@@ -94,15 +104,44 @@ def build_learner_for(
     return build_learner(network.to(device), settings, precision=precision, pretrained=pretrained)
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What was found out and decided before the first step; all ranks are told.
+
+    Attributes:
+        settings: With the learning rate that was found.
+        position: With what does not fit into memory, and whether 16 bit is sound.
+        closing: What comes after the last step.
+    """
+
+    settings: Settings
+    position: Position
+    closing: Closing
+
+
+def share_learner(session: Session, checked: Checked) -> Session:
+    """Do on this rank as was decided for all, and let them learn together where there are several."""
+    learner = session.learner
+    if not ranks.is_writer():
+        learner.position = checked.position
+        store(learner.network, checked.position.storage)
+        if checked.position.full_precision:
+            fall_back_to_fp32(learner)
+    if ranks.size() > 1:
+        learner.shared = SharedNetwork(learner.network, session.device)
+    return dataclasses.replace(session, settings=checked.settings)
+
+
 def resume_learner(session: Session) -> Session:
     """Put the learner and its metrics where the run was saved; what it took until then is off the minutes.
 
     Raises:
         InputError: There is no whole state, or it is that of another network.
     """
-    restore(session.learner, *_read_newest_state(session.folder))
+    restore(session.learner, *ranks.on_writer(lambda: _read_newest_state(session.folder)))
     position = session.learner.position
-    write_text(session.folder.metrics, "".join(session.learner.lines))
+    if ranks.is_writer():
+        write_text(session.folder.metrics, "".join(session.learner.lines))
     if session.minutes is None:
         return session
     return dataclasses.replace(session, minutes=session.minutes.after(position.seconds + position.overhead))
@@ -129,9 +168,18 @@ def choose_workers(settings: Settings, device: str) -> int:
 
 
 def build_training_loader(session: Session) -> tuple[DataLoader[Batch], EpochBatches]:
-    """Training batches and their order."""
+    """Training batches, or this rank's slices of them, and their order.
+
+    Raises:
+        InputError: A batch has fewer pictures than there are ranks.
+    """
     settings, material = session.settings, session.material
-    order = EpochBatches(material.indices("train"), settings, material.cache.shapes)
+    order = EpochBatches(material.indices("train"), settings, material.cache.shapes, share_of=ranks.share_of)
+    if order.size < ranks.size():
+        raise InputError(
+            f"A batch of {order.size} pictures cannot be shared out to {ranks.size()} processes: start {order.size}, "
+            "or say a larger --batch-size."
+        )
     train = build_loader(
         Samples(material.cache, settings, augment=settings.augment, crop=settings.crop),
         order,
@@ -142,12 +190,12 @@ def build_training_loader(session: Session) -> tuple[DataLoader[Batch], EpochBat
 
 
 def build_validation_loader(session: Session) -> DataLoader[Batch]:
-    """Validation batches: of as many pictures as a validation may look at, once that is decided."""
+    """Validation batches, or every n-th: of as many pictures as a validation may look at, once that is decided."""
     settings, material = session.settings, session.material
     held_out = material.indices("val")
     validated = session.learner.position.validated
     chosen = sorted(drawn(held_out, len(held_out) if validated is None else validated, settings.seed))
-    in_order = InOrder(chosen, whole_pictures_at_once(settings))
+    in_order = InOrder(chosen, whole_pictures_at_once(settings), batches=ranks.every_nth())
     plain = Samples(material.cache, settings, augment=False)
     return build_loader(plain, in_order, workers=0, pin=session.device.startswith("cuda"))
 
@@ -165,6 +213,9 @@ def build_run(
     settings, position = session.settings, session.learner.position
     length = Length(settings.epochs, position.budget, position.paced_seconds, position.paced_progress)
     position.validated = closing.validated
+    minutes = session.minutes
+    now = time.monotonic if minutes is None else minutes.now
+    pulse = ranks.Pulse(now, stop_asked)
     run = Run(
         settings=settings,
         device=session.device,
@@ -179,25 +230,29 @@ def build_run(
         tell=tell,
         keep_best=keep_best,
         show=show,
-        stop_asked=stop_asked,
+        stop_asked=pulse.stop_asked,
+        now=pulse.now,
+        stop_here=stop_asked,
+        agree=pulse.beat,
+        watch=now,
         class_weights=choose_weights(session.material, session.settings),
         record=_record_for(session),
     )
-    if session.minutes is None or length.progress(position.epoch, position.seconds) >= 1:
+    if minutes is None or length.progress(position.epoch, position.seconds) >= 1:
         return run
-    end = position.seconds + session.minutes.left()
-    position.overhead += session.minutes.used()
+    left, used = ranks.on_writer(lambda: (minutes.left(), minutes.used()))
+    end = position.seconds + left
+    position.overhead += used
     return dataclasses.replace(
         run,
         length=pace(length, position, end, closing),
         correct=lambda length: pace(length, position, end, closing),
-        now=session.minutes.now,
     )
 
 
 def _record_for(session: Session) -> Callable[[dict[str, float]], None]:
     """What takes each line of metrics besides their file."""
-    if not session.settings.tensorboard:
+    if not session.settings.tensorboard or not ranks.is_writer():
         return lambda _: None
     events = open_events(session.folder.metrics)
     samples = Samples(session.material.cache, session.settings, augment=False)

@@ -27,6 +27,7 @@ from maskwright.models.storage import store
 from maskwright.training.freezing import hold, in_finest_levels
 from maskwright.training.health import Health, restored
 from maskwright.training.muon import Muon
+from maskwright.training.shared_network import SharedNetwork
 
 # Of a matrix with fewer rows or columns, such as a head's, little is to be made equal.
 LEAST_RANK = 8
@@ -146,6 +147,7 @@ class Learner:
     ``held`` did not either, and never learn; see `Settings.held_levels`.
     ``precision`` is what forward passes compute in.
     ``beginning`` is where the step that is under way can be begun again; None between steps.
+    ``shared`` makes one learner of those of several ranks; None where this one learns alone.
     """
 
     network: nn.Module
@@ -161,6 +163,7 @@ class Learner:
     held: tuple[nn.Module, ...] = ()
     precision: ComputePrecision = "fp32"
     beginning: Beginning | None = None
+    shared: SharedNetwork | None = None
 
     def begin_to_learn(self) -> None:
         """Put the network into training mode, but for the layers that are held."""

@@ -12,6 +12,7 @@ no difference. One picture is enough for both: networks pad it to two values a s
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -20,9 +21,10 @@ from torch import Tensor, nn
 from maskwright.config import Settings
 from maskwright.data.dataset import Batch
 from maskwright.device import ComputePrecision
+from maskwright.training import ranks
 from maskwright.training.figures import dice_per_picture
 from maskwright.training.health import MEASURED_EVERY, SETTLED
-from maskwright.training.losses import compute_loss
+from maskwright.training.losses import Total, alone, compute_loss
 from maskwright.training.movement import movement, sample_weights
 from maskwright.training.out_of_memory import can_shrink, retrying, watching_memory
 from maskwright.training.state import Learner, clip_gradients
@@ -75,8 +77,11 @@ def add_gradients(
     class_weights: Sequence[float] = (),
     scored_classes: tuple[int, ...] = (),
     together: int = 1,
+    last: bool = True,
 ) -> Outcome:
     """Add the gradients of a batch to those that the network has.
+
+    A learner that is shared adds those of its slice of the batch. Its loss and its scores are those of the whole.
 
     Args:
         learner: Its network gets them.
@@ -85,25 +90,51 @@ def add_gradients(
         class_weights: As in `losses.compute_loss`.
         scored_classes: Channels of the logits that Dice is measured on, where there are several.
         together: How many batches make a step; each gives its share of the gradients.
+        last: Whether this is the last of them; then the gradients are the same on all ranks.
 
     Raises:
         FloatingPointError: The loss is no number.
     """
     mean, dices = 0.0, []
-    for part, share in parts_of(batch, learner.position.micro_batch):
+    total = alone if learner.shared is None else learner.shared.total
+    parts = _parts_to_learn(learner, batch)
+    for number, (part, share) in enumerate(parts, start=1):
         device, smaller = part.images.device.type, can_shrink(learner, len(part.images), settings)
         look = watching_memory(device, can_shrink=smaller)
-        logits = compute_logits(learner.network, part.images, learner.precision)
-        look()
-        loss = share * loss_of(logits, part, settings, class_weights)
-        mean += float(loss.detach())
-        if not math.isfinite(mean):
-            raise FloatingPointError
-        if loss.requires_grad:  # nothing does in a network that is frozen as a whole
-            learner.scaler.scale(loss / together).backward()  # type: ignore[no-untyped-call]
+        with _passing(learner, last=last and number == len(parts)) as network:
+            logits = compute_logits(network, part.images, learner.precision)
+            look()
+            loss = share * loss_of(logits, part, settings, class_weights, total)
+            mean += float(loss.detach())
+            if not math.isfinite(mean):
+                raise FloatingPointError
+            if loss.requires_grad:  # nothing does in a network that is frozen as a whole
+                learner.scaler.scale(loss / together).backward()  # type: ignore[no-untyped-call]
         dices.append(dice_per_picture(logits.detach(), part.targets, part.weights, scored_classes))
         del logits, loss  # or the next part would be computed beside them
-    return Outcome(mean, torch.cat(dices))
+    of_all = torch.cat(dices)
+    return Outcome(mean, of_all if learner.shared is None else _side_by_side(of_all))
+
+
+def _passing(learner: Learner, *, last: bool) -> AbstractContextManager[nn.Module]:
+    return nullcontext(learner.network) if learner.shared is None else learner.shared.passing(last=last)
+
+
+def _parts_to_learn(learner: Learner, batch: Batch) -> list[tuple[Batch, float]]:
+    """The parts that go through the network at a time: as many on each rank, with the shares of all of them."""
+    most = learner.position.micro_batch
+    if learner.shared is None or most is None:
+        return list(parts_of(batch, most))
+    slices = ranks.gathered(len(batch.images))
+    count = min(math.ceil(max(slices) / most), *slices)
+    parts = [Batch(*tensors) for tensors in zip(*(tensor.tensor_split(count) for tensor in batch), strict=True)]
+    counted = ranks.total(torch.tensor([float(part.weights.sum()) for part in parts]))
+    return list(zip(parts, (counted / counted.sum().clamp(min=1)).tolist(), strict=True))
+
+
+def _side_by_side(dices: Tensor) -> Tensor:
+    """The scores of all pictures of a batch, of which each rank has some; in their order."""
+    return torch.cat(ranks.gathered(dices.cpu()))
 
 
 def move_weights(learner: Learner, clip_norm: float) -> None:
@@ -178,8 +209,10 @@ def autocast(device: str, precision: ComputePrecision) -> torch.autocast:
     return torch.autocast(device.partition(":")[0], dtype, enabled=precision != "fp32")
 
 
-def loss_of(logits: Tensor, batch: Batch, settings: Settings, class_weights: Sequence[float] = ()) -> Tensor:
-    """The loss that the settings ask for."""
+def loss_of(
+    logits: Tensor, batch: Batch, settings: Settings, class_weights: Sequence[float] = (), total: Total = alone
+) -> Tensor:
+    """The loss that the settings ask for; of a slice of a batch, ``total`` makes that of the batch of it."""
     return compute_loss(
         settings.loss_terms(),
         logits,
@@ -187,4 +220,5 @@ def loss_of(logits: Tensor, batch: Batch, settings: Settings, class_weights: Seq
         batch.weights,
         boundary_weight=settings.boundary_weight,
         class_weights=class_weights,
+        total=total,
     )

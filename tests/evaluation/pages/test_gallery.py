@@ -25,6 +25,7 @@ from maskwright.evaluation.pages.gallery import (
     draw_two,
     draw_walls,
     errors_of,
+    hung_together,
 )
 from tests.compared_pictures import TWO, boxes, compared
 from tests.parsed_pages import parse
@@ -48,6 +49,15 @@ def test_the_worst_and_the_best_are_kept_in_any_order() -> None:
             gallery.look(compared(*boxes(int(shift)), name=str(shift)))
         assert names(gallery.worst()) == ["11", "10", "9"]
         assert names(gallery.best()) == ["0", "1"]
+
+
+def test_galleries_of_parts_hang_together_as_one_of_all() -> None:
+    galleries = [Gallery(TWO, worst=3, best=2) for _ in range(3)]
+    for shift in range(12):
+        galleries[shift % 3].look(compared(*boxes(shift), name=str(shift)))
+    gallery = hung_together(galleries)
+    assert names(gallery.worst()) == ["11", "10", "9"]
+    assert names(gallery.best()) == ["0", "1"]
 
 
 def test_no_picture_hangs_twice() -> None:

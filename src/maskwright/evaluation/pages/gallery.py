@@ -133,6 +133,12 @@ class Gallery:
         self._worst = sorted([*self._worst, exhibit], key=lambda of: of.dice)[:worst]
         self._best = sorted([*self._best, exhibit], key=lambda of: -of.dice)[:best]
 
+    def take_over(self, other: "Gallery") -> None:
+        """Keep the worst and the best of this gallery and another."""
+        worst, best = self._sizes
+        self._worst = sorted([*self._worst, *other._worst], key=lambda of: of.dice)[:worst]
+        self._best = sorted([*self._best, *other._best], key=lambda of: -of.dice)[:best]
+
     def worst(self) -> list[Exhibit]:
         """The worst, worst first."""
         return self._worst
@@ -140,6 +146,14 @@ class Gallery:
     def best(self) -> list[Exhibit]:
         """The best that are not among the worst, best first."""
         return [exhibit for exhibit in self._best if exhibit not in self._worst]
+
+
+def hung_together(galleries: Sequence[Gallery]) -> Gallery:
+    """The worst and the best of several galleries, of which each was shown other pictures."""
+    first, *others = galleries
+    for other in others:
+        first.take_over(other)
+    return first
 
 
 # --- On the page

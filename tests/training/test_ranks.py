@@ -1,0 +1,245 @@
+"""Several processes train as one: real ones, over gloo, with real signals."""
+
+import dataclasses
+import json
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from maskwright.config import Settings
+from maskwright.data.cache import Cache
+from maskwright.data.dataset import EpochBatches, InOrder, Samples, build_loader
+from maskwright.data.drawn_cars import write_drawn_cars
+from maskwright.data.groups import Groups
+from maskwright.data.reading import Formats
+from maskwright.training import ranks
+from maskwright.training.loop import validate
+from maskwright.training.material import Material, kept_here
+from maskwright.training.state import read_state
+from tests.gangs import Gang, Strike, free_port, start, start_gang, torchrun_environment
+from tests.training.test_loop import SETTINGS, Bench
+
+# Group normalisation knows nothing of how a batch is shared out, and no optimizer divides by what rounding leaves.
+NETWORK = ["--preset", "classic", "--base-channels", "8", "--depth", "1", "--norm", "group", "--optimizer", "sgd"]
+OPTIONS = [*NETWORK, "--size", "32", "--batch-size", "4", "--epochs", "4", "--save-every", "1", "--device", "cpu"]
+OPTIONS += ["--loss", "ce+dice", "--ema", "0.5", "--precision", "fp32", "--learning-rate", "0.003"]
+# Sums over a batch are rounded in another order.
+RELATIVE, ABSOLUTE = 1e-4, 1e-6
+
+Train = Callable[..., Gang]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six cars, two views each."""
+    folder = tmp_path_factory.mktemp("drawn")
+    list(write_drawn_cars(folder, cars=6, views=2, width=96, height=64))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def train(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """Starts a training in a folder, by default in two processes."""
+    environment = {"MASKWRIGHT_CACHE": str(tmp_path_factory.mktemp("cache"))}
+
+    def begin(out: Path, *options: str, pictures: Path = photos, **how: Any) -> Gang:
+        words = ["train", str(pictures), "--out", str(out), *OPTIONS, *options]
+        return start_gang(words, out.with_suffix(".txt"), environment=environment, **how)
+
+    return begin
+
+
+@pytest.fixture(scope="module")
+def one(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one process."""
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    assert train(folder, size=1).codes() == [0]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of two."""
+    folder = tmp_path_factory.mktemp("runs") / "two"
+    assert train(folder).codes() == [0, 0]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stopped(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two processes, of which one was asked to stop."""
+    folder = tmp_path_factory.mktemp("runs") / "stopped"
+    assert train(folder, struck=Strike(1, 4, signal.SIGTERM)).codes() == [75, 75]
+    return folder
+
+
+def copy_of(run: Path, to: Path) -> Path:
+    shutil.copytree(run, to)
+    return to
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    """Its lines, without what the clock says."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: line[name] for name in line if name not in ("seconds", "images_per_second")} for line in lines]
+
+
+def assert_alike(first: Path, second: Path) -> None:
+    """Weights, averaged ones, and metrics."""
+    for name in ("model.safetensors", "last.safetensors"):
+        ours, theirs = load_file(first / name), load_file(second / name)
+        assert ours.keys() == theirs.keys()
+        for key, value in ours.items():
+            np.testing.assert_allclose(value, theirs[key], rtol=RELATIVE, atol=ABSOLUTE, err_msg=key)
+    for mine, other in zip(metrics(first), metrics(second), strict=True):
+        assert mine == pytest.approx(other, rel=1e-4)
+
+
+# --- Who does what
+
+
+def test_slices_are_a_batch_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(count: int) -> list[list[int]]:
+        orders = []
+        for rank in range(count):
+            monkeypatch.setattr(ranks._company, "rank", rank)
+            monkeypatch.setattr(ranks._company, "size", count)
+            orders.append(EpochBatches(range(10), Settings(batch_size=5), share_of=ranks.share_of))
+        return [[draw.picture for part in parts for draw in part] for parts in zip(*orders, strict=True)]
+
+    assert drawn(1) == drawn(2) == drawn(3)
+    assert all(len(batch) == 5 for batch in drawn(3))
+
+
+def test_other_launchers_variables_make_no_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "nowhere"}.items():
+        monkeypatch.setenv(name, value)
+    with ranks.joined():
+        assert (ranks.rank(), ranks.size()) == (0, 1)
+
+
+def test_two_processes_learn_what_one_learns(one: Path, two: Path) -> None:
+    assert_alike(one, two)
+
+
+def test_only_the_first_writes_and_the_other_has_a_log(one: Path, two: Path) -> None:
+    assert {path.name for path in two.iterdir()} - {path.name for path in one.iterdir()} == {"rank-1.log"}
+    assert "Rank 1 of 2" in (two / "rank-1.log").read_text()
+    said = two.with_suffix(".txt").read_text()
+    assert said.count("classic U-Net") == 1
+    assert said.count("Dice 0.") == 1
+    assert "Warning" not in said
+
+
+def validate_share(given: tuple[Cache, Path]) -> None:
+    """What each rank does of a validation; all but the first cannot see what the first has decoded."""
+    cache, result = given
+    with ranks.joined():
+        if not ranks.is_writer():
+            gone = tuple(dataclasses.replace(entry, path=Path("/elsewhere/gone.pixels")) for entry in cache.entries)
+            cache = dataclasses.replace(cache, entries=gone)
+        material = Material(cache, Formats(), {}, Groups({}, "alone"), ())
+        samples = Samples(kept_here(material, SETTINGS).cache, SETTINGS, augment=False)
+        bench = Bench(cache, result.with_name(f"run {ranks.rank()}"), SETTINGS)
+        loader = build_loader(samples, InOrder(range(12), 5, batches=ranks.every_nth()), workers=0, pin=False)
+        tally = validate(bench.learner.network, loader, bench.run)
+        result.with_suffix(f".{ranks.rank()}").write_text(json.dumps(dataclasses.asdict(tally) | {"seconds": 0}))
+
+
+def test_a_shared_validation_says_to_the_bit_what_one_process_says(ellipse_cache: Cache, tmp_path: Path) -> None:
+    port, elsewhere = free_port(), tmp_path / "another machine"
+    environments = [torchrun_environment(rank, 3, port) for rank in range(3)]
+    for local_rank, environment in enumerate(environments[1:]):
+        environment |= {"LOCAL_RANK": str(local_rank), "MASKWRIGHT_CACHE": str(elsewhere)}
+    together = [
+        start(validate_share, (ellipse_cache, tmp_path / "tally"), own, tmp_path / "said") for own in environments
+    ]
+    alone = start(validate_share, (ellipse_cache, tmp_path / "alone"), {}, tmp_path / "said")
+    for process in (alone, *together):
+        process.join()
+    expected = (tmp_path / "alone.0").read_text()
+    assert [(tmp_path / f"tally.{rank}").read_text() for rank in range(3)] == [expected] * 3
+    assert json.loads(expected)["images"] == 12
+    assert len(list(elsewhere.rglob("*.pixels"))) == 12  # decoded once for the two processes that are there
+
+
+def test_a_shared_scoring_says_to_the_bit_what_one_process_says(train: Train, two: Path, tmp_path: Path) -> None:
+    alone = copy_of(two, tmp_path / "alone")
+    (alone / "scores.json").unlink()
+    assert train(alone, "--resume", size=1).codes() == [0]
+    assert (alone / "scores.json").read_text() == (two / "scores.json").read_text()
+
+
+# --- The end
+
+
+def test_a_signal_to_one_stops_all_at_the_same_step(stopped: Path) -> None:
+    assert stopped.with_suffix(".txt").read_text().count("Stopped and saved") == 1
+    assert read_state(stopped / "state.pth")["position"]["step"] == 4
+    assert not (stopped / "scores.json").exists()
+
+
+def test_a_run_of_two_processes_goes_on_in_one(train: Train, one: Path, stopped: Path, tmp_path: Path) -> None:
+    folder = copy_of(stopped, tmp_path / "run")
+    assert train(folder, "--resume", size=1).codes() == [0]
+    assert_alike(one, folder)
+
+
+def test_a_run_of_one_process_goes_on_in_two(train: Train, one: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert train(folder, size=1, struck=Strike(0, 3, signal.SIGTERM)).codes() == [75]
+    assert train(folder, "--resume").codes() == [0, 0]
+    assert_alike(one, folder)
+
+
+def test_after_a_kill_the_others_end_in_silence_and_a_restart_goes_on(train: Train, one: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    gang = train(folder, struck=Strike(1, 4, signal.SIGKILL))
+    assert gang.codes() == [2, -signal.SIGKILL]
+    assert not re.search(r"Error|Traceback|Stopped", gang.said())
+    assert train(folder, restart=1).codes() == [0, 0]  # nobody says --resume
+    assert_alike(one, folder)
+
+
+def test_a_picture_that_goes_is_named_once_and_ends_all(train: Train, photos: Path, tmp_path: Path) -> None:
+    pictures, folder = copy_of(photos, tmp_path / "photos"), tmp_path / "run"
+    # Pictures are read whenever they are needed, by one or the other.
+    gang = train(folder, "--cache-gb", "0", "--epochs", "30", pictures=pictures)
+    while not (folder / "state.pth").is_file():
+        assert all(member.is_alive() for member in gang.members)
+        time.sleep(0.001)
+    shutil.rmtree(pictures)
+    assert gang.codes() == [2, 2]
+    assert len(re.findall(rf"{re.escape(str(pictures))}\S+ ", gang.said().partition("classic U-Net")[2])) == 1
+    assert "Traceback" not in gang.said()
+
+
+def test_what_is_wrong_with_all_is_said_once(train: Train, two: Path) -> None:
+    gang = train(two)
+    assert gang.codes() == [2, 2]
+    assert gang.said().count("is not empty") == 1
+
+
+def test_minutes_end_all_at_the_same_step_in_whatever_way_they_train(train: Train, one: Path, tmp_path: Path) -> None:
+    """With batch normalisation, several passes a step, little kept for the backward pass, layers held at first."""
+    gang = train(
+        tmp_path / "run",
+        *("--epochs", "None", "--minutes", "0.06", "--norm", "batch", "--accumulate", "2", "--small-first", "0.4"),
+        *("--storage", "lean+checkpointed", "--freeze", "0.3", "--from", str(one / "model.safetensors")),
+    )
+    assert gang.codes() == [0, 0]
+    assert (tmp_path / "run" / "scores.json").is_file()
+
+
+def test_a_batch_too_small_for_all_is_refused(train: Train, tmp_path: Path) -> None:
+    gang = train(tmp_path / "run", "--batch-size", "1")
+    assert gang.codes() == [2, 2]
+    assert gang.said().count("cannot be shared out to 2 processes") == 1

@@ -87,7 +87,7 @@ def require_complete(wheel: Path, archive: Path) -> None:
 def new_environment(python: Path | str, folder: Path, *packages: Path | str) -> Path:
     """An environment with these packages, whose requirements fit together; returns its Python."""
     subprocess.run([python, "-m", "venv", folder], check=True, env=outside())
-    pip = [folder / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    pip: list[str | Path] = [folder / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", *packages], check=True, env=outside())
     subprocess.run([*pip, "check"], check=True, env=outside())
     return folder / "bin" / "python"

@@ -65,7 +65,7 @@ def test_words_are_torchruns_and_ours(
 ) -> None:
     words = command[1:]
     if command[0] == "torchrun":
-        parsed = parse_args(words)
+        parsed = parse_args(words)  # type: ignore[no-untyped-call]
         assert (parsed.module, parsed.training_script) == (True, "maskwright")
         words = parsed.training_script_args
     monkeypatch.chdir(tmp_path)

@@ -217,7 +217,7 @@ def draw_thresholds() -> str:
     """A corner of a car's outline: thresholded and then enlarged, and enlarged and then thresholded."""
     _, coverage = draw_car(0, 3, width=960, height=640)
     truth = coverage >= 128
-    share = np.clip(resize_mask(truth, 80, 120) / 255, 0.01, 0.99)
+    share = np.clip(resize_mask(truth.astype(np.uint8), 80, 120) / 255, 0.01, 0.99)
     logits = np.log(share / (1 - share)).astype(np.float32)
     early = np.kron(logits >= 0, np.ones((8, 8), bool))
     late = resize_plane(logits, 640, 960) >= 0

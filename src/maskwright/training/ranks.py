@@ -65,6 +65,7 @@ def joined() -> Iterator[None]:
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before it, or leave --max-restarts out."
         )
     import torch.distributed as dist
+    from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     with _noticing():
@@ -72,7 +73,7 @@ def joined() -> Iterator[None]:
         store.set_timeout(PATIENCE)
         if not _is_on_several_machines():  # where torchrun counts restarts by machine
             # torchrun keeps its store, in which gloo would find the addresses of those that have ended.
-            store = dist.PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+            store = PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         # Agreements go over gloo on GPUs too; their gradients have a group of their own.
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
     _company.rank, _company.size, _company.store = rank, size, store

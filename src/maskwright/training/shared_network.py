@@ -89,11 +89,11 @@ def synchronise_statistics(network: nn.Module, group: Any) -> None:  # noqa: ANN
 
     In place, as `storage.store` does it: the optimizer's and the frozen layers stay those that they were.
     """
-    module: Any  # it becomes another
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:
-            module.__class__ = nn.SyncBatchNorm
-            module.process_group = group
+            changed: Any = module
+            changed.__class__ = nn.SyncBatchNorm
+            changed.process_group = group
 
 
 def check_storage(settings: Settings, device: str) -> Storage | None:

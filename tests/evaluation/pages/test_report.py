@@ -182,7 +182,9 @@ def test_each_mean_says_on_how_many_pictures_and_groups_it_rests() -> None:
 
 def test_the_headline_is_the_mean_dice() -> None:
     report = a_report()
-    measures = {measure: Interval(0.1 + 0.1 * place, 0.05, 0.95) for place, measure in enumerate(TITLES)}
+    measures: dict[str, Any] = {
+        measure: Interval(0.1 + 0.1 * place, 0.05, 0.95) for place, measure in enumerate(TITLES)
+    }
     page = draw_report(replace(report, scores=replace(report.scores, **measures)))
     assert "Dice 0.1000 on 12 pictures" in parse(page).text
     assert re.findall(r'class="card"><b>([^<]+)', page) == ["0.1000", "0.2000", "0.5000", "0.60"]

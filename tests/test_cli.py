@@ -502,7 +502,7 @@ def test_when_the_process_began_is_no_option(capsys: pytest.CaptureFixture[str])
 
 def test_processes_that_a_command_started_count_its_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     own = cli._process_began()
-    monkeypatch.setenv("MASKWRIGHT_BEGAN", "12.5")
+    monkeypatch.setenv("_MASKWRIGHT_BEGAN", "12.5")
     assert cli._process_began() == pytest.approx(own, abs=1)  # of an earlier command in this shell, say
     for name, value in {"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)

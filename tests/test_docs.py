@@ -62,7 +62,7 @@ def blocks_of(page: Path) -> list[tuple[str, str, bool]]:
     """Language and text of each block, and whether a block follows at once."""
     text = page.read_text(encoding="utf-8")
     found = list(BLOCK.finditer(text))
-    ends = [*(match.start() for match in found[1:]), len(text)]
+    ends = [*(match.start() for match in found[1:]), len(text)][: len(found)]
     return [
         (match[2], re.sub(rf"^{match[1]}", "", match[3], flags=re.MULTILINE), not text[match.end() : end].strip())
         for match, end in zip(found, ends, strict=True)
@@ -194,7 +194,7 @@ def options() -> dict[str, set[str]]:
     for word in cli.WORDS:
         with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
             cli.main([word, "--help"])
-        found[word] = set(re.findall(r"^│ (?:-h, )?(--[a-z][a-z0-9-]*)", out.getvalue(), flags=re.MULTILINE))
+        found[word] = set(re.findall(r"^[│ ] (?:-h, )?(--[a-z][a-z0-9-]*)", out.getvalue(), flags=re.MULTILINE))
     return found
 
 
@@ -225,7 +225,7 @@ def test_the_reference_has_every_setting() -> None:
 def test_the_reference_has_every_variable_of_the_environment() -> None:
     text = reference.PAGE.read_text(encoding="utf-8")
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
-    for variable in set(re.findall(r"MASKWRIGHT_[A-Z_]+", source)):
+    for variable in set(re.findall(r"(?<!_)MASKWRIGHT_[A-Z_]+", source)):
         assert f"`{variable}`" in text
 
 

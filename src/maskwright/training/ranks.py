@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 PATIENCE = timedelta(days=2)
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 # Where a command that starts torchrun says when it began itself: its minutes are theirs.
-COMMAND_BEGAN = "MASKWRIGHT_BEGAN"
+COMMAND_BEGAN = "_MASKWRIGHT_BEGAN"
 # What gloo, NCCL and the store say when a process at the other end has ended.
 _ENDED = re.compile(r"gloo|nccl|tcpstore|(connection|socket).*(closed|reset|refused|failed)|broken pipe", re.IGNORECASE)
 

@@ -112,8 +112,8 @@ def assert_equal(folder: Path, whole: Path) -> None:
     [
         (preparation, "read_pictures", False),
         (diagnosis, "learn_by_heart", False),
-        (loop, "validate", True),
-        (closing, "evaluate_pairs", True),
+        (loop, "_look_at", True),
+        (closing, "count_pairs", True),
     ],
     ids=["reading", "checking that it learns", "validating", "scoring"],
 )

@@ -110,9 +110,9 @@ def test_as_many_connections_and_pictures_are_served_as_the_options_say(tiny_onn
             first.sendall(unfinished + b"Content-Length: 9\r\n\r\nabc")
             while b"pictures_under_way 1.0" not in ask_once(second, "GET", "/metrics")[1]:
                 pass
+            assert ask_once(third, "GET", "/healthz") == (503, b"Service Unavailable")
             status, content = ask_once(second, "POST", "/v1/predict", picture)
             assert (status, json.loads(content)["error"]["code"]) == (503, "too_busy")
-            assert ask_once(third, "GET", "/healthz") == (503, b"Service Unavailable")
             first.sendall(b"defghi")
             assert first.recv(4096).startswith(b"HTTP/1.1 415 ")
             assert ask_once(second, "POST", "/v1/predict", picture)[0] == 200

@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -207,25 +206,6 @@ def test_after_a_kill_the_others_end_in_silence_and_a_restart_goes_on(train: Tra
     assert not re.search(r"Error|Traceback|Stopped", gang.said())
     assert train(folder, restart=1).codes() == [0, 0]  # nobody says --resume
     assert_alike(one, folder)
-
-
-def test_a_picture_that_goes_is_named_once_and_ends_all(train: Train, photos: Path, tmp_path: Path) -> None:
-    pictures, folder = copy_of(photos, tmp_path / "photos"), tmp_path / "run"
-    # Pictures are read whenever they are needed, by one or the other.
-    gang = train(folder, "--cache-gb", "0", "--epochs", "30", pictures=pictures)
-    while not (folder / "state.pth").is_file():
-        assert all(member.is_alive() for member in gang.members)
-        time.sleep(0.001)
-    shutil.rmtree(pictures)
-    assert gang.codes() == [2, 2]
-    assert len(re.findall(rf"{re.escape(str(pictures))}\S+ ", gang.said().partition("classic U-Net")[2])) == 1
-    assert "Traceback" not in gang.said()
-
-
-def test_what_is_wrong_with_all_is_said_once(train: Train, two: Path) -> None:
-    gang = train(two)
-    assert gang.codes() == [2, 2]
-    assert gang.said().count("is not empty") == 1
 
 
 def test_minutes_end_all_at_the_same_step_in_whatever_way_they_train(train: Train, one: Path, tmp_path: Path) -> None:

@@ -208,6 +208,12 @@ def test_after_a_kill_the_others_end_in_silence_and_a_restart_goes_on(train: Tra
     assert_alike(one, folder)
 
 
+def test_what_is_wrong_with_all_is_said_once(train: Train, two: Path) -> None:
+    gang = train(two)
+    assert gang.codes() == [2, 2]
+    assert gang.said().count("is not empty") == 1
+
+
 def test_minutes_end_all_at_the_same_step_in_whatever_way_they_train(train: Train, one: Path, tmp_path: Path) -> None:
     """With batch normalisation, several passes a step, little kept for the backward pass, layers held at first."""
     gang = train(

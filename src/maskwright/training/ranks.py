@@ -262,8 +262,8 @@ def _is_first_to_speak() -> bool:
         return local_rank() in (None, 0)
     try:
         return bool(_company.store.add("last word", 1) == 1)
-    except RuntimeError:  # it went with the process that kept it
-        return is_writer()
+    except RuntimeError:  # it went with the process that kept it, which has spoken
+        return local_rank() in (None, 0)
 
 
 def others_ended(error: BaseException) -> bool:

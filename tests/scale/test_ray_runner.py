@@ -11,11 +11,11 @@ import pytest
 from maskwright.cli import main
 from maskwright.config import PredictSettings
 from maskwright.inference.predictor import load
-from maskwright.scale.manifest import Mark, begin
+from maskwright.scale.manifest import Mark, Plan, begin
 from maskwright.scale.parts import Order
 from maskwright.scale.places import open_place
 from maskwright.scale.ray_runner import connected, ray_run, store_model
-from maskwright.scale.rounds import do_all
+from maskwright.scale.rounds import Run, do_all
 from maskwright.scale.sources import list_source
 from tests.tiny_pictures import an_image, write
 
@@ -60,14 +60,19 @@ def masks_in(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*_mask.png"))}
 
 
+def planned(model: Path, photos: Path, out: Path, *, pictures: int, gpus: int = 0) -> tuple[Plan, Run]:
+    """Parts of so many pictures, and what does them on two cores."""
+    place = open_place(str(out))
+    source, entries = list_source(str(photos))
+    plan = begin(place, source, entries, {}, pictures=pictures)
+    portable = store_model(place, model, PredictSettings(), "cpu")
+    return plan, ray_run(Order(source, place, ["mask"]), portable, load(model), cores=2, gpus=gpus)
+
+
 def test_masks_are_to_the_byte_those_of_predict_and_a_killed_worker_loses_none(
     two_cores: None, tiny_model: Path, photos: Path, tmp_path: Path
 ) -> None:
-    place = open_place(str(tmp_path / "out"))
-    source, entries = list_source(str(photos))
-    plan = begin(place, source, entries, {}, pictures=1)
-    model = store_model(place, tiny_model, PredictSettings(), "cpu")
-    run = ray_run(Order(source, place, ["mask"]), model, load(tiny_model), cores=2)
+    plan, run = planned(tiny_model, photos, tmp_path / "out", pictures=1)
     marks: list[Mark] = []
     for outcome in do_all(run, plan.parts):
         assert isinstance(outcome, Mark)
@@ -100,11 +105,7 @@ def test_the_command_does_what_is_left_and_fails_for_no_picture(
 def test_decoding_computing_and_writing_apart_give_the_same(
     two_cores: None, tiny_model: Path, photos: Path, tmp_path: Path
 ) -> None:
-    place = open_place(str(tmp_path / "out"))
-    source, entries = list_source(str(photos))
-    plan = begin(place, source, entries, {}, pictures=6)
-    model = store_model(place, tiny_model, PredictSettings(), "cpu")
-    run = ray_run(Order(source, place, ["mask"]), model, load(tiny_model), cores=2, gpus=1)
+    plan, run = planned(tiny_model, photos, tmp_path / "out", pictures=6, gpus=1)
     assert {outcome.number for outcome in do_all(run, plan.parts) if isinstance(outcome, Mark)} == {0, 1}
     assert masks_in(tmp_path / "out") == masks_of_predict(tiny_model, photos, tmp_path / "alone")
 

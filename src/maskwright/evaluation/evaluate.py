@@ -264,13 +264,12 @@ def summarise(
     is_validation: Callable[[str], bool] = lambda _: False,
 ) -> Scores:
     """What was counted of many pictures, in their order, as means over them; see `evaluate_pairs`."""
-    rows = [of.row for of in counted if isinstance(of, Counted)]
-    tables = [of.table for of in counted if isinstance(of, Counted)]
-    confusion = np.zeros((card.labels.num_classes, card.labels.num_classes), np.int64)
-    for of in counted:
-        if isinstance(of, Counted):
-            confusion += of.confusion
-    names, labels = [row.group for row in rows], card.labels
+    scored, labels = [of for of in counted if isinstance(of, Counted)], card.labels
+    rows, tables = [of.row for of in scored], [of.table for of in scored]
+    confusion = np.zeros((labels.num_classes, labels.num_classes), np.int64)
+    for of in scored:
+        confusion += of.confusion
+    names = [row.group for row in rows]
     has_threshold = card.architecture.num_classes == 1
     return Scores(
         **_means_of(rows, names),

@@ -258,8 +258,9 @@ class Settings(MaskSettings):
     """How the decoder doubles the resolution: by a transposed convolution; bilinearly after a 1x1 convolution; or, with
     bilinear_aligned, without one, as in other U-Nets that are around."""
 
-    unshuffle: int = 1
-    """The finest level takes squares of 1, 2 or 4 pixels a side for one: less time and memory, coarser outlines."""
+    unshuffle: int | None = None
+    """The finest level takes squares of 1, 2 or 4 pixels a side for one: less time and memory, coarser outlines. By
+    default 1 without an encoder, else 4 for masks without thin parts and 2 for others."""
 
     # The pictures
     size: int | None = None
@@ -500,7 +501,7 @@ class Settings(MaskSettings):
         return value
 
     def architecture(self, *, in_channels: int = 3, num_classes: int = 1) -> Architecture:
-        """The network that these settings ask for; of the published width, where that is still to be chosen."""
+        """The network that these settings ask for; as it was published where something is still to be chosen."""
         return Architecture(
             encoder=self.encoder,
             in_channels=in_channels,
@@ -510,7 +511,7 @@ class Settings(MaskSettings):
             depth=self.depth,
             norm=self.norm,
             upsampling=self.upsampling,
-            unshuffle=self.unshuffle,
+            unshuffle=self.unshuffle or Architecture.unshuffle,
         )
 
 

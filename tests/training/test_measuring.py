@@ -8,7 +8,7 @@ from PIL import Image
 from maskwright.config import Architecture, Settings
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats
-from maskwright.training.measuring import LEAST_OUTLINED, look_at_pictures, measure_speed
+from maskwright.training.measuring import LEAST_OUTLINED, look_at_masks, measure_speed, usual_shape
 from maskwright.training.recipe import LADDER
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,10 +34,12 @@ def test_thin_masks_need_more_pixels_than_thick_ones(tmp_path: Path) -> None:
     for stripes in (2, 20):
         folder = tmp_path / str(stripes)
         folder.mkdir()
-        height, width, found[stripes] = look_at_pictures(pictures(folder, 3, stripes=stripes), Formats(), seed=0)
-        assert (height, width) == (200, 800)
-    assert list(found[2]) == list(LADDER)
+        pairs = pictures(folder, 3, stripes=stripes)
+        found[stripes] = look_at_masks(pairs, Formats(), (100, *LADDER), seed=0)
+        assert usual_shape(pairs, seed=0) == (200, 800)
+    assert list(found[2]) == [100, *LADDER]
     assert found[2][256] < 0.9 < found[20][256]
+    assert found[2][100] < found[2][256]
     assert found[2][960] == 1.0
 
 
@@ -46,7 +48,7 @@ def test_short_of_time_a_few_masks_must_do(tmp_path: Path) -> None:
     for pair in pairs[:]:
         pair.mask_path.unlink()  # one that is opened says nothing
     opened = []
-    _, _, bounds = look_at_pictures(pairs, Formats(), seed=0, spent=lambda: opened.append(1) or 1.0)  # type: ignore[func-returns-value]
+    bounds = look_at_masks(pairs, Formats(), LADDER, seed=0, spent=lambda: opened.append(1) or 1.0)  # type: ignore[func-returns-value]
     assert bounds == {}
     assert len(opened) == 9 - LEAST_OUTLINED
 
@@ -55,9 +57,8 @@ def test_pictures_that_cannot_be_read_are_left_to_those_who_refuse_them(tmp_path
     pairs = pictures(tmp_path, 3, stripes=5)
     pairs[0].image.write_text("no picture")
     pairs[1].mask_path.write_text("no picture")
-    height, width, bounds = look_at_pictures(pairs, Formats(), seed=0)
-    assert (height, width) == (200, 800)
-    assert bounds
+    assert usual_shape(pairs, seed=0) == (200, 800)
+    assert look_at_masks(pairs, Formats(), LADDER, seed=0)
 
 
 @pytest.mark.parametrize("num_classes", [1, 3])

@@ -5,9 +5,11 @@ import pytest
 from maskwright.config import Settings, read_preset
 from maskwright.training.recipe import (
     BATCH_SIZES,
+    COARSE,
     DEFAULT_CROP,
     ENOUGH_BOUND,
     ENOUGH_EPOCHS,
+    FINE,
     LADDER,
     LEAST_STEPS,
     SMALLEST_BATCH,
@@ -18,6 +20,8 @@ from maskwright.training.recipe import (
     Speed,
     candidate_sizes,
     choose_recipe,
+    coarse_side,
+    leaves_open,
     megapixels,
     pictures_seen,
     sample_megapixels,
@@ -26,9 +30,9 @@ from maskwright.training.recipe import (
 
 OPEN = read_preset("quick")
 # Cars: coarse outlines. Cracks: thin ones.
-COARSE = dict.fromkeys(LADDER, 0.997)
+ROUND = dict.fromkeys(LADDER, 0.997)
 THIN = {side: min(1.0, 0.90 + 0.09 * side / 512) for side in LADDER}
-CARS = Facts(pictures=52, height=1280, width=1918, bounds=COARSE)
+CARS = Facts(pictures=52, height=1280, width=1918, bounds=ROUND)
 CRACKS = dataclasses.replace(CARS, bounds=THIN)
 
 
@@ -168,22 +172,53 @@ def test_as_many_cut_outs_as_cover_a_picture_count_as_one() -> None:
 
 @pytest.mark.parametrize("means", [None, Means(1.0, Speed(1.0, 9.0)), Means(1e6, Speed(1e-3, 1e-3))])
 def test_what_is_given_is_kept_and_needs_no_reason(means: Means | None) -> None:
-    settings = Settings(size=333, batch_size=5, base_channels=24)
+    settings = Settings(size=333, batch_size=5, base_channels=24, unshuffle=1)
     recipe = choose_recipe(dataclasses.replace(CARS, means=means), settings)
-    assert recipe == Recipe(333, 5, 24)
+    assert recipe == Recipe(333, 5, 24, 1)
     assert recipe.applied_to(settings) == settings
 
 
 def test_each_choice_has_a_sentence_of_its_own() -> None:
     recipe = choose_recipe(with_means(CARS, 240), OPEN)
-    assert len(recipe.reasons) == 3
+    assert len(recipe.reasons) == 4
     assert all(reason.endswith(".") and "\n" not in reason for reason in recipe.reasons)
-    assert len(choose_recipe(CARS, dataclasses.replace(OPEN, size=400)).reasons) == 2
+    assert len(choose_recipe(CARS, dataclasses.replace(OPEN, size=400)).reasons) == 3
 
 
 def test_a_recipe_leaves_nothing_open() -> None:
-    settings = choose_recipe(CARS, OPEN).applied_to(OPEN)
-    assert None not in (settings.size, settings.batch_size, settings.base_channels)
+    assert leaves_open(OPEN)
+    assert not leaves_open(choose_recipe(CARS, OPEN).applied_to(OPEN))
+
+
+@pytest.mark.parametrize("name", ["size", "batch_size", "base_channels", "unshuffle"])
+def test_a_single_setting_can_be_open(name: str) -> None:
+    assert leaves_open(dataclasses.replace(choose_recipe(CARS, OPEN).applied_to(OPEN), **{name: None}))
+
+
+def test_a_network_without_an_encoder_has_no_open_end() -> None:
+    assert not leaves_open(Settings(size=64, batch_size=2, base_channels=8))
+
+
+# --- Where the decoder ends
+
+
+def test_a_decoder_ends_early_where_masks_keep_their_shape_at_half_the_size() -> None:
+    assert choose_recipe(CARS, OPEN).unshuffle == COARSE
+    assert choose_recipe(CRACKS, OPEN).unshuffle == FINE
+    assert choose_recipe(CARS, Settings()).unshuffle == 1
+
+
+def test_half_of_the_size_is_half_of_what_training_sees() -> None:
+    bounds = {side: 0.97 if side < 256 else 0.997 for side in (128, 200, *LADDER)}
+    facts = dataclasses.replace(CARS, bounds=bounds)
+    assert choose_recipe(facts, OPEN).unshuffle == COARSE
+    assert choose_recipe(facts, dataclasses.replace(OPEN, size=400)).unshuffle == FINE
+    assert choose_recipe(dataclasses.replace(facts, height=256, width=256), OPEN).unshuffle == FINE
+    assert coarse_side(1280, 1918, Settings(factor=0.5)) == 479
+
+
+def test_the_clock_does_not_move_the_end_of_the_decoder() -> None:
+    assert {choose_recipe(with_means(CARS, seconds), OPEN).unshuffle for seconds in (1, 60, 1e6)} == {COARSE}
 
 
 def test_the_batches_are_in_falling_order_and_end_at_any_number() -> None:

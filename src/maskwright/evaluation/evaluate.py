@@ -291,14 +291,29 @@ def score_pair(
 ) -> Compared:
     """Predict one picture and compare with its mask, both at the picture's own size."""
     image, truth = read_pair(pair, formats or predictor.card.formats)
-    logits = predictor.logits(image)
+    return score_logits(
+        predictor, predictor.logits(image), image, truth, name=pair.name, group=group, tolerance=tolerance
+    )
+
+
+def score_logits(
+    predictor: Predictor,
+    logits: NDArray[np.float32],
+    image: NDArray[Any],
+    truth: NDArray[np.uint8],
+    *,
+    name: str,
+    group: str,
+    tolerance: float | None = None,
+) -> Compared:
+    """Compare what was predicted of a picture with its mask, both at the picture's own size."""
     mask, labels = predictor.mask(logits), predictor.card.labels
     counts = confusion_counts(truth, mask, num_classes=labels.num_classes)
     return Compared(
         image=image,
         truth=truth,
         mask=mask,
-        row=score_mask(mask, truth, labels, name=pair.name, group=group, tolerance=tolerance, counts=counts),
+        row=score_mask(mask, truth, labels, name=name, group=group, tolerance=tolerance, counts=counts),
         confusion=counts,
         table=count_logits(logits, truth),
     )

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from maskwright.config import Architecture, Settings
 from maskwright.data import image_files
 from maskwright.data.dataset import Batch, InOrder, Samples, build_loader
+from maskwright.data.labels import LabelMap
 from maskwright.data.pairs import Pair
-from maskwright.data.reading import Formats, read_mask
+from maskwright.data.reading import Formats, read_mask, read_pair
 from maskwright.data.resolution import resolution_bound
 from maskwright.data.threads import in_threads
 from maskwright.device import ComputePrecision
 from maskwright.errors import InputError
-from maskwright.evaluation.evaluate import score_pair
+from maskwright.evaluation.evaluate import score_logits
 from maskwright.evaluation.pages.plots import plot_curves
 from maskwright.inference.engines import TorchEngine
 from maskwright.inference.predictor import Predictor
@@ -51,6 +52,8 @@ NEARLY_PERFECT = 0.998
 SMALL_PROBE, LARGE_PROBE = (2, 160), (4, 256)
 # Steps after the first, which is slower than all others; the fastest counts, the others were disturbed.
 PROBE_STEPS = 3
+# A logit that leaves no doubt.
+CERTAIN = 10.0
 # Metrics that plots are tried with.
 TRIAL_LINES = (dict.fromkeys(("epoch", "train_loss", "val_loss", "train_dice", "val_dice", "learning_rate"), 0.5),)
 
@@ -65,19 +68,29 @@ def shapes_of(pairs: Sequence[Pair], *, seed: int) -> list[tuple[int, int]]:
     return shapes or [(LADDER[0], LADDER[0])]
 
 
-def look_at_pictures(
-    pairs: Sequence[Pair], formats: Formats, *, seed: int, spent: Callable[[], float] = lambda: 0.0
-) -> tuple[int, int, dict[int, float]]:
-    """The height and width of a usual picture, and the mean resolution bound of the masks for the sizes to choose from.
+def usual_shape(pairs: Sequence[Pair], *, seed: int) -> tuple[int, int]:
+    """The height and width of the picture in the middle, by its longer side."""
+    shapes = sorted(shapes_of(pairs, seed=seed), key=lambda shape: (max(shape), shape))
+    return shapes[len(shapes) // 2]
+
+
+def look_at_masks(
+    pairs: Sequence[Pair],
+    formats: Formats,
+    sides: Sequence[int],
+    *,
+    seed: int,
+    spent: Callable[[], float] = lambda: 0.0,
+) -> dict[int, float]:
+    """The mean resolution bound of some masks at each training size.
 
     Args:
         pairs: What was found.
         formats: How they are read.
+        sides: Longer sides of pictures, rising.
         seed: Decides which of them are looked at.
         spent: The share that is over of the time for this.
     """
-    shapes = sorted(shapes_of(pairs, seed=seed), key=lambda shape: (max(shape), shape))
-    height, width = shapes[len(shapes) // 2]
 
     def bound_of(numbered: tuple[int, Pair]) -> dict[int, float]:
         number, pair = numbered
@@ -85,19 +98,19 @@ def look_at_pictures(
             return {}
         with contextlib.suppress(InputError):
             stored = image_files.describe(pair.image)
-            return _bounds_of(read_mask(pair, formats.labels, stored.height, stored.width))
+            return _bounds_of(read_mask(pair, formats.labels, stored.height, stored.width), sides)
         return {}
 
     outlined = enumerate(drawn(pairs, OUTLINED, seed))
     found = [bound for bound in in_threads(bound_of, outlined) if bound]
-    return height, width, {side: fmean(bound[side] for bound in found) for side in LADDER if found}
+    return {side: fmean(bound[side] for bound in found) for side in sides if found}
 
 
-def _bounds_of(mask: NDArray[np.uint8]) -> dict[int, float]:
+def _bounds_of(mask: NDArray[np.uint8], sides: Sequence[int]) -> dict[int, float]:
     """The resolution bound at each size; none for a mask without foreground."""
     bounds: dict[int, float] = {}
     best = 0.0
-    for side in LADDER:
+    for side in sides:
         if best < NEARLY_PERFECT:  # more pixels can hardly better it, and each size takes its time
             best = resolution_bound(mask, (side,))[side]
         bounds[side] = best
@@ -153,7 +166,15 @@ def measure_costs(session: Session, part: str) -> Costs:
 
     def score(device: str) -> float:
         predictor = Predictor(card, TorchEngine(card.architecture, weights_of(learner), device))
-        return _second_time(lambda: score_pair(predictor, pair, ""), now)
+
+        def score_one() -> None:
+            image, truth = read_pair(pair, card.formats)
+            predictor.logits(image)
+            # Before it has learnt, its own logits would have outlines everywhere, which take many times as long.
+            perfect = _logits_of(truth, card.labels)
+            score_logits(predictor, perfect, image, truth, name=pair.name, group="")
+
+        return _second_time(score_one, now)
 
     network = learner.kept()
     was_training = network.training
@@ -195,6 +216,12 @@ def _seconds_of_steps(learner: Learner, batch: Batch, settings: Settings, spent:
         next(learner.kept().parameters()).detach().flatten()[0].item()  # a GPU answers when it is done
         seconds.append(time.monotonic() - started)
     return min(seconds[1:])
+
+
+def _logits_of(mask: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.float32]:
+    """Logits ``(C, H, W)`` that say this mask and no doubt."""
+    told_apart = [1] if labels.logit_channels == 1 else range(labels.num_classes)
+    return np.stack([np.where(mask == index, np.float32(CERTAIN), np.float32(-CERTAIN)) for index in told_apart])
 
 
 def _second_time(work: Callable[[], object], now: Callable[[], float]) -> float:

@@ -26,11 +26,11 @@ from maskwright.training import ranks
 from maskwright.training.appearance import choose_tint
 from maskwright.training.fitting import Way
 from maskwright.training.material import Material, deal_out, read_pictures
-from maskwright.training.measuring import look_at_pictures, measure_speed, shapes_of
+from maskwright.training.measuring import look_at_masks, measure_speed, shapes_of, usual_shape
 from maskwright.training.memory_budget import Device, MemoryUse, fit_into_memory
 from maskwright.training.memory_plan import CannotPlanError
 from maskwright.training.minutes import LOOKING_SHARE, OUTLINING_SHARE, PROBING_SHARE, READING_SHARE, Minutes
-from maskwright.training.recipe import Facts, Means, Recipe, Speed, choose_recipe
+from maskwright.training.recipe import Facts, Means, Recipe, Speed, choose_recipe, leaves_open, sides_to_judge
 from maskwright.training.run_folder import RunFolder, as_started, read_unread
 from maskwright.training.session import architecture_for
 from maskwright.training.shared_network import check_storage
@@ -43,9 +43,6 @@ TRAINING_SHARE = 0.85
 PROBING_SECONDS = 10.0
 # With fewer pictures than this held out, the score says little.
 FEW_HELD_OUT = 5
-
-# What depends on the pictures and on the machine's speed.
-_OPEN = ("size", "batch_size", "base_channels")
 
 
 @dataclass(frozen=True)
@@ -205,12 +202,14 @@ def _choose_recipe(
     always_measure: bool,
 ) -> tuple[Recipe, Speed | None]:
     """Look at the pictures and at the machine as far as a choice depends on them, and choose."""
-    is_open = any(getattr(settings, name) is None for name in _OPEN)
+    is_open = leaves_open(settings)
     spent = _no_limit if minutes is None else minutes.part(OUTLINING_SHARE)
     height, width = 1, 1
     bounds: dict[int, float] = {}
     if is_open:
-        height, width, bounds = look_at_pictures(pairs, formats, seed=settings.seed, spent=spent)
+        height, width = usual_shape(pairs, seed=settings.seed)
+        sides = sides_to_judge(height, width, settings)
+        bounds = look_at_masks(pairs, formats, sides, seed=settings.seed, spent=spent)
     facts = Facts(_expected_to_learn_from(pairs, settings), height, width, bounds)
     # By epochs, this is the choice; by the clock it says which network is measured.
     recipe = choose_recipe(facts, settings)

@@ -1,4 +1,4 @@
-"""What the user left open, chosen for the pictures, the minutes and the machine: size, batch size and width.
+"""What the user left open, chosen for the pictures, the minutes and the machine: size, batch size and network.
 
 A pure function of facts. A run by epochs has no measured ones, so that it is the same on every machine.
 """
@@ -20,6 +20,8 @@ WITHOUT_CLOCK = 512
 ENOUGH_EPOCHS = 30
 # ... in pictures seen: few pictures are to be seen more often, and many need not all be seen as often.
 LEAST_SEEN, MOST_SEEN = 1_200, 12_000
+# Squares of pixels that the finest level of a decoder takes for one, where masks have no thin parts and where they may.
+COARSE, FINE = 4, 2
 # Pixels a side of what training sees of pictures that are used at a factor of their own size.
 DEFAULT_CROP = 512
 # With fewer steps than this a network has hardly begun to learn: then smaller pictures teach more.
@@ -75,7 +77,7 @@ class Facts:
         pictures: To learn from.
         height: Of a usual picture, in pixels.
         width: Likewise.
-        bounds: For sizes of the ladder the best Dice that a perfect model could reach; see `data.resolution`.
+        bounds: For the `sides_to_judge` the best Dice that a perfect model could reach; see `data.resolution`.
         means: None in a run by epochs, whose choice must not depend on the machine.
     """
 
@@ -96,14 +98,26 @@ class Recipe:
     size: int | None
     batch_size: int
     base_channels: int
+    unshuffle: int
     reasons: tuple[str, ...] = ()
     crop: int | None = None
 
     def applied_to(self, settings: Settings) -> Settings:
         """The settings with nothing left open."""
         return dataclasses.replace(
-            settings, size=self.size, crop=self.crop, batch_size=self.batch_size, base_channels=self.base_channels
+            settings,
+            size=self.size,
+            crop=self.crop,
+            batch_size=self.batch_size,
+            base_channels=self.base_channels,
+            unshuffle=self.unshuffle,
         )
+
+
+def leaves_open(settings: Settings) -> bool:
+    """Whether anything is left to the pictures and to the machine's speed."""
+    ends_anywhere = settings.unshuffle is None and settings.encoder != "none"
+    return ends_anywhere or None in (settings.size, settings.batch_size, settings.base_channels)
 
 
 def choose_recipe(facts: Facts, settings: Settings) -> Recipe:
@@ -113,7 +127,8 @@ def choose_recipe(facts: Facts, settings: Settings) -> Recipe:
     buy enough passes over the pictures, and lowered where they buy too few steps of a small batch; it never exceeds the
     pictures' own.
     The batch follows the number of pictures, and is smaller where steps are short. The network is the narrow one,
-    unless there is time for more than the largest size can use. What memory allows is for `fitting` to say.
+    unless there is time for more than the largest size can use. Its decoder ends early where masks have no thin parts,
+    whatever the clock says: the speed was measured with that end. What memory allows is for `fitting` to say.
     """
     settings, why_crop = _with_crop(settings)
     width = settings.base_channels or NARROW[settings.encoder != "none"]
@@ -129,13 +144,16 @@ def choose_recipe(facts: Facts, settings: Settings) -> Recipe:
     why_width = f"{width} channels: the narrow network learns more in the same time"
     if settings.base_channels is None and _has_time_to_spare(facts, settings, size, batch_size):
         width, why_width = 2 * width, f"{2 * width} channels: there is time for a wider network"
+    unshuffle, why_unshuffle = _choose_unshuffle(facts, settings)
     reasons = (
         why_size,
         why_crop,
+        why_unshuffle,
         why_batch if settings.batch_size is None else "",
         why_width if settings.base_channels is None else "",
     )
-    return Recipe(size, batch_size, width, tuple(f"{reason}." for reason in reasons if reason), settings.crop)
+    sentences = tuple(f"{reason}." for reason in reasons if reason)
+    return Recipe(size, batch_size, width, unshuffle, sentences, settings.crop)
 
 
 def candidate_sizes(height: int, width: int) -> tuple[int, ...]:
@@ -147,6 +165,26 @@ def candidate_sizes(height: int, width: int) -> tuple[int, ...]:
     longer = max(height, width)
     below = tuple(side for side in LADDER if side < longer)
     return below if longer > LADDER[-1] else (*below, max(32, longer))
+
+
+def sides_to_judge(height: int, width: int, settings: Settings) -> tuple[int, ...]:
+    """Training sizes at which the masks are to be judged, rising: those to choose among, and the coarse one.
+
+    >>> sides_to_judge(256, 256, Settings())[:3]
+    (128, 256, 320)
+    """
+    return tuple(sorted({*LADDER, coarse_side(height, width, settings)}))
+
+
+def coarse_side(height: int, width: int, settings: Settings) -> int:
+    """Half of the longer side that training is likely to see: what keeps its shape there has no thin parts.
+
+    >>> coarse_side(1280, 1918, Settings()), coarse_side(1280, 1918, Settings(size=320))
+    (256, 160)
+    """
+    longer = max(height, width)
+    side = round(settings.factor * longer) if settings.factor else settings.size or min(WITHOUT_CLOCK, longer)
+    return max(1, side // 2)
 
 
 def pictures_seen(facts: Facts, settings: Settings, size: int, batch_size: int) -> float:
@@ -255,6 +293,20 @@ def _shorten_batch(facts: Facts, settings: Settings, size: int | None, batch_siz
         batch_size //= 2
         why = f"Batch {batch_size}: the minutes are short, and smaller batches make more steps of them"
     return batch_size, why
+
+
+def _choose_unshuffle(facts: Facts, settings: Settings) -> tuple[int, str]:
+    """Where the decoder ends, and why."""
+    if settings.unshuffle is not None:
+        return settings.unshuffle, ""
+    if settings.encoder == "none":
+        return 1, ""
+    side = coarse_side(facts.height, facts.width, settings)
+    bound = _bound(facts, side)
+    could = f"at {side} pixels a perfect model could reach a Dice of {bound:.3f}"
+    if bound >= ENOUGH_BOUND:
+        return COARSE, f"Decoder down to squares of {COARSE} pixels: the masks have no thin parts ({could})"
+    return FINE, f"Decoder down to squares of {FINE} pixels: the masks have thin parts ({could})"
 
 
 def _has_time_to_spare(facts: Facts, settings: Settings, size: int | None, batch_size: int) -> bool:

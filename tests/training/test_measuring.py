@@ -6,9 +6,10 @@ import torch
 from PIL import Image
 
 from maskwright.config import Architecture, Settings
+from maskwright.data.labels import LabelMap
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats
-from maskwright.training.measuring import LEAST_OUTLINED, look_at_masks, measure_speed, usual_shape
+from maskwright.training.measuring import LEAST_OUTLINED, look_at_masks, measure_speed, perfect_logits, usual_shape
 from maskwright.training.recipe import LADDER
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -79,3 +80,13 @@ def test_short_of_time_the_speed_comes_from_small_steps_alone() -> None:
     speed = measure_speed(Settings(), architecture, "cpu", "fp32", spent=lambda: 1.0)
     assert speed.per_step == 0
     assert speed.per_megapixel > 0
+
+
+@pytest.mark.parametrize("names", [("background", "car"), ("background", "car", "road")])
+def test_perfect_logits_say_the_mask(names: tuple[str, ...]) -> None:
+    mask = np.random.default_rng(0).integers(0, len(names), (7, 9)).astype(np.uint8)
+    labels = LabelMap("indices", names, values=tuple((index,) for index in range(len(names))))
+    logits = perfect_logits(mask, labels)
+    assert len(logits) == labels.logit_channels
+    said = (logits[0] >= 0) if len(logits) == 1 else logits.argmax(0)
+    np.testing.assert_array_equal(said, mask)

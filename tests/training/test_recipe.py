@@ -190,9 +190,12 @@ def test_a_recipe_leaves_nothing_open() -> None:
     assert not leaves_open(choose_recipe(CARS, OPEN).applied_to(OPEN))
 
 
-@pytest.mark.parametrize("name", ["size", "batch_size", "base_channels", "unshuffle"])
-def test_a_single_setting_can_be_open(name: str) -> None:
-    assert leaves_open(dataclasses.replace(choose_recipe(CARS, OPEN).applied_to(OPEN), **{name: None}))
+def test_a_single_setting_can_be_open() -> None:
+    chosen = choose_recipe(CARS, OPEN).applied_to(OPEN)
+    assert leaves_open(dataclasses.replace(chosen, size=None))
+    assert leaves_open(dataclasses.replace(chosen, batch_size=None))
+    assert leaves_open(dataclasses.replace(chosen, base_channels=None))
+    assert leaves_open(dataclasses.replace(chosen, unshuffle=None))
 
 
 def test_a_network_without_an_encoder_has_no_open_end() -> None:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from maskwright.models.encoders.efficientnet_lite import InvertedResidual, SameConv
+from maskwright.models.encoders.efficientnet_lite import ConvNorm, InvertedResidual, SameConv
 from maskwright.models.remade import Convolution, Remade, activate, convolve, convolve_again, forgetting, through
 from maskwright.models.unet import DoubleConv, Down, Up
 
@@ -80,10 +80,10 @@ class LeanHead(nn.Conv2d):
         return convolve([x], self, super().forward, sparing=True)
 
 
-class LeanStem(nn.Sequential):
+class LeanStem(ConvNorm):
     """The first layers of an EfficientNet-Lite; stores the output of their convolution."""
 
-    def forward(self, x: Tensor | Remade) -> Remade:
+    def forward(self, x: Tensor | Remade) -> Remade:  # type: ignore[override]
         """``(N, C, H, W)`` to ``(N, C', H/stride, W/stride)``."""
         return _convolve_and_activate(x, self)
 

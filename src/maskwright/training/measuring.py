@@ -8,6 +8,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
@@ -152,7 +153,7 @@ def measure_speed(
 
 
 def measure_costs(session: Session, part: str) -> Costs:
-    """Measure what one picture takes to be validated and scored; the second time counts, when everything is warm."""
+    """Measure what one picture takes to be validated and scored."""
     material, settings, learner = session.material, session.settings, session.learner
     batch = material.indices("val")[: whole_pictures_at_once(settings)]
     samples = Samples(material.cache, settings, augment=False)
@@ -171,10 +172,9 @@ def measure_costs(session: Session, part: str) -> Costs:
             image, truth = read_pair(pair, card.formats)
             predictor.logits(image)
             # Before it has learnt, its own logits would have outlines everywhere, which take many times as long.
-            perfect = _logits_of(truth, card.labels)
-            score_logits(predictor, perfect, image, truth, name=pair.name, group="")
+            score_logits(predictor, perfect_logits(truth, card.labels), image, truth, name=pair.name, group="")
 
-        return _second_time(score_one, now)
+        return _second_time(score_one, now, times=2)
 
     network = learner.kept()
     was_training = network.training
@@ -218,17 +218,20 @@ def _seconds_of_steps(learner: Learner, batch: Batch, settings: Settings, spent:
     return min(seconds[1:])
 
 
-def _logits_of(mask: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.float32]:
+def perfect_logits(mask: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.float32]:
     """Logits ``(C, H, W)`` that say this mask and no doubt."""
     told_apart = [1] if labels.logit_channels == 1 else range(labels.num_classes)
     return np.stack([np.where(mask == index, np.float32(CERTAIN), np.float32(-CERTAIN)) for index in told_apart])
 
 
-def _second_time(work: Callable[[], object], now: Callable[[], float]) -> float:
+def _second_time(work: Callable[[], object], now: Callable[[], float], *, times: int = 1) -> float:
+    """What it takes once all is warm; of several times the shortest, since the others may have been disturbed."""
     work()
-    started = now()
-    work()
-    return now() - started
+    moments = [now()]
+    for _ in range(times):
+        work()
+        moments.append(now())
+    return min(later - earlier for earlier, later in pairwise(moments))
 
 
 def _bytes_of_files(learner: Learner) -> int:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from maskwright.interop.weights import PACKAGES, read_imagenet_weights
-from maskwright.models.encoders.efficientnet_lite import CLASSIFIER, EfficientNetLite, SameConv, lite_stages
+from maskwright.models.encoders.efficientnet_lite import CLASSIFIER, ConvNorm, EfficientNetLite, SameConv, lite_stages
 from maskwright.models.encoders.encoder import load_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -92,3 +92,26 @@ def test_channel_by_channel_a_processor_computes_in_32_bit() -> None:
         filtered = SameConv(8, 8, 3, stride=2, groups=8)(image.bfloat16())
         mixed = SameConv(8, 8, 1)(image)
     assert (filtered.dtype, mixed.dtype) == (torch.float32, torch.bfloat16)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_what_does_not_learn_is_one_convolution_and_computes_the_same(stride: int) -> None:
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(6)
+    layers = ConvNorm(SameConv(6, 6, 3, stride, groups=6), norm, nn.ReLU6())
+    for _ in range(3):
+        layers(torch.randn(4, 6, 16, 16) + 2)  # statistics and weights that are not those of the beginning
+    norm.weight.data.uniform_(0.5, 2)
+    norm.bias.data.normal_()
+    layers.eval()
+    x = torch.randn(2, 6, 16, 16)
+    apart = layers(x)
+    normalised: list[int] = []
+    norm.register_forward_hook(lambda *_: normalised.append(1))
+    layers(x)
+    layers.requires_grad_(False)
+    together = layers(x)
+    assert len(normalised) == 1
+    torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
+    layers.train()(x)
+    assert len(normalised) == 2

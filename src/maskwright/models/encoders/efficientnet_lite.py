@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from maskwright.models.encoders.encoder import Encoder
 
@@ -75,13 +76,35 @@ class SameConv(nn.Conv2d):
         """What a convolution over halves would lack at its edges."""
         return x if self.same_padding is None else F.pad(x, self.same_padding)
 
-    def convolve(self, x: Tensor) -> Tensor:
-        """The convolution of what was padded."""
+    def convolve(self, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """The convolution of what was padded, with weights of its own or others of their shape."""
+        if weight is None:
+            weight, bias = self.weight, self.bias
         if self.groups > 1 and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             # Channel by channel there is nothing to multiply as a matrix, and processors are slower at it in 16 bit.
             with torch.autocast("cpu", enabled=False):
-                return super().forward(x.float())
-        return super().forward(x)
+                return self._conv_forward(x.float(), weight, bias)  # type: ignore[no-any-return]
+        return self._conv_forward(x, weight, bias)  # type: ignore[no-any-return]
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution, its normalisation, and perhaps an activation.
+
+    While neither of the two learns, one convolution does the work of both: of the maps of an encoder's finest levels,
+    a pass over each is a good part of a step.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W)`` to ``(N, C', H/stride, W/stride)``."""
+        conv, norm, *others = self
+        if not (isinstance(conv, SameConv) and isinstance(norm, nn.BatchNorm2d)) or _learns(conv) or _learns(norm):
+            return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
+        mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+        weight, bias = fuse_conv_bn_weights(conv.weight, None, mean, variance, norm.eps, norm.weight, norm.bias)
+        x = conv.convolve(conv.pad(x), weight, bias)
+        for layer in others:
+            x = layer(x)
+        return x
 
 
 class InvertedResidual(nn.Module):
@@ -93,14 +116,14 @@ class InvertedResidual(nn.Module):
         self.expand = (
             nn.Identity()
             if expansion == 1
-            else nn.Sequential(SameConv(in_channels, middle, 1), _batch_norm(middle), nn.ReLU6(inplace=True))
+            else ConvNorm(SameConv(in_channels, middle, 1), _batch_norm(middle), nn.ReLU6(inplace=True))
         )
-        self.filter = nn.Sequential(
+        self.filter = ConvNorm(
             SameConv(middle, middle, kernel, stride, groups=middle),
             _batch_norm(middle),
             nn.ReLU6(inplace=True),
         )
-        self.project = nn.Sequential(SameConv(middle, out_channels, 1), _batch_norm(out_channels))
+        self.project = ConvNorm(SameConv(middle, out_channels, 1), _batch_norm(out_channels))
         self.shortcut = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -116,7 +139,7 @@ class EfficientNetLite(Encoder):
 
     def __init__(self, in_channels: int = 3, *, name: str = "efficientnet_lite0") -> None:
         super().__init__()
-        self.stem = nn.Sequential(
+        self.stem = ConvNorm(
             SameConv(in_channels, STEM_CHANNELS, 3, stride=2),
             _batch_norm(STEM_CHANNELS),
             nn.ReLU6(inplace=True),
@@ -173,6 +196,10 @@ class EfficientNetLite(Encoder):
     def reference_names(self) -> set[str]:
         """All names in one of their files."""
         return {self.reference_name(name) for name in self.state_dict()} | set(CLASSIFIER)
+
+
+def _learns(layer: nn.Module) -> bool:
+    return layer.training or any(parameter.requires_grad for parameter in layer.parameters())
 
 
 def _batch_norm(channels: int) -> nn.BatchNorm2d:

@@ -3,6 +3,7 @@
 import dataclasses
 import fcntl
 import gc
+import importlib
 import json
 import os
 import resource
@@ -31,18 +32,25 @@ from tests.tiny_models import write_lively_model
 # Files that take longest, with what others wait for before all. `make test` deals files out in this order.
 LONGEST = (
     "commands/test_export.py",
+    "test_docs.py",
     "commands/test_train.py",
-    "commands/test_check.py",
+    "scale/test_ray_runner.py",
+    "training/test_ranks.py",
     "commands/test_killed.py",
-    "test_cli.py",
-    "models/test_contract.py",
-    "models/test_lean.py",
+    "training/test_promise.py",
     "commands/test_plan.py",
+    "training/test_loop.py",
     "commands/test_faults.py",
-    "commands/test_serve.py",
+    "models/test_lean.py",
+    "models/test_contract.py",
+    "evaluation/pages/test_report.py",
+    "test_cli.py",
+    "commands/test_check.py",
     "commands/test_original.py",
+    "commands/test_train_together.py",
+    "training/test_memory_plan.py",
     "test_hostile_corpus.py",
-    "commands/test_demo.py",
+    "commands/test_serve.py",
     "commands/test_cross_validate.py",
     "interop/test_tracing.py",
 )
@@ -55,7 +63,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector leave alone what has been imported; each run calls it, and it takes half a second."""
+    """Let the garbage collector leave alone what has been imported; each run calls it, and it takes half a second.
+
+    The first run in a process would import the rest: optimizers import torch's compiler, and curves are drawn.
+    """
+    for name in ("matplotlib.figure", "torch._dynamo"):
+        importlib.import_module(name)
     gc.freeze()
 
 

@@ -13,8 +13,9 @@ from typing import Any
 from maskwright.cli import main
 from maskwright.training import loop
 
-# What a process imports takes longer than what it does here.
-PRELOADED = ["maskwright.commands.train", "maskwright.training.diagnosis", "torch.distributed.rendezvous"]
+# What a process imports takes longer than what it does here. Optimizers import torch's compiler when they first step.
+PRELOADED = ["maskwright.commands.train", "maskwright.training.diagnosis", "maskwright.training.record"]
+PRELOADED += ["matplotlib.figure", "torch._dynamo", "torch.distributed.rendezvous"]
 
 
 @dataclass(frozen=True)

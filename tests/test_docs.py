@@ -1,8 +1,9 @@
 """The documentation says what there is, and what it says to type works.
 
 Commands of the README and of the guides run as they are written, in a folder of small drawn cars. Paths lie in that
-folder, minutes and counts are small, and nothing else is replaced. What sets an environment up (make, pip, venv) would
-need a network: `.ci/run` does it from a clean checkout, and here its names are checked.
+folder, minutes, counts and sizes are small, and nothing else is replaced. What sets an environment up (make, pip, venv)
+would need a network: `.ci/run` does it from a clean checkout, and here its names are checked. The original commands run
+in tests/commands/test_original.py.
 """
 
 import contextlib
@@ -29,6 +30,7 @@ from docs.site import commands as reference
 from maskwright import cli
 from maskwright.config import Settings
 from maskwright.data.drawn_cars import write_drawn_cars
+from tests.commands import test_original
 from tests.commands.test_serve import serving
 
 ROOT = Path(__file__).parents[1]
@@ -41,12 +43,14 @@ SMALL = {
     r"minutes=[\d.]+": "minutes=0.03",
     r"--epochs \d+": "--epochs 1",
     r"\bmaskwright demo\b": "maskwright demo --minutes 0.03 --cars 2",
-    r"(python (trainuNet|inference)\.py)": r"\1 --size 64",
+    r"--size \d+": "--size 64",
 }
 # What all pages stand on; each runs once, whichever page says it first.
 FIRST = ("maskwright train photos/ --minutes 20 --out runs/mine", "maskwright demo --out cars")
 VIEWS = ("_01", "_05", "_09", "_13")
 SETTING_UP = ("make", "pip", "python3")
+# These have tests of their own, which run them as they are written.
+ORIGINAL = (test_original.TRAINING, test_original.INFERENCE)
 
 
 @dataclasses.dataclass
@@ -78,8 +82,7 @@ def commands_of(text: str) -> list[str]:
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("guides")
-    for name, cars in (("photos", 6), ("dataset", 3)):
-        list(write_drawn_cars(folder / name, cars=cars, views=2, width=96, height=64))
+    list(write_drawn_cars(folder / "photos", cars=6, views=2, width=96, height=64))
     (folder / "new").mkdir()
     pictures = sorted((folder / "photos/train").iterdir())
     for picture in pictures[:2]:
@@ -99,7 +102,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 def run(command: str, stage: Stage) -> None:
     """One command, small; one that has been run already is not run again."""
-    if command in stage.done:
+    if command in {*stage.done, *ORIGINAL}:
         return
     stage.done.add(command)
     for pattern, replacement in SMALL.items():
@@ -108,7 +111,7 @@ def run(command: str, stage: Stage) -> None:
     match words[0]:
         case "maskwright":
             assert cli.main(words[1:]) in ((0, 1) if words[1] == "check" else (0,)), command
-        case "python":
+        case "python" if words[1].startswith("docs/"):
             run_script(words[1:])
         case "curl" if "/v1/collect" in command:  # a handful of pictures, as the guide says
             for picture in sorted((stage.folder / "photos/train").iterdir()):
@@ -271,6 +274,11 @@ def test_the_first_command_comes_early_and_the_readme_is_short() -> None:
 @pytest.mark.parametrize("word", sorted(cli.WORDS))
 def test_the_readme_names_every_command(word: str) -> None:
     assert f"maskwright {word}" in README
+
+
+def test_the_original_commands_are_tested_as_the_readme_has_them() -> None:
+    shown = [command for _, text, _ in blocks_of(ROOT / "README.md") for command in commands_of(text)]
+    assert [command for command in shown if re.match(r"python (trainuNet|inference)\.py", command)] == [*ORIGINAL]
 
 
 def test_the_readme_names_no_option_that_does_not_exist(options: dict[str, set[str]]) -> None:

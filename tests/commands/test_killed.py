@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 from maskwright.cli import main
 from maskwright.files import unfinished_in
+from tests.gangs import PRELOADED
 
 # Five steps an epoch, saved after each of them.
 NETWORK = ["--preset", "classic", "--base-channels", "8", "--depth", "1"]
@@ -34,7 +35,7 @@ def photos(drawn_cars: Path) -> Path:
 def start(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts the command in a process of its own, in a group of its own; all come from one that has torch already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["maskwright.commands.train", "maskwright.training.diagnosis"])
+    context.set_forkserver_preload(PRELOADED)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MASKWRIGHT_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("OMP_NUM_THREADS", "1")

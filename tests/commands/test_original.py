@@ -14,13 +14,20 @@ import uNetUtils
 from maskwright.data.drawn_cars import write_drawn_cars
 
 ROOT = Path(__file__).parents[2]
+# As the README has them; tests/test_docs.py sees to that. Run with fewer epochs and smaller pictures.
+TRAINING = "python trainuNet.py --epochs 10 --batchsize 2 --lr 1e-4 --stepsize 5"
+INFERENCE = "python inference.py"
+SMALL = {"python ": "", "--epochs 10": "--epochs 1"}
 # What an earlier run has left; nobody looks into it.
 EARLIER = b"weights that took hours"
 
 
-def run(script: str, *options: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / script), *options]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=dict(os.environ))
+def run(command: str, *options: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    for usual, small in SMALL.items():
+        command = command.replace(usual, small)
+    script, *words = command.split()
+    command_line = [sys.executable, str(ROOT / script), *words, *options]
+    return subprocess.run(command_line, cwd=folder, capture_output=True, text=True, check=False, env=dict(os.environ))
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("original")
     (folder / "unet_carvana.pth").write_bytes(EARLIER)
     list(write_drawn_cars(folder / "dataset", cars=3, views=2, width=96, height=64))
-    result = run(
-        "trainuNet.py",
-        *("--epochs", "1", "--batchsize", "2", "--lr", "1e-4", "--stepsize", "1", "--size", "32"),
-        folder=folder,
-    )
+    result = run(TRAINING, "--size", "32", folder=folder)
     assert result.returncode == 0, result.stderr
     return folder
 
@@ -46,7 +49,7 @@ def test_training_leaves_a_plain_state_dict_of_the_classic_network(trained: Path
 
 
 def test_inference_draws_the_panel(trained: Path) -> None:
-    result = run("inference.py", "--size", "32", folder=trained)
+    result = run(INFERENCE, "--size", "32", folder=trained)
     assert result.returncode == 0, result.stderr
     with Image.open(trained / "resources" / "inference_result.png") as panel:
         assert panel.width > 3 * 96
@@ -68,7 +71,7 @@ def test_a_missing_dataset_gives_the_download_page_and_the_folders(script: str, 
 
 
 def test_missing_weights_are_named(drawn_cars: Path, tmp_path: Path) -> None:
-    result = run("inference.py", "--data", str(drawn_cars), folder=tmp_path)
+    result = run(INFERENCE, "--data", str(drawn_cars), folder=tmp_path)
     assert result.returncode == 2
     assert "unet_carvana.pth" in result.stderr
 

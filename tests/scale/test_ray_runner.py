@@ -69,10 +69,13 @@ def planned(model: Path, photos: Path, out: Path, *, pictures: int, gpus: int = 
     return plan, ray_run(Order(source, place, ["mask"]), portable, load(model), cores=2, gpus=gpus)
 
 
+# Of PyTorch's models the command has one; without, workers are ready sooner.
+
+
 def test_masks_are_to_the_byte_those_of_predict_and_a_killed_worker_loses_none(
-    two_cores: None, tiny_model: Path, photos: Path, tmp_path: Path
+    two_cores: None, tiny_onnx: Path, photos: Path, tmp_path: Path
 ) -> None:
-    plan, run = planned(tiny_model, photos, tmp_path / "out", pictures=1)
+    plan, run = planned(tiny_onnx, photos, tmp_path / "out", pictures=1)
     marks: list[Mark] = []
     for outcome in do_all(run, plan.parts):
         assert isinstance(outcome, Mark)
@@ -81,7 +84,7 @@ def test_masks_are_to_the_byte_those_of_predict_and_a_killed_worker_loses_none(
         marks.append(outcome)
     assert sorted(mark.number for mark in marks) == [part.number for part in plan.parts]
     assert sum(mark.failed for mark in marks) == 1
-    assert masks_in(tmp_path / "out") == masks_of_predict(tiny_model, photos, tmp_path / "alone")
+    assert masks_in(tmp_path / "out") == masks_of_predict(tiny_onnx, photos, tmp_path / "alone")
 
 
 def test_the_command_does_what_is_left_and_fails_for_no_picture(
@@ -103,11 +106,11 @@ def test_the_command_does_what_is_left_and_fails_for_no_picture(
 
 
 def test_decoding_computing_and_writing_apart_give_the_same(
-    two_cores: None, tiny_model: Path, photos: Path, tmp_path: Path
+    two_cores: None, tiny_onnx: Path, photos: Path, tmp_path: Path
 ) -> None:
-    plan, run = planned(tiny_model, photos, tmp_path / "out", pictures=6, gpus=1)
+    plan, run = planned(tiny_onnx, photos, tmp_path / "out", pictures=6, gpus=1)
     assert {outcome.number for outcome in do_all(run, plan.parts) if isinstance(outcome, Mark)} == {0, 1}
-    assert masks_in(tmp_path / "out") == masks_of_predict(tiny_model, photos, tmp_path / "alone")
+    assert masks_in(tmp_path / "out") == masks_of_predict(tiny_onnx, photos, tmp_path / "alone")
 
 
 def test_ray_that_is_there_already_is_used_and_left(two_cores: None) -> None:

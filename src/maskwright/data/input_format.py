@@ -5,7 +5,7 @@ hand, which would look different beside other pictures. 8-bit pictures are 0..25
 because a 12-bit camera's 16-bit files, divided by 65535, would be all but black.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,9 +92,7 @@ def scale_pixels(pixels: NDArray[Any], input_format: InputFormat, name: object) 
     return scaled
 
 
-def choose_input_format(
-    paths: Sequence[Path], *, most: int = 64, advance: Callable[[], None] = lambda: None
-) -> InputFormat:
+def choose_input_format(paths: Sequence[Path], *, most: int = 64) -> InputFormat:
     """Chooses the format of a model from the pictures that it will learn from.
 
     Headers say how many channels there are and whether any picture has more than 8 bits. Only then are pixels read, of
@@ -104,7 +102,6 @@ def choose_input_format(
     Args:
         paths: All pictures learnt from; their order decides the sample.
         most: Pictures in the sample.
-        advance: Called once for each path.
 
     Raises:
         InputError: The pictures differ in channels (1 and 3 go together), or some deep ones hold integers and others
@@ -114,7 +111,6 @@ def choose_input_format(
     for path in paths:
         with suppress(InputError):
             stored[path] = image_files.describe(path)
-        advance()
     kinds = {found.channels: path for path, found in reversed(stored.items())}
     if not kinds.keys() <= {1, 3} and len(kinds) > 1:
         examples = " and ".join(f"{path} has {_channels(number)}" for number, path in sorted(kinds.items()))

@@ -29,6 +29,9 @@ from maskwright.data.pairs import Layers, Mask, Problem
 Kind = tuple[str, str]
 """A kind of masks: its folders, and how file names are made from the images' (`*_mask`)."""
 
+MOST_JOINED = 4
+"""Items that a sentence lists."""
+
 
 @dataclass(frozen=True)
 class Matches:
@@ -323,9 +326,9 @@ def _explain(images: Sequence[Path], masks: Sequence[Path]) -> Problem:
     return Problem(images[0], sentence, "ambiguous")
 
 
-def join(items: Iterable[object], most: int = 4) -> str:
+def join(items: Iterable[object]) -> str:
     """Lists a few items as a sentence does."""
     words = [str(item) for item in items]
-    if len(words) > most:
-        words = [*words[: most - 1], f"{len(words) - most + 1} more"]
+    if len(words) > MOST_JOINED:
+        words = [*words[: MOST_JOINED - 1], f"{len(words) - MOST_JOINED + 1} more"]
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

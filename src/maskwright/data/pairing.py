@@ -27,7 +27,7 @@ from maskwright.data.folder_words import (
     split_of_word,
 )
 from maskwright.data.image_files import IMAGE_SUFFIXES
-from maskwright.data.matching import Kind, Matches, join, match
+from maskwright.data.matching import MOST_JOINED, Kind, Matches, join, match
 from maskwright.data.pairs import Layers, Mask, Pair, Pairing, Problem, mask_files
 from maskwright.errors import InputError
 
@@ -498,10 +498,10 @@ def _describe_layout(folder: Path, pairs: Sequence[Pair], sorted_out: _SortedOut
     return "; ".join([phrase, *(f"{what}{which}" for what, which in notes if which)])
 
 
-def _summary(describe: Callable[[bool], Iterable[str]], most: int = 4) -> str:
+def _summary(describe: Callable[[bool], Iterable[str]]) -> str:
     """Lists descriptions; where there are many, those that leave out what tells them apart."""
     found = dict.fromkeys(describe(False))
-    return join(found if len(found) <= most else dict.fromkeys(describe(True)), most)
+    return join(found if len(found) <= MOST_JOINED else dict.fromkeys(describe(True)))
 
 
 def _describe_pair(folder: Path, pair: Pair, vague: bool) -> str:

@@ -2,7 +2,6 @@
 
 import colorsys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,17 +140,8 @@ def coloured(mask: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8]:
     return palette[mask]
 
 
-def write_mask(path: Path, mask: NDArray[np.uint8], labels: LabelMap) -> None:
-    """Write a mask as PNG: 0 and 255 of two classes, else class indices with a palette."""
-    array, palette = _as_stored(mask, labels)
-    image_files.write_image(path, array, palette=palette)
-
-
 def encode_mask(mask: NDArray[np.uint8], labels: LabelMap) -> bytes:
-    """The content of the file that `write_mask` writes."""
-    array, palette = _as_stored(mask, labels)
-    return image_files.encode_png(array, palette=palette)
-
-
-def _as_stored(mask: NDArray[np.uint8], labels: LabelMap) -> tuple[NDArray[np.uint8], tuple[Colour, ...] | None]:
-    return (binary_mask(mask), None) if labels.num_classes == 2 else (mask, class_colours(labels))
+    """The content of a mask's PNG file: 0 and 255 of two classes, else class indices with a palette."""
+    if labels.num_classes == 2:
+        return image_files.encode_png(binary_mask(mask))
+    return image_files.encode_png(mask, palette=class_colours(labels))

@@ -27,7 +27,7 @@ Sink = Callable[[Iterator[NDArray[np.uint8]]], None]
 def predict_large(predictor: Predictor, path: Path, out: Path) -> None:
     """Predict a picture file of any size and write its mask as a TIFF file in compressed tiles.
 
-    Two classes are written as 0 and 255, more as class indices with a palette, as in `outputs.write_mask`.
+    Two classes are written as 0 and 255, more as class indices with a palette, as in `outputs.encode_mask`.
 
     Args:
         predictor: The model.

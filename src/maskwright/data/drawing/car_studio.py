@@ -17,6 +17,9 @@ from PIL import Image, ImageDraw
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
 
+FINENESS = 4
+"""Samples of a pixel along each side, where its coverage is counted."""
+
 WALL_RADIUS = 8.0
 WALL_CENTRE = -1.6
 """``y`` of the middle of the round wall."""
@@ -172,26 +175,25 @@ def triangle_spans(corners: NDArray[np.float64], width: int, height: int) -> tup
     return triangle[kept], row[kept], begin[kept], end[kept]
 
 
-def draw_coverage(corners: NDArray[np.float64], width: int, height: int, *, fineness: int = 4) -> NDArray[np.uint8]:
+def draw_coverage(corners: NDArray[np.float64], width: int, height: int) -> NDArray[np.uint8]:
     """Return which share of each pixel lies inside any of the triangles, 0..255.
 
     Args:
         corners: ``(T, 3, 2)``, column and row in pixels.
         width: Columns of the picture.
         height: Rows of the picture.
-        fineness: Samples per pixel along each side.
     """
     left, upper = np.clip(np.floor(corners.min(axis=(0, 1))), 0, (width, height)).astype(int)
     right, lower = np.clip(np.ceil(corners.max(axis=(0, 1))), 0, (width, height)).astype(int)
-    wide, high = (right - left) * fineness, (lower - upper) * fineness
-    shifted = (corners - np.array([left, upper])) * fineness
+    wide, high = (right - left) * FINENESS, (lower - upper) * FINENESS
+    shifted = (corners - np.array([left, upper])) * FINENESS
     _, row, begin, end = triangle_spans(shifted, int(wide), int(high))
     steps = np.bincount(row * (wide + 1) + begin, minlength=high * (wide + 1)).astype(np.int32)
     steps -= np.bincount(row * (wide + 1) + end, minlength=high * (wide + 1))
     inside = np.cumsum(steps, dtype=np.int32).reshape(high, wide + 1)[:, :wide] > 0
-    hits = box_sum(inside.astype(np.uint8), fineness)
+    hits = box_sum(inside.astype(np.uint8), FINENESS)
     coverage = np.zeros((height, width), np.uint8)
-    coverage[upper:lower, left:right] = np.rint(hits * np.float32(255 / fineness**2))
+    coverage[upper:lower, left:right] = np.rint(hits * np.float32(255 / FINENESS**2))
     return coverage
 
 

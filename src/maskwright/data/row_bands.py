@@ -64,7 +64,7 @@ class Rows:
         return taken
 
 
-def rows_of_band(numbers: int) -> int:
+def _rows_of_band(numbers: int) -> int:
     """Rows of so many numbers that make a band."""
     return max(1, BAND_NUMBERS // numbers)
 
@@ -92,7 +92,7 @@ def resize_bands(
     top = 0
     while top < new_height:
         # The width of what is read counts as well as that of what is made.
-        step = max(1, min(rows_of_band(3 * new_width), int(rows_of_band(3 * width) / reach)))
+        step = max(1, min(_rows_of_band(3 * new_width), int(_rows_of_band(3 * width) / reach)))
         bottom = min(top + step, new_height)
         first = max(0, math.floor((top + 0.5) * scale - reach))
         last = min(height, math.ceil((bottom - 0.5) * scale + reach) + 1)

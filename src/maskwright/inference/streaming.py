@@ -58,10 +58,10 @@ def predict_stream(predictor: Predictor, source: Source, sink: Sink) -> None:
     """
     if predictor.cleanup != NOTHING:
         raise InputError("A mask that is written row by row cannot be cleaned up; leave that out.")
-    sink(mask_bands(predictor, source))
+    sink(_mask_bands(predictor, source))
 
 
-def mask_bands(predictor: Predictor, source: Source) -> Iterator[NDArray[np.uint8]]:
+def _mask_bands(predictor: Predictor, source: Source) -> Iterator[NDArray[np.uint8]]:
     """The mask of a picture that comes in rows, in bands ``(n, W)``."""
     shape = (source.height, source.width)
     seen = predictor.card.resize.shape_of(*shape)

@@ -141,7 +141,7 @@ class Samples:
         )
 
 
-def triangle_spans(corners: NDArray[np.float64], width: int, height: int) -> tuple[Ints, ...]:
+def _triangle_spans(corners: NDArray[np.float64], width: int, height: int) -> tuple[Ints, ...]:
     """Cut triangles into the runs of sample points that they cover, row by row.
 
     A sample lies in the middle of its cell; neighbours leave no gap and share no sample.
@@ -187,7 +187,7 @@ def draw_coverage(corners: NDArray[np.float64], width: int, height: int) -> NDAr
     right, lower = np.clip(np.ceil(corners.max(axis=(0, 1))), 0, (width, height)).astype(int)
     wide, high = (right - left) * FINENESS, (lower - upper) * FINENESS
     shifted = (corners - np.array([left, upper])) * FINENESS
-    _, row, begin, end = triangle_spans(shifted, int(wide), int(high))
+    _, row, begin, end = _triangle_spans(shifted, int(wide), int(high))
     steps = np.bincount(row * (wide + 1) + begin, minlength=high * (wide + 1)).astype(np.int32)
     steps -= np.bincount(row * (wide + 1) + end, minlength=high * (wide + 1))
     inside = np.cumsum(steps, dtype=np.int32).reshape(high, wide + 1)[:, :wide] > 0
@@ -218,11 +218,11 @@ def nearest_surfaces(
         height: Rows of samples.
         among: Samples of interest, as ``row * width + column``; all of them unless given.
     """
-    triangle, row, begin, end = triangle_spans(projected[..., :2], width, height)
+    triangle, row, begin, end = _triangle_spans(projected[..., :2], width, height)
     length = end - begin
     run = np.repeat(np.arange(len(triangle)), length)
     offset = np.arange(len(run)) - np.repeat(np.cumsum(length) - length, length)
-    planes = depth_planes(projected)
+    planes = _depth_planes(projected)
     at_start = planes[triangle, 0] + planes[triangle, 1] * (begin + 0.5) + planes[triangle, 2] * (row + 0.5)
     nearness = at_start[run] + planes[triangle, 1][run] * offset
     place = (row * width + begin)[run] + offset
@@ -232,10 +232,10 @@ def nearest_surfaces(
     np.maximum.at(buffer, place, key)
     hit = np.flatnonzero(buffer) if among is None else among[buffer[among] > 0]
     winner = buffer[hit] & ((1 << bits) - 1)
-    return locate(projected, hit // width, hit % width, winner)
+    return _locate(projected, hit // width, hit % width, winner)
 
 
-def depth_planes(projected: NDArray[np.float64]) -> NDArray[np.float64]:
+def _depth_planes(projected: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return one over depth as ``(T, 3)``: constant, step per column, step per row."""
     x, y = projected[..., 0], projected[..., 1]
     q = 1 / projected[..., 2]
@@ -247,7 +247,7 @@ def depth_planes(projected: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([q[:, 0] - per_column * x[:, 0] - per_row * y[:, 0], per_column, per_row], axis=-1)
 
 
-def locate(projected: NDArray[np.float64], rows: Ints, columns: Ints, triangles: Ints) -> Samples:
+def _locate(projected: NDArray[np.float64], rows: Ints, columns: Ints, triangles: Ints) -> Samples:
     """Return where on their triangles samples lie."""
     x, y = projected[..., 0], projected[..., 1]
     area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
@@ -319,17 +319,17 @@ def room_light(room: Room, camera: Camera) -> tuple[Floats, Floats, NDArray[np.b
     distance = np.minimum(fall, reach)
     place = eye[:2, None, None] + rays[:2] * distance
     height = eye[2] + rays[2] * distance
-    wall = wall_light(room, place, height)
-    word = draw_word(room, camera)
+    wall = _wall_light(room, place, height)
+    word = _draw_word(room, camera)
     if word is not None:
         wall *= 1 - word * np.float32(1 - room.word_level)
-    light = np.where(on_floor, floor_light(room, place), wall)
+    light = np.where(on_floor, _floor_light(room, place), wall)
     corner = np.sqrt((columns / camera.width - 0.5) ** 2 + (rows / camera.height - 0.5) ** 2)
     light *= 1.03 - 0.16 * corner**2
     return light, place, on_floor
 
 
-def wall_light(room: Room, place: Floats, height: Floats) -> Floats:
+def _wall_light(room: Room, place: Floats, height: Floats) -> Floats:
     """Return the light of the wall at places ``(2, H, W)`` and heights ``(H, W)``."""
     angle = np.arctan2(place[0], place[1] - np.float32(WALL_CENTRE))
     level = 0.80 + 0.17 * smooth_step(0.0, 2.6, height) - 0.10 * np.exp(-height / 0.25)
@@ -344,7 +344,7 @@ def wall_light(room: Room, place: Floats, height: Floats) -> Floats:
     return light
 
 
-def floor_light(room: Room, place: Floats) -> Floats:
+def _floor_light(room: Room, place: Floats) -> Floats:
     """Return the light of the floor and of the turntable's disc at places ``(2, H, W)``."""
     x, y = place
     radius = np.sqrt(x**2 + y**2)
@@ -367,7 +367,7 @@ def floor_light(room: Room, place: Floats) -> Floats:
     return light
 
 
-def draw_word(room: Room, camera: Camera) -> Floats | None:
+def _draw_word(room: Room, camera: Camera) -> Floats | None:
     """Return which share of each pixel the letters on the wall cover, or None for a bare wall."""
     if not room.word:
         return None

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from maskwright.data import image_files
-from maskwright.data.labels import IGNORED, LabelMap
+from maskwright.data.labels import IGNORED, IGNORED_COLOUR, LabelMap
 from maskwright.data.pairs import Colour
 
 # One colour for each of the first classes after the background: told apart with any colour vision, on photographs too.
@@ -24,7 +24,6 @@ FIRST_COLOURS = (
 )
 # Hues of further classes lie this share of a turn apart, which never repeats and keeps neighbours far from each other.
 GOLDEN_TURN = 0.618034
-IGNORED_COLOUR = (128, 128, 128)
 OVERLAY_STRENGTH = 0.45
 PANEL_HEIGHT = 400
 PANEL_GAP = 12

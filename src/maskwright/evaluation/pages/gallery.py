@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.data.labels import LabelMap
+from maskwright.data.labels import IGNORED_COLOUR, LabelMap
 from maskwright.data.resizing import fit_size, resize_classes, resize_image, resize_mask
 from maskwright.evaluation.evaluate import Compared
 from maskwright.evaluation.pages.markup import Html, join, picture_url, tag
-from maskwright.inference.outputs import FIRST_COLOURS, IGNORED_COLOUR, as_rgb, class_colours, outline
+from maskwright.inference.outputs import FIRST_COLOURS, as_rgb, class_colours, outline
 
 WORST, BEST = 6, 3
 # Longer side of a picture on the page, pixels: what it takes there, times 1.5 for sharp screens.

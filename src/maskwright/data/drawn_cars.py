@@ -97,12 +97,12 @@ class DrawnCar:
 
 
 def generator_for(seed: int, *keys: int) -> np.random.Generator:
-    """Return random numbers that depend on the keys and on nothing else."""
+    """Random numbers that depend on the keys and on nothing else."""
     return np.random.default_rng([seed, *keys])
 
 
 def _choose_measures(generator: np.random.Generator) -> tuple[str, Measures]:
-    """Return the name of the nearest body style, and a body that is a little of another one too."""
+    """The name of the nearest body style, and a body that is a little of another one too."""
     names = list(STYLES)
     shares = np.array([5, 4, 2, 3, 2, 5, 1.5, 3, 2])
     first = names[int(generator.choice(len(names), p=shares / shares.sum()))]
@@ -114,7 +114,7 @@ def _choose_measures(generator: np.random.Generator) -> tuple[str, Measures]:
 
 
 def _choose_livery(generator: np.random.Generator, style: str) -> Livery:
-    """Return colours, wheels and lamps that suit a body style."""
+    """Colours, wheels and lamps that suit a body style."""
     uniform = generator.uniform
     neutral = generator.random() < 0.6
     number = int(generator.integers(0, 8) if neutral else generator.integers(8, len(PAINTS)))
@@ -154,7 +154,7 @@ def _choose_livery(generator: np.random.Generator, style: str) -> Livery:
 
 
 def _choose_room(generator: np.random.Generator) -> Room:
-    """Return a studio: white walls with grey letters, panels or neither, lamps, a worn floor."""
+    """A studio: white walls with grey letters, panels or neither, lamps, a worn floor."""
     uniform = generator.uniform
     warmth = uniform(-0.02, 0.03)
     floor, disc = uniform(0.36, 0.50), uniform(0.38, 0.54)
@@ -175,7 +175,7 @@ def _choose_room(generator: np.random.Generator) -> Room:
 
 @lru_cache(maxsize=4)
 def design_car(car: int, seed: int) -> DrawnCar:
-    """Return everything that the views of one car have in common."""
+    """Everything that the views of one car have in common."""
     generator = generator_for(seed, car)
     style, measures = _choose_measures(generator)
     livery = _choose_livery(generator, style)
@@ -205,20 +205,20 @@ def design_car(car: int, seed: int) -> DrawnCar:
 
 
 def view_turn(view: int) -> NDArray[np.float64]:
-    """Return the rotation from the car's frame to the world's; view 1 looks at the camera."""
+    """The rotation from the car's frame to the world's; view 1 looks at the camera."""
     angle = -np.pi / 2 - 2 * np.pi * (view - 1) / VIEWS
     cosine, sine = np.cos(angle), np.sin(angle)
     return np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
 
 
 def _to_world(drawn: DrawnCar, points: NDArray[np.float64], turn: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return points of the car's frame in the world's."""
+    """Points of the car's frame in the world's."""
     moved: NDArray[np.float64] = (points + np.array([*drawn.place, 0.0])) @ turn.T
     return moved
 
 
 def _floor_shadow(drawn: DrawnCar, floor: Floats, turn: NDArray[np.float64]) -> Floats:
-    """Return the light left at floor positions ``(2, N)`` under and around the car."""
+    """The light left at floor positions ``(2, N)`` under and around the car."""
     m = drawn.measures
     local = turn[:2, :2].T.astype(np.float32) @ floor
     local -= np.asarray(drawn.place, np.float32)[:, None]
@@ -234,7 +234,7 @@ def _floor_shadow(drawn: DrawnCar, floor: Floats, turn: NDArray[np.float64]) -> 
 
 
 def _sample_surface(samples: Samples, mesh: Mesh, chosen: NDArray[np.int64], detail: float) -> Surface:
-    """Return what the samples hit, bare.
+    """What the samples hit, bare.
 
     Args:
         samples: Where the camera's rays end; triangle numbers count within ``chosen``.
@@ -267,14 +267,14 @@ def _sample_surface(samples: Samples, mesh: Mesh, chosen: NDArray[np.int64], det
 
 
 def _facing_triangles(projected: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which triangles ``(T, 3, 3)`` turn their outer side to the camera."""
+    """Which triangles ``(T, 3, 3)`` turn their outer side to the camera."""
     x, y = projected[..., 0], projected[..., 1]
     area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
     return area < 0
 
 
 def _visible_layers(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64]) -> list[tuple[Ints, Surface]]:
-    """Return what the camera sees of the outside: the rest of the car, then the wheels over it.
+    """What the camera sees of the outside: the rest of the car, then the wheels over it.
 
     The body has no holes; a wheel is seen where it is nearer than the body, and where it lies less
     than ``WELL_DEPTH`` behind a place inside a wheel arch.
@@ -302,7 +302,7 @@ def _visible_layers(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64]) 
 
 
 def _inside_arch(measures: Measures, surface: Surface) -> NDArray[np.bool_]:
-    """Return which samples of the body lie where a wheel arch is open."""
+    """Which samples of the body lie where a wheel arch is open."""
     x, y, z = surface.place
     inside = np.zeros(len(x), bool)
     for axle in measures.axles:
@@ -313,7 +313,7 @@ def _inside_arch(measures: Measures, surface: Surface) -> NDArray[np.bool_]:
 
 
 def _look_inside(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64], behind: Floats, windows: Ints) -> Floats:
-    """Return the light that reaches the windows from the cabin and from behind it, ``(3, N)``.
+    """The light that reaches the windows from the cabin and from behind it, ``(3, N)``.
 
     Args:
         drawn: The car.
@@ -340,14 +340,14 @@ def _look_inside(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64], beh
 
 
 def _window_tint(drawn: DrawnCar, surface: Surface) -> Floats:
-    """Return how much light the glass at each sample lets through."""
+    """How much light the glass at each sample lets through."""
     front, rear = drawn.livery.tint
     middle = drawn.measures.along(drawn.measures.cowl) - 1.45
     return np.where(surface.place[0] > middle, np.float32(front), np.float32(rear))
 
 
 def car_light(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64], behind: Floats) -> tuple[Floats, Floats]:
-    """Return the car's light summed over each pixel's samples, and how many samples hit it.
+    """The car's light summed over each pixel's samples, and how many samples hit it.
 
     Args:
         drawn: The car.
@@ -404,12 +404,12 @@ def draw_car(
 
 @lru_cache(maxsize=1)
 def _empty_studio(room: Room, camera: Camera) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Return ``room_light``, kept while one car turns."""
+    """``room_light``, kept while one car turns."""
     return room_light(room, camera)
 
 
 def outline(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64], *, upside: int = 1) -> NDArray[np.uint8]:
-    """Return the share of each pixel inside the car, 0..255.
+    """The share of each pixel inside the car, 0..255.
 
     With ``upside=-1`` it is the share inside the car's mirror image in the floor.
     """
@@ -421,7 +421,7 @@ def outline(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64], *, upsid
 
 
 def studio_around(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64]) -> Floats:
-    """Return the studio with the car's shadow and blurred reflection, but without the car."""
+    """The studio with the car's shadow and blurred reflection, but without the car."""
     room, floor, on_floor = _empty_studio(drawn.room, camera)
     left = np.ones(on_floor.shape, np.float32)
     left[on_floor] = _floor_shadow(drawn, floor[:, on_floor], turn)
@@ -436,7 +436,7 @@ def studio_around(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64]) ->
 
 
 def fill_edges(light: Floats, count: Floats, coverage: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-    """Return the sums, those of outline pixels that no sample hit from their neighbours."""
+    """The sums, those of outline pixels that no sample hit from their neighbours."""
     rows, columns = np.nonzero((coverage > 0) & (count == 0))
     height, width = count.shape
     total = np.zeros((3, len(rows)), np.float32)
@@ -452,7 +452,7 @@ def fill_edges(light: Floats, count: Floats, coverage: NDArray[np.uint8]) -> tup
 
 
 def car_name(car: int, *, seed: int = 0) -> str:
-    """Return the twelve hex digits that a car's file names start with."""
+    """The twelve hex digits that a car's file names start with."""
     return hashlib.blake2b(f"{seed}/{car}".encode(), digest_size=6).hexdigest()
 
 

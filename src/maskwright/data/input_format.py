@@ -45,7 +45,7 @@ PHOTOGRAPH = InputFormat()
 
 
 def read_image(path: Path, input_format: InputFormat = PHOTOGRAPH) -> NDArray[np.uint8]:
-    """Reads a picture as a model of this input format sees it.
+    """Read a picture as a model of this input format sees it.
 
     Returns:
         ``(H, W, channels)`` in 0..255.
@@ -57,7 +57,7 @@ def read_image(path: Path, input_format: InputFormat = PHOTOGRAPH) -> NDArray[np
 
 
 def scale_pixels(pixels: NDArray[Any], input_format: InputFormat, name: object) -> NDArray[np.uint8]:
-    """Scales stored pixels by their type and the format's range, never by their content.
+    """Scale stored pixels by their type and the format's range, never by their content.
 
     8-bit pixels stay as they are, and true is 255. Deeper ones are scaled per channel, so that the format's range
     becomes 0..255, and cut off outside of it; without a range, 16 bits are taken as a whole. One channel is repeated
@@ -93,7 +93,7 @@ def scale_pixels(pixels: NDArray[Any], input_format: InputFormat, name: object) 
 
 
 def choose_input_format(paths: Sequence[Path], *, most: int = 64) -> InputFormat:
-    """Chooses the format of a model from the pictures that it will learn from.
+    """Choose the format of a model from the pictures that it will learn from.
 
     Headers say how many channels there are and whether any picture has more than 8 bits. Only then are pixels read, of
     an evenly spaced sample of the deep pictures: the range of a channel goes from the 0.5 to the 99.5 percentile of its

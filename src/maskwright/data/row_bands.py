@@ -72,7 +72,7 @@ def _rows_of_band(numbers: int) -> int:
 def resize_bands(
     bands: Iterable[NDArray[Any]], shape: tuple[int, int], new_shape: tuple[int, int]
 ) -> Iterator[NDArray[Any]]:
-    """Resizes a picture or logits ``(H, W, C)`` that come in bands, to what `resizing.resize_image` makes of the whole.
+    """Resize a picture or logits ``(H, W, C)`` that come in bands, to what `resizing.resize_image` makes of the whole.
 
     Args:
         bands: Of uint8 or float32.

@@ -96,19 +96,19 @@ class Surface:
 
 
 def edge(distance: Floats, detail: float) -> Floats:
-    """Return how much of a sample lies where ``distance`` (metres) is positive."""
+    """How much of a sample lies where ``distance`` (metres) is positive."""
     share: Floats = np.clip(distance / np.float32(detail) + np.float32(0.5), 0, 1)
     return share
 
 
 def line(distance: Floats, width: float, detail: float) -> Floats:
-    """Return how much of a sample a line covers; a line thinner than a sample grows faint."""
+    """How much of a sample a line covers; a line thinner than a sample grows faint."""
     wide = max(width, detail)
     return np.clip((wide - np.abs(distance)) / np.float32(detail), 0, 1) * np.float32(width / wide)
 
 
 def _box_distance(u: Floats, v: Floats, half_u: float, half_v: float, corner: float) -> Floats:
-    """Return how far inside a rounded rectangle around the origin points lie; negative outside."""
+    """How far inside a rounded rectangle around the origin points lie; negative outside."""
     over_u, over_v = np.abs(u) - half_u + corner, np.abs(v) - half_v + corner
     outside = np.sqrt(np.maximum(over_u, 0) ** 2 + np.maximum(over_v, 0) ** 2)
     distance: Floats = corner - outside - np.minimum(np.maximum(over_u, over_v), 0)
@@ -116,7 +116,7 @@ def _box_distance(u: Floats, v: Floats, half_u: float, half_v: float, corner: fl
 
 
 def _door_edges(m: Measures, livery: Livery) -> NDArray[np.float64]:
-    """Return ``x`` of the doors' edges from the hinge of the first to the lock of the last."""
+    """``x`` of the doors' edges from the hinge of the first to the lock of the last."""
     hinge = m.along(m.cowl + 0.045)
     last = max(m.axles[1] + 0.12, m.along(m.rear_glass - 0.005))
     if livery.doors == 1:
@@ -382,7 +382,7 @@ def paint_inside(s: Surface, m: Measures, livery: Livery) -> None:
 
 
 def light_surface(s: Surface, room: Room, eye: Floats, turn: Floats) -> Floats:
-    """Return the light that each sample sends to the camera, ``(3, N)``, glass as if it were black.
+    """The light that each sample sends to the camera, ``(3, N)``, glass as if it were black.
 
     Args:
         s: What is there.

@@ -102,7 +102,7 @@ STYLES = {
 
 
 def mix_measures(first: Measures, second: Measures, share: float, spread: Array) -> Measures:
-    """Return a body between two others, every measure then multiplied by its own factor.
+    """A body between two others, every measure then multiplied by its own factor.
 
     Args:
         first: The body to start from.
@@ -116,7 +116,7 @@ def mix_measures(first: Measures, second: Measures, share: float, spread: Array)
 
 
 def _smooth_curve(places: list[float], heights: list[float], *, radius: float) -> Callable[[Array], Array]:
-    """Return a line through the given points with its corners rounded over ``radius`` metres."""
+    """A line through the given points with its corners rounded over ``radius`` metres."""
     grid = np.linspace(min(places) - 1, max(places) + 1, 400)
     order = np.argsort(places)
     line = np.interp(grid, np.asarray(places)[order], np.asarray(heights)[order])
@@ -128,7 +128,7 @@ def _smooth_curve(places: list[float], heights: list[float], *, radius: float) -
 
 
 def _rounded_box(along: int, around: int, *, ends: float, ring: float) -> Array:
-    """Return a grid on a rounded box, ``(along, around, 3)`` box coordinates.
+    """A grid on a rounded box, ``(along, around, 3)`` box coordinates.
 
     The first and last rows shrink to the middle of the rear and front face; columns run once
     around the length axis.
@@ -152,7 +152,7 @@ def _rounded_box(along: int, around: int, *, ends: float, ring: float) -> Array:
 
 
 def _grid_mesh(points: Array, box: Array, part: int) -> Mesh:
-    """Return the mesh of a grid ``(rows, columns, 3)`` that closes around its columns."""
+    """The mesh of a grid ``(rows, columns, 3)`` that closes around its columns."""
     down = np.gradient(points, axis=0)
     padded = np.concatenate([points[:, -2:-1], points, points[:, 1:2]], axis=1)
     across = padded[:, 2:] - padded[:, :-2]
@@ -168,7 +168,7 @@ def _grid_mesh(points: Array, box: Array, part: int) -> Mesh:
 
 
 def join_meshes(meshes: list[Mesh]) -> Mesh:
-    """Return all the triangles of several meshes as one."""
+    """All the triangles of several meshes as one."""
     starts = np.cumsum([0] + [len(mesh.points) for mesh in meshes[:-1]])
     return Mesh(
         np.concatenate([mesh.points for mesh in meshes]),
@@ -180,7 +180,7 @@ def join_meshes(meshes: list[Mesh]) -> Mesh:
 
 
 def _body_top(measures: Measures) -> Callable[[Array], Array]:
-    """Return the height of the body's upper edge over ``x``: bonnet, belt and deck in one line."""
+    """The height of the body's upper edge over ``x``: bonnet, belt and deck in one line."""
     m = measures
     brow = m.nose_height + 0.45 * (m.cowl_height - m.nose_height)
     places = [0.0, 0.06, m.cowl, m.cowl + 0.12, m.rear_glass - 0.03, m.rear_glass + 0.01, 1.0]
@@ -197,7 +197,7 @@ def _body_top(measures: Measures) -> Callable[[Array], Array]:
 
 
 def _build_body(measures: Measures) -> Mesh:
-    """Return the lower body: bumpers, bonnet, doors, deck."""
+    """The lower body: bumpers, bonnet, doors, deck."""
     m = measures
     box = _rounded_box(74, 57, ends=14.0, ring=7.5)
     a, b, c = np.moveaxis(box, -1, 0)
@@ -222,7 +222,7 @@ def _build_body(measures: Measures) -> Mesh:
 
 
 def build_cabin(measures: Measures) -> Mesh:
-    """Return the greenhouse: windscreen, side windows, rear window, roof."""
+    """The greenhouse: windscreen, side windows, rear window, roof."""
     m = measures
     box = _rounded_box(46, 49, ends=12.0, ring=7.5)
     a, b, c = np.moveaxis(box, -1, 0)
@@ -243,7 +243,7 @@ def build_cabin(measures: Measures) -> Mesh:
 
 
 def _build_wheel(measures: Measures, x: float, side: int) -> Mesh:
-    """Return one wheel: tread, sidewall, rim and dished face, turned around its axle."""
+    """One wheel: tread, sidewall, rim and dished face, turned around its axle."""
     m = measures
     rim = 0.69
     radii = np.array([1e-4, 0.5, 0.93, 1.0, 1.0, 0.955, 0.86, rim + 0.02, rim, rim - 0.03, 0.40, 0.16, 1e-4])
@@ -262,13 +262,13 @@ def _build_wheel(measures: Measures, x: float, side: int) -> Mesh:
 
 
 def _build_block(centre: tuple[float, float, float], size: tuple[float, float, float], part: int) -> Mesh:
-    """Return a small rounded block: a mirror, a seat, a rail, an antenna."""
+    """A small rounded block: a mirror, a seat, a rail, an antenna."""
     box = _rounded_box(11, 17, ends=4.0, ring=4.0)
     return _grid_mesh(box * (np.asarray(size) / 2) + np.asarray(centre), box, part)
 
 
 def _build_mirrors(measures: Measures) -> list[Mesh]:
-    """Return the two wing mirrors on their feet."""
+    """The two wing mirrors on their feet."""
     m = measures
     x = m.along(m.cowl + 0.085)
     half, z = m.width / 2 * 0.93, m.belt_height + 0.10
@@ -280,7 +280,7 @@ def _build_mirrors(measures: Measures) -> list[Mesh]:
 
 
 def _build_fittings(measures: Measures, *, antenna: float, rails: bool) -> list[Mesh]:
-    """Return what stands on the roof.
+    """What stands on the roof.
 
     Args:
         measures: The body.
@@ -307,7 +307,7 @@ def _build_fittings(measures: Measures, *, antenna: float, rails: bool) -> list[
 
 
 def build_seats(measures: Measures, *, rows: int) -> list[Mesh]:
-    """Return what is seen through the windows: seats, dashboard, steering wheel."""
+    """What is seen through the windows: seats, dashboard, steering wheel."""
     m = measures
     x = m.along(m.cowl) - 1.15
     top = m.height - 0.30
@@ -324,7 +324,7 @@ def build_seats(measures: Measures, *, rows: int) -> list[Mesh]:
 
 
 def build_car(measures: Measures, *, antenna: float, rails: bool) -> Mesh:
-    """Return the outside of a car."""
+    """The outside of a car."""
     wheels = [_build_wheel(measures, x, side) for x in measures.axles for side in (-1, 1)]
     fittings = _build_fittings(measures, antenna=antenna, rails=rails)
     return join_meshes([_build_body(measures), build_cabin(measures), *wheels, *_build_mirrors(measures), *fittings])

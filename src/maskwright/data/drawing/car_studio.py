@@ -76,7 +76,7 @@ class Camera:
         return self.focal * min(self.width, 1.5 * self.height)
 
     def project(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return column and row in pixels, and depth, of world points ``(..., 3)``."""
+        """Column and row in pixels, and depth, of world points ``(..., 3)``."""
         seen = (points - self.position) @ self.basis.T
         depth = seen[..., 2]
         column = self.width / 2 + self.pixels * seen[..., 0] / depth
@@ -84,7 +84,7 @@ class Camera:
         return np.stack([column, row, depth], axis=-1)
 
     def rays(self, columns: Floats, rows: Floats) -> Floats:
-        """Return directions in the world, ``(3, ...)``, of places on the picture in pixels.
+        """Directions in the world, ``(3, ...)``, of places on the picture in pixels.
 
         They are one metre deep, not of unit length.
         """
@@ -131,7 +131,7 @@ class Samples:
     depth: Floats
 
     def only(self, index: Ints) -> Samples:
-        """Return some of the samples."""
+        """Some of the samples."""
         return Samples(
             self.rows[index],
             self.columns[index],
@@ -176,7 +176,7 @@ def _triangle_spans(corners: NDArray[np.float64], width: int, height: int) -> tu
 
 
 def draw_coverage(corners: NDArray[np.float64], width: int, height: int) -> NDArray[np.uint8]:
-    """Return which share of each pixel lies inside any of the triangles, 0..255.
+    """Which share of each pixel lies inside any of the triangles, 0..255.
 
     Args:
         corners: ``(T, 3, 2)``, column and row in pixels.
@@ -198,7 +198,7 @@ def draw_coverage(corners: NDArray[np.float64], width: int, height: int) -> NDAr
 
 
 def box_sum(values: NDArray[Any], size: int) -> NDArray[Any]:
-    """Return the sums of blocks of ``size`` by ``size`` samples along the last two axes."""
+    """The sums of blocks of ``size`` by ``size`` samples along the last two axes."""
     tall = sum((values[..., start::size, :] for start in range(1, size)), start=values[..., ::size, :])
     return sum((tall[..., start::size] for start in range(1, size)), start=tall[..., ::size])
 
@@ -236,7 +236,7 @@ def nearest_surfaces(
 
 
 def _depth_planes(projected: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return one over depth as ``(T, 3)``: constant, step per column, step per row."""
+    """One over depth as ``(T, 3)``: constant, step per column, step per row."""
     x, y = projected[..., 0], projected[..., 1]
     q = 1 / projected[..., 2]
     area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
@@ -248,7 +248,7 @@ def _depth_planes(projected: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _locate(projected: NDArray[np.float64], rows: Ints, columns: Ints, triangles: Ints) -> Samples:
-    """Return where on their triangles samples lie."""
+    """Where on their triangles samples lie."""
     x, y = projected[..., 0], projected[..., 1]
     area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
     area = np.where(np.abs(area) < 1e-9, 1e-9, area)
@@ -268,14 +268,14 @@ def _locate(projected: NDArray[np.float64], rows: Ints, columns: Ints, triangles
 
 
 def smooth_step(low: float, high: float, value: Floats) -> Floats:
-    """Return 0 below ``low``, 1 above ``high`` and a smooth rise between."""
+    """0 below ``low``, 1 above ``high`` and a smooth rise between."""
     t = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
     step: Floats = t * t * (3 - 2 * t)
     return step
 
 
 def light_from(room: Room, direction: Floats) -> Floats:
-    """Return what a mirror in the middle of the studio would show in unit directions ``(3, N)``.
+    """What a mirror in the middle of the studio would show in unit directions ``(3, N)``.
 
     A bright wall that fades upwards into a grey ceiling with two long soft boxes, a light strip
     beside the camera, a floor that is darker below the car, and a thin dark line where floor and
@@ -299,7 +299,7 @@ def light_from(room: Room, direction: Floats) -> Floats:
 
 
 def room_light(room: Room, camera: Camera) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Return the empty studio, where each pixel meets the floor, and which pixels do.
+    """The empty studio, where each pixel meets the floor, and which pixels do.
 
     Returns:
         Light ``(3, H, W)``, floor position ``(2, H, W)`` in metres, floor or not ``(H, W)``.
@@ -330,7 +330,7 @@ def room_light(room: Room, camera: Camera) -> tuple[Floats, Floats, NDArray[np.b
 
 
 def _wall_light(room: Room, place: Floats, height: Floats) -> Floats:
-    """Return the light of the wall at places ``(2, H, W)`` and heights ``(H, W)``."""
+    """The light of the wall at places ``(2, H, W)`` and heights ``(H, W)``."""
     angle = np.arctan2(place[0], place[1] - np.float32(WALL_CENTRE))
     level = 0.80 + 0.17 * smooth_step(0.0, 2.6, height) - 0.10 * np.exp(-height / 0.25)
     level *= 1 - 0.10 * np.abs(angle) + 0.05 * np.sin(angle * 2.0 + np.float32(room.lamp))
@@ -345,7 +345,7 @@ def _wall_light(room: Room, place: Floats, height: Floats) -> Floats:
 
 
 def _floor_light(room: Room, place: Floats) -> Floats:
-    """Return the light of the floor and of the turntable's disc at places ``(2, H, W)``."""
+    """The light of the floor and of the turntable's disc at places ``(2, H, W)``."""
     x, y = place
     radius = np.sqrt(x**2 + y**2)
     inside = 1 - smooth_step(room.disc_radius - 0.01, room.disc_radius + 0.01, radius)
@@ -368,7 +368,7 @@ def _floor_light(room: Room, place: Floats) -> Floats:
 
 
 def _draw_word(room: Room, camera: Camera) -> Floats | None:
-    """Return which share of each pixel the letters on the wall cover, or None for a bare wall."""
+    """Which share of each pixel the letters on the wall cover, or None for a bare wall."""
     if not room.word:
         return None
     scale, unit, lift = 3, 0.150, 1.0
@@ -398,7 +398,7 @@ def _draw_word(room: Room, camera: Camera) -> Floats | None:
 
 
 def expose(light: Floats, room: Room, generator: np.random.Generator) -> NDArray[np.uint8]:
-    """Return what the camera stores of light ``(3, H, W)``: uint8, ``(H, W, 3)``, with noise."""
+    """What the camera stores of light ``(3, H, W)``: uint8, ``(H, W, 3)``, with noise."""
     steps = 4096  # over the square root of the light, up to 4: far finer than 8 bits
     exposed = (np.arange(steps) * (2 / steps)) ** 2
     over = np.maximum(exposed - 0.75, 0)

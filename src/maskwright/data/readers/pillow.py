@@ -23,7 +23,7 @@ from maskwright.errors import InputError
 
 @contextmanager
 def open_picture(path: Path) -> Iterator[Image.Image]:
-    """Opens a picture whose header promises a size that can be read."""
+    """Open a picture whose header promises a size that can be read."""
     with Image.open(path, formats=READ_FORMATS) as picture:
         most = MOST_WEBP_PIXELS if picture.format == "WEBP" else MOST_PIXELS
         # A TIFF file may hold a tile that is larger than the picture, and libtiff decodes tiles as a whole.
@@ -36,7 +36,7 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
 
 
 def _mend_bmp(picture: Image.Image) -> None:
-    """Makes a BMP file of 4 or 8 bits a palette picture again where Pillow ignores its palette.
+    """Make a BMP file of 4 or 8 bits a palette picture again where Pillow ignores its palette.
 
     It takes a palette of just black and white for the sign of 1 bit, and one of rising greys for that of 8 bits, and
     then reads pixels of the wrong width.
@@ -98,7 +98,7 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def decoded(picture: Image.Image, mode: str | None) -> NDArray[Any]:
-    """Decodes the upright pixels, converted a few rows at a time to keep few copies of them.
+    """Decode the upright pixels, converted a few rows at a time to keep few copies of them.
 
     Args:
         picture: Just opened.
@@ -173,7 +173,7 @@ def loses_samples(picture: Image.Image) -> bool:
 
 
 def refuse_lost_bits(picture: Image.Image, path: Path) -> None:
-    """Refuses colours of which Pillow would keep half the bits."""
+    """Refuse colours of which Pillow would keep half the bits."""
     if _loses_bits(picture):
         raise InputError(
             f"{path} has colours of 16 bits, of which this format's reader keeps 8; save it as a TIFF file, "

@@ -33,7 +33,7 @@ from maskwright.training.loop import (
     build_saver,
     fit,
     is_finished,
-    look_at,
+    look_at_batches,
     train_epoch,
 )
 from maskwright.training.recovery import go_back
@@ -107,7 +107,7 @@ class Bench:
 
     def validate(self, network: nn.Module | None = None) -> Tally:
         """What a validation counts; of the network itself, not of its averaged weights, by default."""
-        return add_up(look_at(network or self.learner.network, self.val, self.run, "fp32", None))
+        return add_up(look_at_batches(network or self.learner.network, self.val, self.run, "fp32", None))
 
     def metrics(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.run.metrics_path.read_text().splitlines()]

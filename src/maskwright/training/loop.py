@@ -404,7 +404,7 @@ class _Look(NamedTuple):
     true: list[float]
 
 
-def look_at(
+def look_at_batches(
     network: nn.Module, loader: DataLoader[Batch], run: Run, precision: ComputePrecision, most: int | None
 ) -> tuple[list[list[_Look]], float] | None:
     """What a network makes of pictures that it does not learn from, at training size; of this rank's batches of them.
@@ -439,7 +439,7 @@ def _look(network: nn.Module, part: Batch, run: Run, precision: ComputePrecision
 
 
 def add_up(mine: tuple[list[list[_Look]], float] | None) -> Tally:
-    """Sums over what all ranks have seen by `look_at`, in the order of one that saw all; pixels of classes among them.
+    """Sums over what all ranks have seen, in the order of one that saw all; pixels of each class among them.
 
     Raises:
         Stopped: One of them was asked to stop.
@@ -489,7 +489,7 @@ def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, c
 def _validate_in_memory(learner: Learner, val: DataLoader[Batch], run: Run) -> Tally:
     """Validate; where memory runs out, fewer pictures at a time, now and later."""
     position = learner.position
-    look = functools.partial(look_at, learner.kept(), val, run, learner.precision)
+    look = functools.partial(look_at_batches, learner.kept(), val, run, learner.precision)
     before = position.val_micro_batch or position.micro_batch
     pictures = whole_pictures_at_once(run.settings)
     looks, most = looking_at_fewer(look, before, pictures)

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
 
-FINENESS = 4
+COVERAGE_FINENESS = 4
 """Samples of a pixel along each side, where its coverage is counted."""
 
 WALL_RADIUS = 8.0
@@ -185,15 +185,15 @@ def draw_coverage(corners: NDArray[np.float64], width: int, height: int) -> NDAr
     """
     left, upper = np.clip(np.floor(corners.min(axis=(0, 1))), 0, (width, height)).astype(int)
     right, lower = np.clip(np.ceil(corners.max(axis=(0, 1))), 0, (width, height)).astype(int)
-    wide, high = (right - left) * FINENESS, (lower - upper) * FINENESS
-    shifted = (corners - np.array([left, upper])) * FINENESS
+    wide, high = (right - left) * COVERAGE_FINENESS, (lower - upper) * COVERAGE_FINENESS
+    shifted = (corners - np.array([left, upper])) * COVERAGE_FINENESS
     _, row, begin, end = _triangle_spans(shifted, int(wide), int(high))
     steps = np.bincount(row * (wide + 1) + begin, minlength=high * (wide + 1)).astype(np.int32)
     steps -= np.bincount(row * (wide + 1) + end, minlength=high * (wide + 1))
     inside = np.cumsum(steps, dtype=np.int32).reshape(high, wide + 1)[:, :wide] > 0
-    hits = box_sum(inside.astype(np.uint8), FINENESS)
+    hits = box_sum(inside.astype(np.uint8), COVERAGE_FINENESS)
     coverage = np.zeros((height, width), np.uint8)
-    coverage[upper:lower, left:right] = np.rint(hits * np.float32(255 / FINENESS**2))
+    coverage[upper:lower, left:right] = np.rint(hits * np.float32(255 / COVERAGE_FINENESS**2))
     return coverage
 
 

@@ -12,7 +12,7 @@ from maskwright.config import Settings, read_settings
 from maskwright.device import require_torch
 from maskwright.errors import InputError
 from maskwright.files import dated_folder, write_json
-from maskwright.training.run_folder import RunFolder, latest_folder
+from maskwright.training.run_folder import CHOSEN_SETTINGS, RunFolder, latest_folder
 from maskwright.training.starting_point import default_settings, read_starting_point
 
 if TYPE_CHECKING:
@@ -106,16 +106,7 @@ def _as_chosen_before(settings: Settings, folder: Path) -> Settings:
     if not first.is_file():
         return settings
     chosen = read_settings(first)
-    return dataclasses.replace(
-        settings,
-        size=chosen.size,
-        crop=chosen.crop,
-        batch_size=chosen.batch_size,
-        accumulate=chosen.accumulate,
-        storage=chosen.storage,
-        base_channels=chosen.base_channels,
-        tint=chosen.tint,
-    )
+    return dataclasses.replace(settings, **{name: getattr(chosen, name) for name in CHOSEN_SETTINGS})
 
 
 def _sum_up(folder: Path, folds: int) -> CrossValidation:

@@ -284,7 +284,8 @@ def _build_learner(
     learner = build_learner_for(settings, architecture, device, precision, encoder_weights, taken)
     cut = "" if settings.crop is None else f" in cut-outs of {settings.crop}"
     terminal.say(
-        f"{architecture.in_words()}, {count_parameters(learner.network) / 1e6:.1f} M parameters, {resize_for(settings).in_words()}{cut}, "
+        f"{architecture.in_words()}, {count_parameters(learner.network) / 1e6:.1f} M parameters, "
+        f"{resize_for(settings).in_words()}{cut}, "
         f"{settings.base_channels} channels, batch {settings.batch_size}, {device} in {precision}"
     )
     if settings.encoder != "none" and encoder_weights is None and taken is None:

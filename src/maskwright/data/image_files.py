@@ -222,6 +222,12 @@ def read_alpha(path: Path) -> NDArray[np.uint8] | None:
                     return decoded(picture, "A") if picture.has_transparency_data else None
 
 
+def alpha_varies(path: Path) -> bool:
+    """Whether a picture has an alpha channel, and some pixels of it are more transparent than others."""
+    alpha = read_alpha(path)
+    return alpha is not None and bool(alpha.min() < alpha.max())
+
+
 def write_image(path: Path, array: NDArray[np.uint8], *, palette: Sequence[tuple[int, int, int]] | None = None) -> None:
     """Write a PNG or JPEG file that is whole or not there at all.
 

@@ -28,7 +28,7 @@ from maskwright.data.folder_words import (
 )
 from maskwright.data.image_files import IMAGE_SUFFIXES
 from maskwright.data.matching import MOST_JOINED, Kind, Matches, join, match
-from maskwright.data.pairs import Layers, Mask, Pair, Pairing, Problem, mask_files
+from maskwright.data.pairs import Layers, Mask, Pair, Pairing, Problem, mask_files, without_lone_split
 from maskwright.errors import InputError
 
 _EXPECTED = "images/ with masks/, train/ with train_masks/, train/images/ with train/masks/, or a.jpg beside a_mask.png"
@@ -83,7 +83,7 @@ def find_pairs(folder: Path) -> Pairing:
         ),
     ]
     return Pairing(
-        tuple(_without_lone_split(pairs)),
+        tuple(without_lone_split(pairs)),
         tuple(sorted(problems, key=lambda problem: natural(problem.path))),
         _describe_layout(folder, pairs, sorted_out, unneeded - found.masks.keys()),
     )
@@ -461,13 +461,6 @@ def _needs_no_mask(image: Path, lists: Lists) -> bool:
 
 
 # --- What the user is told
-
-
-def _without_lone_split(pairs: Sequence[Pair]) -> list[Pair]:
-    """Drop the parts where there is nothing beside train: Kaggle's `train/` alone is no split."""
-    parts = {pair.split or "train" for pair in pairs}
-    is_split = "train" in parts and len(parts) > 1
-    return list(pairs) if is_split else [replace(pair, split=None) for pair in pairs]
 
 
 def _describe_layout(folder: Path, pairs: Sequence[Pair], sorted_out: _SortedOut, unneeded: Collection[Path]) -> str:

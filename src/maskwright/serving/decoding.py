@@ -33,8 +33,8 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Decode what comes on standard input, until it ends."""
-    folder, input_format, most_pixels = Path(sys.argv[1]), _read_format(sys.argv[2]), int(sys.argv[3])
-    _end_with_the_server()
+    folder, input_format, most_pixels = Path(sys.argv[1]), read_format(sys.argv[2]), int(sys.argv[3])
+    end_with_the_server()
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group; the server says when it ends
         signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
@@ -58,7 +58,7 @@ def main() -> None:
             file.unlink()
 
 
-def _end_with_the_server() -> None:
+def end_with_the_server() -> None:
     """Have the system end this process when the server is no more, in the midst of a picture too.
 
     A server that ends well ends its decoders itself; one that is killed cannot. Elsewhere than on Linux the decoder
@@ -90,7 +90,7 @@ def decode(file: Path, kind: str, input_format: InputFormat, most_pixels: int) -
         raise Refusal(422, "unusable_picture", sentence) from error
 
 
-def _read_format(text: str) -> InputFormat:
+def read_format(text: str) -> InputFormat:
     """An input format from the JSON that `write_format` makes of it."""
     channels, low, high = json.loads(text)
     return InputFormat(channels, tuple(low), tuple(high))

@@ -27,11 +27,11 @@ from machine import describe_machine, peak_megabytes
 from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.data.input_format import read_image
 from maskwright.data.threads import in_threads
-from maskwright.files import write_json
+from maskwright.files import write_bytes, write_json
 from maskwright.inference.bulk import look, predict_pictures
 from maskwright.inference.engines import one_core_each
 from maskwright.inference.jobs import Job, find_jobs
-from maskwright.inference.outputs import write_mask
+from maskwright.inference.outputs import encode_mask
 from maskwright.inference.predictor import Predictor, load
 from maskwright.inference.results import SUFFIXES, Wish
 
@@ -88,7 +88,8 @@ def parts_of(predictor: Predictor, jobs: list[Job], folder: Path) -> dict[str, C
 
     def encode() -> Iterable[Any]:
         def write(job: Job) -> None:
-            write_mask(folder / "encoded" / f"{job.place}.png", masks[int(str(job.place)) % HELD], labels)
+            mask = encode_mask(masks[int(str(job.place)) % HELD], labels)
+            write_bytes(folder / "encoded" / f"{job.place}.png", mask)
 
         return in_threads(write, jobs, threads=CORES)
 

@@ -52,6 +52,7 @@ MEASUREMENTS = (
         "maskwright train {work}/demo/photos --from {work}/demo/run/model.safetensors --factor 1 --crop 256 --epochs 2"
         " --out {work}/cut-outs",
     ),
+    Measurement("house", "python benchmarks/house.py"),
     Measurement("bad-input", "python benchmarks/bad_input.py", f"{RESULTS}/bad_input.txt"),
     Measurement("saving", "python benchmarks/saving.py"),
     Measurement("package", "python benchmarks/package.py"),

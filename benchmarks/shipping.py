@@ -57,7 +57,8 @@ Stages = dict[str, float]
 def ours(model: Path) -> Callable[[Path, Path], Stages]:
     """A picture to its mask as `maskwright predict` does it."""
     from maskwright.data.input_format import read_image
-    from maskwright.inference.outputs import write_mask
+    from maskwright.files import write_bytes
+    from maskwright.inference.outputs import encode_mask
     from maskwright.inference.predictor import load
 
     predictor = load(model)
@@ -68,7 +69,7 @@ def ours(model: Path) -> Callable[[Path, Path], Stages]:
         times.append(time.perf_counter())
         mask = predictor(image)
         times.append(time.perf_counter())
-        write_mask(out, mask, predictor.card.labels)
+        write_bytes(out, encode_mask(mask, predictor.card.labels))
         times.append(time.perf_counter())
         return dict(zip(("read", "compute", "write"), np.diff(times).tolist(), strict=True))
 

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,21 @@ def test_models_know_no_files(path: Path) -> None:
 def test_subpackages_are_empty_at_the_door() -> None:
     for path in ROOT.glob("*/**/__init__.py"):
         assert path.read_text(encoding="utf-8") == "", path
+
+
+# What somebody else calls: scripts of the repository, Python, and the libraries whose classes these methods belong to.
+CALLED_FROM_OUTSIDE = {
+    "run_script", "train_original", "draw_original", "render", "get_next", "is_alive", "is_ready", "emit"
+}  # fmt: skip
+
+
+def test_nothing_is_there_for_tests_alone() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in MODULES]
+    said = Counter(re.findall(r"\w+", "".join(sources)))
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    defined = {node.name for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, definitions)}
+    unused = {name for name in defined if said[name] == 1 and not name.startswith("__")}
+    assert unused == CALLED_FROM_OUTSIDE
 
 
 # What importing a module must not bring along; each line stands for a process that imports all of its modules.

@@ -109,6 +109,8 @@ def run(command: str, stage: Stage) -> None:
         command = re.sub(pattern, replacement, command)
     words = shlex.split(command.replace("127.0.0.1:8000", f"127.0.0.1:{stage.port}"))
     match words[0]:
+        case "maskwright" if {"--processes", "--runner"} & {*words}:  # they start others, and change their own process
+            subprocess.run([sys.executable, "-m", *words], check=True, stdout=subprocess.DEVNULL)
         case "maskwright":
             assert cli.main(words[1:]) in ((0, 1) if words[1] == "check" else (0,)), command
         case "python" if words[1].startswith("docs/"):

@@ -108,10 +108,11 @@ class Architecture:
         _require(self.widest is None or self.widest >= 8, "--widest must be at least 8 channels")
         _require(self.depth <= DEEPEST, f"depth must be at most {DEEPEST}")
         if self.norm == "group":
-            _require(
-                self.base_channels % 8 == 0,
-                "group normalisation needs base_channels divisible by 8",
-            )
+            _require(self.base_channels % 8 == 0, "group normalisation needs base_channels divisible by 8")
+
+    def in_words(self) -> str:
+        """What kind of network it is."""
+        return "classic U-Net" if self.encoder == "none" else f"U-Net on {self.encoder}"
 
 
 @dataclass(frozen=True)

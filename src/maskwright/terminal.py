@@ -26,6 +26,8 @@ from rich.text import Text
 
 # What moves the cursor, turns the writing around or cannot be written: controls, formats, surrogates, other line ends.
 _ORDERS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Names in a sentence.
+MOST_IN_A_SENTENCE = 6
 # Seconds between two lines where there is no terminal.
 LINE_SECONDS = 10.0
 
@@ -57,6 +59,12 @@ def printable(text: str, *, keep: str = "") -> str:
     return "".join(
         json.dumps(char)[1:-1] if unicodedata.category(char) in _ORDERS and char not in keep else char for char in text
     )
+
+
+def first_few(names: Sequence[str]) -> str:
+    """As many names as a sentence bears, and how many more there are."""
+    more = f" and {len(names) - MOST_IN_A_SENTENCE} more" if len(names) > MOST_IN_A_SENTENCE else ""
+    return ", ".join(names[:MOST_IN_A_SENTENCE]) + more
 
 
 def say(sentence: str) -> None:

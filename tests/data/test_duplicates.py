@@ -180,12 +180,6 @@ def test_coarse_averages_propose_what_a_plain_loop_finds() -> None:
     assert find_near_duplicates(pictures) == loop == [(first, 59 - first) for first in range(30)]
 
 
-def test_each_picture_is_counted() -> None:
-    counted: list[None] = []
-    find_near_duplicates(noise(7), advance=lambda: counted.append(None))
-    assert len(counted) == 7
-
-
 # --- Real pictures
 
 

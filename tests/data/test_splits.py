@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from maskwright.config import Settings
 from maskwright.data.groups import find_groups
 from maskwright.data.pairing import find_pairs
 from maskwright.data.pairs import Pair
 from maskwright.data.splits import apply_split, fold_groups, make_split, read_split, split_groups
 from maskwright.errors import InputError
-from maskwright.training.run_folder import RunFolder, write_split
+from maskwright.training.run_folder import RunFolder, start_run
 from tests.car_names import ALONE, cars
 
 
@@ -304,7 +305,7 @@ def test_the_order_of_pairs_changes_nothing() -> None:
 def test_a_saved_split_is_used_again(tmp_path: Path) -> None:
     found = pairs(cars(13))
     split, groups = make_split(found, pattern=None, val_share=0.2, test_share=0.2, seed=0)
-    write_split(RunFolder(tmp_path), split, groups)
+    start_run(RunFolder(tmp_path), Settings(), split, groups)
     saved = read_split(tmp_path / "split.json")
     assert saved == split
     assert apply_split(found[3:], saved) == {pair.name: split[pair.name] for pair in found[3:]}

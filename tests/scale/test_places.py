@@ -25,7 +25,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, store: str) -> Place:
 
 def test_what_is_written_is_read_again_whole_or_in_part(place: Place) -> None:
     place.write("a/b.txt", b"0123456789")
-    assert place.has("a/b.txt")
     assert (place.read("a/b.txt"), place.read("a/b.txt", 2, 5)) == (b"0123456789", b"234")
     assert place.below() == ["a/b.txt"]
     assert place.below("elsewhere") == []

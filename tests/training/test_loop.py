@@ -29,15 +29,16 @@ from maskwright.training.loop import (
     Run,
     Status,
     _count_patience,
+    add_up,
     build_saver,
     fit,
     is_finished,
+    look_at_batches,
     train_epoch,
-    validate,
 )
 from maskwright.training.recovery import go_back
 from maskwright.training.schedules import Length, learning_rate_at
-from maskwright.training.state import Learner, Position, build_learner, read_state, restore
+from maskwright.training.state import Learner, Position, Tally, build_learner, read_state, restore
 from tests.other_masks import with_drawn_masks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -103,6 +104,10 @@ class Bench:
 
     def fit(self) -> bool:
         return fit(self.learner, self.train, self.order, self.val, self.run)
+
+    def validate(self, network: nn.Module | None = None) -> Tally:
+        """What a validation counts; of the network itself, not of its averaged weights, by default."""
+        return add_up(look_at_batches(network or self.learner.network, self.val, self.run, "fp32", None))
 
     def metrics(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.run.metrics_path.read_text().splitlines()]
@@ -242,8 +247,8 @@ def test_the_averaged_weights_are_the_ones_validated(ellipse_cache: Cache, tmp_p
     bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
     bench.fit()
     reported = bench.metrics()[-1]["val_loss"]
-    assert reported == figures_of(validate(bench.learner.kept(), bench.val, bench.run)).loss
-    assert reported != figures_of(validate(bench.learner.network, bench.val, bench.run)).loss
+    assert reported == figures_of(bench.validate(bench.learner.kept())).loss
+    assert reported != figures_of(bench.validate()).loss
 
 
 def test_every_step_is_averaged(ellipse_cache: Cache, tmp_path: Path) -> None:
@@ -256,11 +261,10 @@ def test_every_step_is_averaged(ellipse_cache: Cache, tmp_path: Path) -> None:
 def test_validation_learns_nothing(ellipse_cache: Cache, tmp_path: Path) -> None:
     bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
     before = {name: tensor.clone() for name, tensor in bench.learner.network.state_dict().items()}
-    figures = figures_of(validate(bench.learner.network, bench.val, bench.run))
+    figures = figures_of(bench.validate())
     torch.testing.assert_close(bench.learner.network.state_dict(), before, atol=0, rtol=0)
-    assert figures == dataclasses.replace(
-        figures_of(validate(bench.learner.network, bench.val, bench.run)), images_per_second=figures.images_per_second
-    )
+    again = figures_of(bench.validate())
+    assert figures == dataclasses.replace(again, images_per_second=figures.images_per_second)
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.5])
@@ -297,12 +301,9 @@ def test_a_run_stopped_while_layers_are_held_goes_on_as_if_it_had_not(ellipse_ca
 
 def test_the_loss_weighs_classes_as_the_run_says(ellipse_cache: Cache, tmp_path: Path) -> None:
     bench = Bench(ellipse_cache, tmp_path / "run", change(loss="ce"))
-    plain, one_sided = (
-        figures_of(
-            validate(bench.learner.network, bench.val, dataclasses.replace(bench.run, class_weights=weights))
-        ).loss
-        for weights in ((), (0.0, 1.0))
-    )
+    plain = figures_of(bench.validate()).loss
+    bench.run = dataclasses.replace(bench.run, class_weights=(0.0, 1.0))
+    one_sided = figures_of(bench.validate()).loss
     batch = next(iter(bench.val))
     with torch.inference_mode():
         logits = bench.learner.network(batch.images)
@@ -585,7 +586,7 @@ def test_a_healthy_run_is_told_nothing(ellipse_cache: Cache, tmp_path: Path) -> 
 
 def test_a_validation_counts_the_pixels_of_each_class(ellipse_cache: Cache, tmp_path: Path) -> None:
     bench = Bench(ellipse_cache, tmp_path / "run", SETTINGS)
-    tally = validate(bench.learner.network, bench.val, bench.run)
+    tally = bench.validate()
     assert sum(tally.predicted) == sum(tally.true) == 3 * 24 * 32  # the padding left out
     share = sum(ellipse_cache.foreground[index] for index in VAL) / 3
     assert tally.true[1] / sum(tally.true) == pytest.approx(share, abs=0.02)

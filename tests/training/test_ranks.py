@@ -20,7 +20,6 @@ from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.data.groups import Groups
 from maskwright.data.reading import Formats
 from maskwright.training import ranks
-from maskwright.training.loop import validate
 from maskwright.training.material import Material, kept_here
 from maskwright.training.state import read_state
 from tests.gangs import Gang, Strike, free_port, start, start_gang, torchrun_environment
@@ -148,8 +147,8 @@ def validate_share(given: tuple[Cache, Path]) -> None:
         material = Material(cache, Formats(), {}, Groups({}, "alone"), ())
         samples = Samples(kept_here(material, SETTINGS).cache, SETTINGS, augment=False)
         bench = Bench(cache, result.with_name(f"run {ranks.rank()}"), SETTINGS)
-        loader = build_loader(samples, InOrder(range(12), 5, batches=ranks.every_nth()), workers=0, pin=False)
-        tally = validate(bench.learner.network, loader, bench.run)
+        bench.val = build_loader(samples, InOrder(range(12), 5, batches=ranks.every_nth()), workers=0, pin=False)
+        tally = bench.validate()
         result.with_suffix(f".{ranks.rank()}").write_text(json.dumps(dataclasses.asdict(tally) | {"seconds": 0}))
 
 

@@ -171,7 +171,7 @@ def test_pictures_of_another_content_are_refused_and_named(started: RunFolder) -
 
 
 def test_of_many_changed_pictures_some_are_named_and_the_rest_counted(started: RunFolder) -> None:
-    with pytest.raises(InputError, match=r"p_00, .*, p_09 and 2 more are new"):
+    with pytest.raises(InputError, match=r"p_00, .*, p_05 and 6 more are new"):
         check_pictures(started, {**SPLIT, **{f"p_{n:02}": "val" for n in range(12)}}, CONTENTS)
 
 

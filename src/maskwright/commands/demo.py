@@ -63,6 +63,7 @@ def demo(*, out: str | Path | None = None, minutes: float = 2.5, cars: int = 16,
     write_json(folder / "summary.json", summary)
     terminal.say(json.dumps(summary))
     terminal.say(f"Look at {folder}/predictions (panels), {run.folder}/report.html and {folder}/evaluation/report.html")
+    terminal.say(f"For a picture of your own: maskwright predict {run.model_path} photo.jpg --out tried")
     return folder
 
 

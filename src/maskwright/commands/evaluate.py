@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from maskwright import terminal
 from maskwright.config import MASKS_AS_TRAINED, MaskSettings
 from maskwright.data.finding import find_dataset
-from maskwright.data.groups import find_groups
-from maskwright.data.pairs import Pair
+from maskwright.data.groups import Groups, find_groups
+from maskwright.data.pairs import Pair, Pairing
 from maskwright.errors import InputError
 from maskwright.files import choose_new_folder, write_json
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from maskwright.data.reading import Formats
     from maskwright.evaluation.certainty import Sweep
     from maskwright.evaluation.evaluate import Scores
+    from maskwright.evaluation.machine import Effort
+    from maskwright.evaluation.pages.gallery import Gallery
+    from maskwright.evaluation.unseen import Sieve
     from maskwright.inference.predictor import Predictor
 
 WORST = 5
@@ -56,8 +59,7 @@ def evaluate(
     Raises:
         InputError: Something given cannot be used; the sentence says what.
     """
-    from maskwright.evaluation.evaluate import DEFINITIONS, evaluate_pairs, formats_for_model
-    from maskwright.evaluation.machine import Effort, machine_here, peak_of_process
+    from maskwright.evaluation.evaluate import formats_for_model
     from maskwright.evaluation.pages.gallery import Gallery
     from maskwright.evaluation.pages.report import Report, write_report
     from maskwright.evaluation.unseen import Sieve
@@ -68,40 +70,20 @@ def evaluate(
     if tolerance is not None and tolerance <= 0:
         raise InputError(f"--tolerance must be above 0 pixels, not {tolerance:g}.")
     photos = Path(photos)
-    predictor = load(model, device=device)
-    pairing = find_dataset(photos)
-    for problem in pairing.problems:
-        terminal.warn(f"Left out: {problem.sentence}")
+    predictor, pairing = load(model, device=device), _find_pairs(photos)
     folder = choose_new_folder(out, f"evaluate-{photos.resolve().name}")
-    if not pairing.pairs:
-        raise InputError(f"{photos} holds no image with a mask of its own; see the list above.")
     with terminal.counting("Looking at masks", len(pairing.pairs)) as advance:
         formats = formats_for_model(pairing, predictor.card, masks, advance=advance)
     given = {pair.name: pair.group for pair in pairing.pairs}
     groups = find_groups(list(given), pattern=group, given=given, known=predictor.card.group)
     sieve = Sieve(predictor.card, groups.of, everything=everything)
     gallery = Gallery(formats.labels)
-    started = time.monotonic()
-    with _new_folder(folder), terminal.counting("Scoring", len(pairing.pairs)) as advance:
-        unseen = sieve.passing(pairing.pairs, advance)
-        scores = evaluate_pairs(
-            predictor,
-            unseen,
-            groups.of,
-            formats=formats,
-            tolerance=tolerance,
-            is_validation=sieve.is_validation,
-            look=gallery.look,
-            advance=advance,
-        )
+    with _new_folder(folder):
+        scores, effort = _score(predictor, pairing, formats, groups, sieve, gallery, tolerance)
         if not sieve.passed:
             raise InputError(
                 f"Training learnt from every picture in {photos}; give a folder of other pictures, or --everything."
             )
-    effort = Effort(time.monotonic() - started, peak_of_process(), machine_here(predictor.engine_name))
-    scores = dataclasses.replace(scores, problems=(*pairing.problems, *scores.problems))
-    for problem in scores.problems[len(pairing.problems) :]:
-        terminal.warn(f"Not scored: {problem.sentence}")
     leaks, remarks = sieve.leaks(), sieve.remarks()
     content = {
         "model": str(model),
@@ -110,8 +92,8 @@ def evaluate(
         "tolerance": tolerance,
         "masks": dataclasses.asdict(masks),
         "grouping": groups.rule,
+        **scores.to_json(),
     }
-    content |= scores.to_json()
     write_json(folder / "scores.json", content)
     _draw_worst(folder, scores, sieve.passed, predictor, formats)
     report = Report(
@@ -134,10 +116,49 @@ def evaluate(
         _show(scores, predictor.card.threshold)
     _tell(leaks, remarks)
     if not as_json:
-        terminal.say(DEFINITIONS)
-        terminal.say(f"Scores and panels of the worst pictures: {folder}")
-        terminal.say(f"Report: {folder / 'report.html'}")
+        _say_where(folder)
     return scores
+
+
+def _find_pairs(photos: Path) -> Pairing:
+    """Find the pictures, and say which of them are left out."""
+    pairing = find_dataset(photos)
+    for problem in pairing.problems:
+        terminal.warn(f"Left out: {problem.sentence}")
+    if not pairing.pairs:
+        raise InputError(f"{photos} holds no image with a mask of its own; see the list above.")
+    return pairing
+
+
+def _score(
+    predictor: "Predictor",
+    pairing: Pairing,
+    formats: "Formats",
+    groups: Groups,
+    sieve: "Sieve",
+    gallery: "Gallery",
+    tolerance: float | None,
+) -> tuple["Scores", "Effort"]:
+    """Score what training has not seen, and say what could not be scored."""
+    from maskwright.evaluation.evaluate import evaluate_pairs
+    from maskwright.evaluation.machine import Effort, machine_here, peak_of_process
+
+    started = time.monotonic()
+    with terminal.counting("Scoring", len(pairing.pairs)) as advance:
+        scores = evaluate_pairs(
+            predictor,
+            sieve.passing(pairing.pairs, advance),
+            groups.of,
+            formats=formats,
+            tolerance=tolerance,
+            is_validation=sieve.is_validation,
+            look=gallery.look,
+            advance=advance,
+        )
+    effort = Effort(time.monotonic() - started, peak_of_process(), machine_here(predictor.engine_name))
+    for problem in scores.problems:
+        terminal.warn(f"Not scored: {problem.sentence}")
+    return dataclasses.replace(scores, problems=(*pairing.problems, *scores.problems)), effort
 
 
 def _tell(leaks: Sequence[str], remarks: Sequence[str]) -> None:
@@ -145,6 +166,15 @@ def _tell(leaks: Sequence[str], remarks: Sequence[str]) -> None:
         terminal.warn_loudly(leak)
     for remark in remarks:
         terminal.warn(remark)
+
+
+def _say_where(folder: Path) -> None:
+    """Say what the figures mean, and where they lie."""
+    from maskwright.evaluation.evaluate import DEFINITIONS
+
+    terminal.say(DEFINITIONS)
+    terminal.say(f"Scores and panels of the worst pictures: {folder}")
+    terminal.say(f"Report: {folder / 'report.html'}")
 
 
 def _options(*, group: str | None, masks: MaskSettings, everything: bool, tolerance: float | None) -> list[str]:

@@ -5,11 +5,16 @@ import os
 import socket
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from maskwright import terminal
 from maskwright.config import ServeLimits
 from maskwright.errors import InputError, MissingExtraError
 from maskwright.signals import Stopped, catching_signals
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
 
 KEY_VARIABLE = "MASKWRIGHT_API_KEY"
 # What cannot be guessed by trying.
@@ -50,7 +55,6 @@ def serve(
 
         from maskwright.serving.app import create_app
         from maskwright.serving.logs import JsonLines
-        from maskwright.serving.protocol import ImpatientProtocol
         from maskwright.serving.reception import is_loopback
     except ImportError as error:
         raise MissingExtraError(error.name or "fastapi", "serve") from error
@@ -75,7 +79,20 @@ def serve(
         collect=folder,
         started=lambda: terminal.say(f"Serving {model} at {address} (Ctrl-C ends it)"),
     )
-    config = uvicorn.Config(
+    logger = logging.getLogger("uvicorn")
+    logger.handlers, logger.propagate = [JsonLines(logging.WARNING)], False
+    # uvicorn raises the signal again when it has ended; it was obeyed then.
+    with catching_signals() as signals, suppress(Stopped), signals.waiting():
+        uvicorn.Server(_configure(app, limits)).run(sockets=[listening])
+
+
+def _configure(app: "FastAPI", limits: ServeLimits) -> "uvicorn.Config":
+    """How uvicorn is to serve: with our own patience, and silently."""
+    import uvicorn
+
+    from maskwright.serving.protocol import ImpatientProtocol
+
+    return uvicorn.Config(
         app,
         http=ImpatientProtocol,
         ws="none",
@@ -88,11 +105,6 @@ def serve(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=round(limits.body_seconds + limits.request_seconds + GRACE_SECONDS),
     )
-    logger = logging.getLogger("uvicorn")
-    logger.handlers, logger.propagate = [JsonLines(logging.WARNING)], False
-    # uvicorn raises the signal again when it has ended; it was obeyed then.
-    with catching_signals() as signals, suppress(Stopped), signals.waiting():
-        uvicorn.Server(config).run(sockets=[listening])
 
 
 def read_key(file: Path | None, variable: str | None) -> str | None:

@@ -282,10 +282,10 @@ def _build_learner(
             terminal.warn(hint)
     architecture = architecture_for(settings, formats)
     learner = build_learner_for(settings, architecture, device, precision, encoder_weights, taken)
-    kind = "classic U-Net" if settings.encoder == "none" else f"U-Net on {settings.encoder}"
     cut = "" if settings.crop is None else f" in cut-outs of {settings.crop}"
     terminal.say(
-        f"{kind}, {count_parameters(learner.network) / 1e6:.1f} M parameters, {resize_for(settings).in_words()}{cut}, "
+        f"{architecture.in_words()}, {count_parameters(learner.network) / 1e6:.1f} M parameters, "
+        f"{resize_for(settings).in_words()}{cut}, "
         f"{settings.base_channels} channels, batch {settings.batch_size}, {device} in {precision}"
     )
     if settings.encoder != "none" and encoder_weights is None and taken is None:

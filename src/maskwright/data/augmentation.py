@@ -219,7 +219,7 @@ def move(change: Change, pixels: Tensor, *, channels: int, mixed: int, window: W
     y_by_column, y_by_row = _position_terms(axes[1], offsets, window)
     first_columns, last_columns = _spans(axes, (width, height), window)
     columns = np.arange(window.width, dtype=np.int32)
-    for rows in bands_of(window.height, window.width):
+    for rows in _bands_of(window.height, window.width):
         first, last = first_columns[rows, None], last_columns[rows, None]
         is_whole = not first.any() and (last == window.width - 1).all()
         x = (x_by_row[:, rows] + x_by_column).bitwise_right_shift_(FRACTION_BITS)  # (offsets, n, W)
@@ -240,7 +240,7 @@ def move(change: Change, pixels: Tensor, *, channels: int, mixed: int, window: W
         yield Band(rows, moved, inside)
 
 
-def bands_of(height: int, width: int) -> Iterator[slice]:
+def _bands_of(height: int, width: int) -> Iterator[slice]:
     """The rows of a picture in portions that are worked on at once."""
     step = max(1, BAND_PIXELS // width)
     for start in range(0, height, step):

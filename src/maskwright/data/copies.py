@@ -8,7 +8,8 @@ import numpy as np
 from maskwright.data.duplicates import find_near_duplicates
 from maskwright.data.examination import Picture
 from maskwright.data.groups import Groups
-from maskwright.data.report import Diagnosis, Finding, Level, agreeing, counted, first_few
+from maskwright.data.report import Diagnosis, Finding, Level, agreeing, counted
+from maskwright.terminal import first_few
 
 
 def find_copies(pictures: Sequence[Picture]) -> list[list[int]]:

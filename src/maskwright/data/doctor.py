@@ -15,10 +15,10 @@ from maskwright.data.groups import Groups, find_groups
 from maskwright.data.label_survey import Decision
 from maskwright.data.pairs import AlphaChannel, Pairing, Problem, ProblemKind
 from maskwright.data.reading import Formats, has_same_shape
-from maskwright.data.report import LEVELS, Diagnosis, Finding, Level, agreeing, counted, first_few, shown_name
+from maskwright.data.report import LEVELS, Diagnosis, Finding, Level, agreeing, counted, shown_name
 from maskwright.data.splits import make_split
 from maskwright.errors import InputError
-from maskwright.terminal import printable
+from maskwright.terminal import first_few, printable
 
 # A bound below this costs more than a longer training gains.
 LEAST_BOUND = 0.97

@@ -97,12 +97,12 @@ class DrawnCar:
 
 
 def generator_for(seed: int, *keys: int) -> np.random.Generator:
-    """Return random numbers that depend on the keys and on nothing else."""
+    """Random numbers that depend on the keys and on nothing else."""
     return np.random.default_rng([seed, *keys])
 
 
-def choose_measures(generator: np.random.Generator) -> tuple[str, Measures]:
-    """Return the name of the nearest body style, and a body that is a little of another one too."""
+def _choose_measures(generator: np.random.Generator) -> tuple[str, Measures]:
+    """The name of the nearest body style, and a body that is a little of another one too."""
     names = list(STYLES)
     shares = np.array([5, 4, 2, 3, 2, 5, 1.5, 3, 2])
     first = names[int(generator.choice(len(names), p=shares / shares.sum()))]
@@ -113,8 +113,8 @@ def choose_measures(generator: np.random.Generator) -> tuple[str, Measures]:
     return first, mix_measures(STYLES[first], STYLES[second], share, spread)
 
 
-def choose_livery(generator: np.random.Generator, style: str) -> Livery:
-    """Return colours, wheels and lamps that suit a body style."""
+def _choose_livery(generator: np.random.Generator, style: str) -> Livery:
+    """Colours, wheels and lamps that suit a body style."""
     uniform = generator.uniform
     neutral = generator.random() < 0.6
     number = int(generator.integers(0, 8) if neutral else generator.integers(8, len(PAINTS)))
@@ -153,8 +153,8 @@ def choose_livery(generator: np.random.Generator, style: str) -> Livery:
     )
 
 
-def choose_room(generator: np.random.Generator) -> Room:
-    """Return a studio: white walls with grey letters, panels or neither, lamps, a worn floor."""
+def _choose_room(generator: np.random.Generator) -> Room:
+    """A studio: white walls with grey letters, panels or neither, lamps, a worn floor."""
     uniform = generator.uniform
     warmth = uniform(-0.02, 0.03)
     floor, disc = uniform(0.36, 0.50), uniform(0.38, 0.54)
@@ -175,11 +175,11 @@ def choose_room(generator: np.random.Generator) -> Room:
 
 @lru_cache(maxsize=4)
 def design_car(car: int, seed: int) -> DrawnCar:
-    """Return everything that the views of one car have in common."""
+    """Everything that the views of one car have in common."""
     generator = generator_for(seed, car)
-    style, measures = choose_measures(generator)
-    livery = choose_livery(generator, style)
-    room = choose_room(generator)
+    style, measures = _choose_measures(generator)
+    livery = _choose_livery(generator, style)
+    room = _choose_room(generator)
     long_antenna = generator.random() < 0.35
     antenna = float(generator.uniform(0.18, 0.5)) if long_antenna else 0.0
     rails = style in {"suv", "estate", "off-roader"} and bool(generator.random() < 0.6)
@@ -205,20 +205,20 @@ def design_car(car: int, seed: int) -> DrawnCar:
 
 
 def view_turn(view: int) -> NDArray[np.float64]:
-    """Return the rotation from the car's frame to the world's; view 1 looks at the camera."""
+    """The rotation from the car's frame to the world's; view 1 looks at the camera."""
     angle = -np.pi / 2 - 2 * np.pi * (view - 1) / VIEWS
     cosine, sine = np.cos(angle), np.sin(angle)
     return np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
 
 
-def to_world(drawn: DrawnCar, points: NDArray[np.float64], turn: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return points of the car's frame in the world's."""
+def _to_world(drawn: DrawnCar, points: NDArray[np.float64], turn: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points of the car's frame in the world's."""
     moved: NDArray[np.float64] = (points + np.array([*drawn.place, 0.0])) @ turn.T
     return moved
 
 
-def floor_shadow(drawn: DrawnCar, floor: Floats, turn: NDArray[np.float64]) -> Floats:
-    """Return the light left at floor positions ``(2, N)`` under and around the car."""
+def _floor_shadow(drawn: DrawnCar, floor: Floats, turn: NDArray[np.float64]) -> Floats:
+    """The light left at floor positions ``(2, N)`` under and around the car."""
     m = drawn.measures
     local = turn[:2, :2].T.astype(np.float32) @ floor
     local -= np.asarray(drawn.place, np.float32)[:, None]
@@ -233,8 +233,8 @@ def floor_shadow(drawn: DrawnCar, floor: Floats, turn: NDArray[np.float64]) -> F
     return left
 
 
-def sample_surface(samples: Samples, mesh: Mesh, chosen: NDArray[np.int64], detail: float) -> Surface:
-    """Return what the samples hit, bare.
+def _sample_surface(samples: Samples, mesh: Mesh, chosen: NDArray[np.int64], detail: float) -> Surface:
+    """What the samples hit, bare.
 
     Args:
         samples: Where the camera's rays end; triangle numbers count within ``chosen``.
@@ -266,15 +266,15 @@ def sample_surface(samples: Samples, mesh: Mesh, chosen: NDArray[np.int64], deta
     )
 
 
-def facing_triangles(projected: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which triangles ``(T, 3, 3)`` turn their outer side to the camera."""
+def _facing_triangles(projected: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which triangles ``(T, 3, 3)`` turn their outer side to the camera."""
     x, y = projected[..., 0], projected[..., 1]
     area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
     return area < 0
 
 
-def visible_layers(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64]) -> list[tuple[Ints, Surface]]:
-    """Return what the camera sees of the outside: the rest of the car, then the wheels over it.
+def _visible_layers(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64]) -> list[tuple[Ints, Surface]]:
+    """What the camera sees of the outside: the rest of the car, then the wheels over it.
 
     The body has no holes; a wheel is seen where it is nearer than the body, and where it lies less
     than ``WELL_DEPTH`` behind a place inside a wheel arch.
@@ -284,25 +284,25 @@ def visible_layers(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64]) -
     """
     mesh = drawn.outside
     detail = camera.distance / camera.pixels
-    projected = camera.project(to_world(drawn, mesh.points, turn))[mesh.triangles]
-    facing, wheels = facing_triangles(projected), mesh.parts == WHEEL
+    projected = camera.project(_to_world(drawn, mesh.points, turn))[mesh.triangles]
+    facing, wheels = _facing_triangles(projected), mesh.parts == WHEEL
     chosen = np.flatnonzero(facing & ~wheels)
     samples = nearest_surfaces(projected[chosen], camera.width, camera.height)
     place = samples.rows * camera.width + samples.columns
-    body = sample_surface(samples, mesh, chosen, detail)
-    reach = samples.depth + WELL_DEPTH * inside_arch(drawn.measures, body)
+    body = _sample_surface(samples, mesh, chosen, detail)
+    reach = samples.depth + WELL_DEPTH * _inside_arch(drawn.measures, body)
 
     chosen = np.flatnonzero(facing & wheels)
     samples = nearest_surfaces(projected[chosen], camera.width, camera.height)
     wheel_place = samples.rows * camera.width + samples.columns
     match = np.minimum(np.searchsorted(place, wheel_place), len(place) - 1)
     seen = (place[match] != wheel_place) | (samples.depth < reach[match])
-    wheel = sample_surface(samples.only(np.flatnonzero(seen)), mesh, chosen, detail)
+    wheel = _sample_surface(samples.only(np.flatnonzero(seen)), mesh, chosen, detail)
     return [(place, body), (wheel_place[seen], wheel)]
 
 
-def inside_arch(measures: Measures, surface: Surface) -> NDArray[np.bool_]:
-    """Return which samples of the body lie where a wheel arch is open."""
+def _inside_arch(measures: Measures, surface: Surface) -> NDArray[np.bool_]:
+    """Which samples of the body lie where a wheel arch is open."""
     x, y, z = surface.place
     inside = np.zeros(len(x), bool)
     for axle in measures.axles:
@@ -312,8 +312,8 @@ def inside_arch(measures: Measures, surface: Surface) -> NDArray[np.bool_]:
     return inside & open_side
 
 
-def look_inside(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64], behind: Floats, windows: Ints) -> Floats:
-    """Return the light that reaches the windows from the cabin and from behind it, ``(3, N)``.
+def _look_inside(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64], behind: Floats, windows: Ints) -> Floats:
+    """The light that reaches the windows from the cabin and from behind it, ``(3, N)``.
 
     Args:
         drawn: The car.
@@ -323,15 +323,15 @@ def look_inside(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64], behi
         windows: Samples with glass, as ``row * width + column``, ascending.
     """
     mesh = drawn.inside
-    projected = camera.project(to_world(drawn, mesh.points, turn))[mesh.triangles]
-    away = facing_triangles(projected) != (mesh.parts == CABIN)
+    projected = camera.project(_to_world(drawn, mesh.points, turn))[mesh.triangles]
+    away = _facing_triangles(projected) != (mesh.parts == CABIN)
     chosen = np.flatnonzero(away)
     samples = nearest_surfaces(projected[chosen], camera.width, camera.height, among=windows)
-    surface = sample_surface(samples, mesh, chosen, 0.01)
+    surface = _sample_surface(samples, mesh, chosen, 0.01)
     paint_inside(surface, drawn.measures, drawn.livery)
     lit = 0.35 + 0.55 * np.maximum(surface.normal[2], 0) * (surface.parts != CABIN)
     own = surface.albedo * (lit * smooth_step(0.3, 1.1, surface.place[2]))
-    tint = window_tint(drawn, surface)
+    tint = _window_tint(drawn, surface)
     shown = behind[:, samples.rows // FINENESS, samples.columns // FINENESS]
     seen = np.full((3, len(windows)), 0.012, np.float32)
     found = np.searchsorted(windows, samples.rows * camera.width + samples.columns)
@@ -339,15 +339,15 @@ def look_inside(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64], behi
     return seen
 
 
-def window_tint(drawn: DrawnCar, surface: Surface) -> Floats:
-    """Return how much light the glass at each sample lets through."""
+def _window_tint(drawn: DrawnCar, surface: Surface) -> Floats:
+    """How much light the glass at each sample lets through."""
     front, rear = drawn.livery.tint
     middle = drawn.measures.along(drawn.measures.cowl) - 1.45
     return np.where(surface.place[0] > middle, np.float32(front), np.float32(rear))
 
 
 def car_light(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64], behind: Floats) -> tuple[Floats, Floats]:
-    """Return the car's light summed over each pixel's samples, and how many samples hit it.
+    """The car's light summed over each pixel's samples, and how many samples hit it.
 
     Args:
         drawn: The car.
@@ -360,13 +360,13 @@ def car_light(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64], behind
     """
     eye = (turn.T @ camera.position - np.array([*drawn.place, 0.0])).astype(np.float32)
     fine = np.zeros((4, camera.height * camera.width), np.float32)
-    for place, surface in visible_layers(drawn, camera, turn):
+    for place, surface in _visible_layers(drawn, camera, turn):
         paint_car(surface, drawn.measures, drawn.livery)
         light = light_surface(surface, drawn.room, eye, turn.astype(np.float32))
         glass = np.flatnonzero(surface.clear > 0.003)
         if len(glass):
-            inner = look_inside(drawn, camera, turn, behind, place[glass])
-            light[:, glass] += inner * window_tint(drawn, surface)[glass] * surface.clear[glass]
+            inner = _look_inside(drawn, camera, turn, behind, place[glass])
+            light[:, glass] += inner * _window_tint(drawn, surface)[glass] * surface.clear[glass]
         fine[:3, place] = light
         fine[3, place] = 1
     sums = box_sum(fine.reshape(4, camera.height, camera.width), FINENESS)
@@ -403,28 +403,28 @@ def draw_car(
 
 
 @lru_cache(maxsize=1)
-def empty_studio(room: Room, camera: Camera) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Return ``room_light``, kept while one car turns."""
+def _empty_studio(room: Room, camera: Camera) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """``room_light``, kept while one car turns."""
     return room_light(room, camera)
 
 
 def outline(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64], *, upside: int = 1) -> NDArray[np.uint8]:
-    """Return the share of each pixel inside the car, 0..255.
+    """The share of each pixel inside the car, 0..255.
 
     With ``upside=-1`` it is the share inside the car's mirror image in the floor.
     """
     mesh = drawn.outside
-    world = to_world(drawn, mesh.points, turn) * np.array([1, 1, upside])
+    world = _to_world(drawn, mesh.points, turn) * np.array([1, 1, upside])
     projected = camera.project(world)[mesh.triangles]
-    facing = facing_triangles(projected) == (upside > 0)
+    facing = _facing_triangles(projected) == (upside > 0)
     return draw_coverage(projected[facing][..., :2], camera.width, camera.height)
 
 
 def studio_around(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64]) -> Floats:
-    """Return the studio with the car's shadow and blurred reflection, but without the car."""
-    room, floor, on_floor = empty_studio(drawn.room, camera)
+    """The studio with the car's shadow and blurred reflection, but without the car."""
+    room, floor, on_floor = _empty_studio(drawn.room, camera)
     left = np.ones(on_floor.shape, np.float32)
-    left[on_floor] = floor_shadow(drawn, floor[:, on_floor], turn)
+    left[on_floor] = _floor_shadow(drawn, floor[:, on_floor], turn)
     coarse = replace(camera, width=camera.width // 6 + 1, height=camera.height // 6 + 1)
     mirrored = Image.fromarray(outline(drawn, coarse, turn, upside=-1))
     size = (camera.width, camera.height)
@@ -436,7 +436,7 @@ def studio_around(drawn: DrawnCar, camera: Camera, turn: NDArray[np.float64]) ->
 
 
 def fill_edges(light: Floats, count: Floats, coverage: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-    """Return the sums, those of outline pixels that no sample hit from their neighbours."""
+    """The sums, those of outline pixels that no sample hit from their neighbours."""
     rows, columns = np.nonzero((coverage > 0) & (count == 0))
     height, width = count.shape
     total = np.zeros((3, len(rows)), np.float32)
@@ -452,7 +452,7 @@ def fill_edges(light: Floats, count: Floats, coverage: NDArray[np.uint8]) -> tup
 
 
 def car_name(car: int, *, seed: int = 0) -> str:
-    """Return the twelve hex digits that a car's file names start with."""
+    """The twelve hex digits that a car's file names start with."""
     return hashlib.blake2b(f"{seed}/{car}".encode(), digest_size=6).hexdigest()
 
 

@@ -8,7 +8,7 @@ little contrast that strong JPEG compression changes it as much as another car w
 """
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,9 +55,7 @@ def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.array(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
-def find_near_duplicates(
-    thumbnails: NDArray[np.uint8], *, advance: Callable[[], None] = lambda: None
-) -> list[tuple[int, int]]:
+def find_near_duplicates(thumbnails: NDArray[np.uint8]) -> list[tuple[int, int]]:
     """Find the pictures that are copies of each other.
 
     Copies of one picture are joined by a chain of pairs, not by every pair there is: a film of a resting camera would
@@ -66,7 +64,6 @@ def find_near_duplicates(
 
     Args:
         thumbnails: ``(N, 64, 64, 3)``, as `thumbnail` makes them.
-        advance: Called once for each picture.
 
     Returns:
         Pairs of indices, the smaller one first, sorted.
@@ -78,7 +75,6 @@ def find_near_duplicates(
     family = np.arange(len(thumbnails))
     pairs = []
     for first in range(len(thumbnails)):
-        advance()
         if first % 64 == 0:  # the products of many rows at once take far less time
             apart = _mean_squares(coarse[first : first + 64], coarse[first:])
         row = apart[first % 64, first % 64 :]

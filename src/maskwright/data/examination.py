@@ -105,7 +105,9 @@ def _examine(
         stored = image_files.describe(pair.image)
         with decoding(stored.height * stored.width):
             small = thumbnail(read_image(pair.image, formats.input))
-            varies = stored.has_alpha and not isinstance(pair.mask, AlphaChannel) and _alpha_varies(pair)
+            varies = (
+                stored.has_alpha and not isinstance(pair.mask, AlphaChannel) and image_files.alpha_varies(pair.image)
+            )
         fingerprint = fingerprint_of(pair.image)
     except InputError as error:
         return Problem(pair.image, str(error))
@@ -137,11 +139,6 @@ def _subject(pair: Pair) -> Path:
 def _count_classes(mask: NDArray[np.uint8], num_classes: int) -> tuple[int, ...]:
     # One comparison for each class: of few classes that is many times faster than a histogram.
     return tuple(int(np.count_nonzero(mask == index)) for index in (*range(num_classes), IGNORED))
-
-
-def _alpha_varies(pair: Pair) -> bool:
-    alpha = image_files.read_alpha(pair.image)
-    return alpha is not None and bool(alpha.min() < alpha.max())
 
 
 def _size_of_mask(mask: Mask) -> tuple[int, int] | None:

@@ -13,7 +13,7 @@ from maskwright.data.folder_words import natural, read_place
 from maskwright.data.formats import coco, fields, kaggle_csv, label_studio, labelme, manifest
 from maskwright.data.formats.class_lists import CLASS_LIST_NAMES, read_class_list
 from maskwright.data.formats.pictures import Pictures, list_pictures, make_pairing, split_in
-from maskwright.data.image_files import describe, read_alpha
+from maskwright.data.image_files import alpha_varies, describe
 from maskwright.data.matching import join
 from maskwright.data.pairing import find_pairs
 from maskwright.data.pairs import AlphaChannel, Drawing, Pair, Pairing, Problem, mask_files
@@ -81,7 +81,7 @@ def _find_from_file(file: Path) -> Pairing:
     content = _look_into(file)
     if file.suffix.lower() == ".csv" and manifest.is_manifest(content):
         return _with_class_list(manifest.read_manifest(file), [file.parent])
-    kind = next((kind for kind in _FORMATS if kind.suffix == file.suffix.lower() and kind.is_one(content)), None)
+    kind = _kind_of(file, content)
     if kind is None and _is_utf16(content):
         raise InputError(f"{file} is not UTF-8 text; save it as UTF-8.")
     if kind is None:
@@ -112,12 +112,16 @@ def _find_annotations(folder: Path) -> tuple[list[tuple[_Format, list[Path]]], d
             content = _look_into(file)
         except InputError:
             continue  # nobody says that it is one of ours
-        kind = next((kind for kind in _FORMATS if kind.suffix == file.suffix.lower() and kind.is_one(content)), None)
+        kind = _kind_of(file, content)
         if kind:
             by_kind.setdefault(kind.name, []).append(file)
         elif file.name not in CLASS_LIST_NAMES:
             strangers[file] = _is_utf16(content)
     return [(kind, by_kind[kind.name]) for kind in _FORMATS if kind.name in by_kind], strangers
+
+
+def _kind_of(file: Path, content: bytes) -> _Format | None:
+    return next((kind for kind in _FORMATS if kind.suffix == file.suffix.lower() and kind.is_one(content)), None)
 
 
 def _in_words(strangers: Mapping[Path, bool]) -> str:
@@ -223,10 +227,9 @@ def _find_alpha(pictures: Pictures) -> Pairing | None:
 
 def _varies(file: Path) -> bool:
     try:
-        alpha = read_alpha(file)
+        return alpha_varies(file)
     except InputError:
         return True  # said when it is read
-    return alpha is not None and bool(alpha.min() != alpha.max())
 
 
 # --- Classes

@@ -17,15 +17,13 @@ import numpy as np
 from maskwright.data import image_files
 from maskwright.data.examination import Picture
 from maskwright.data.input_format import PHOTOGRAPH, read_image
-from maskwright.data.labels import IGNORED
+from maskwright.data.labels import IGNORED, IGNORED_COLOUR
 from maskwright.data.pairs import Colour, Drawing
 from maskwright.data.reading import read_mask
 from maskwright.data.report import Diagnosis, shown_name
 from maskwright.data.threads import in_threads, limit_pixels
 from maskwright.errors import InputError
 from maskwright.files import write_json, write_text
-
-_IGNORED_COLOUR: Colour = (128, 128, 128)
 
 
 def check_target(out: Path, photos: Path) -> None:
@@ -155,7 +153,7 @@ def _write_mask(
     if scale == 255:
         image_files.write_image(target, mask * np.uint8(255))
         return [*changes, "The mask was saved as PNG of 0 and 255."]
-    palette = [*colours, *[(0, 0, 0)] * (IGNORED - len(colours)), _IGNORED_COLOUR]
+    palette = [*colours, *[(0, 0, 0)] * (IGNORED - len(colours)), IGNORED_COLOUR]
     # A palette of greys would be read as greys, not as indices.
     is_telling = any(len(set(colour)) > 1 for colour in colours)
     image_files.write_image(target, mask, palette=palette if is_telling else None)

@@ -83,7 +83,7 @@ class Place:
 
 @lru_cache(maxsize=65536)
 def read_place(folders: tuple[str, ...]) -> Place:
-    """Reads the folders of a file; the innermost word counts, as in `photo-2023/masks/`."""
+    """Read the folders of a file; the innermost word counts, as in `photo-2023/masks/`."""
     place = Place()
     for folder in reversed(folders):
         word = read_folder(folder)
@@ -104,7 +104,7 @@ def read_place(folders: tuple[str, ...]) -> Place:
 
 @lru_cache(maxsize=65536)
 def read_folder(name: str) -> Place:
-    """Reads one name: a word, or several such as `train_masks`, `trainannot` and `my_images`."""
+    """Read one name: a word, or several such as `train_masks`, `trainannot` and `my_images`."""
     name = unicodedata.normalize("NFC", name)
     if match := _SPLIT_FOLDER.fullmatch(name):
         return Place(split=_SPLITS[match[1].lower()])
@@ -227,7 +227,7 @@ def is_known_variant(word: str) -> bool:
 
 
 def natural(path: PurePath) -> tuple[tuple[str, ...], str]:
-    """Sorts 2 before 10; the text itself decides between equals, so that no order is left open."""
+    """Sort 2 before 10; the text itself decides between equals, so that no order is left open."""
     return (*_natural_parts(path.parent.parts), natural_text(path.name)), str(path)
 
 

@@ -41,7 +41,7 @@ def find_groups(
     given: Mapping[str, str | None] | None = None,
     known: str | None = None,
 ) -> Groups:
-    """Finds pictures that belong together, by what is said of them or else by their names.
+    """Find pictures that belong together, by what is said of them or else by their names.
 
     A prefix of the file names, or the folder, groups pictures when it yields at least 5 groups of 2
     or more; otherwise each picture stands alone. Of several prefixes the one with the fewest groups
@@ -93,7 +93,7 @@ def print_of_group(group: str) -> str:
 
 
 def merge_groups(groups: Groups, near: Iterable[tuple[str, str]]) -> Groups:
-    """Joins the groups of pictures that are copies of each other.
+    """Join the groups of pictures that are copies of each other.
 
     Args:
         groups: As found.

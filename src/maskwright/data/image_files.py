@@ -70,7 +70,7 @@ _WRITE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
 def describe(path: Path) -> Stored:
-    """Says what a picture file holds, from its header.
+    """Say what a picture file holds, from its header.
 
     Pixels are decoded only for PNG files that store their orientation after the pixels.
 
@@ -94,7 +94,7 @@ def describe(path: Path) -> Stored:
 
 
 def read_pixels(path: Path) -> NDArray[Any]:
-    """Reads a picture upright, with the values it stores.
+    """Read a picture upright, with the values it stores.
 
     Grey, palette, CMYK and 1-bit pictures of up to 8 bits become RGB; an alpha channel is dropped, not blended.
 
@@ -126,7 +126,7 @@ def read_pixels(path: Path) -> NDArray[Any]:
 
 
 def read_mask_values(path: Path) -> NDArray[Any]:
-    """Reads the values stored in a mask, as far as they can be one channel.
+    """Read the values stored in a mask, as far as they can be one channel.
 
     A palette says what its indices look like: where every colour it stores is a grey, the greys are returned, so that a
     GIF reads the same however its two entries are ordered. A coloured palette marks classes: its indices are returned.
@@ -158,7 +158,7 @@ def read_mask_values(path: Path) -> NDArray[Any]:
 
 
 def read_mask_bytes(content: bytes, name: str) -> NDArray[Any]:
-    """Reads the values of a mask that is a PNG file within another file, as `read_mask_values` does.
+    """Read the values of a mask that is a PNG file within another file, as `read_mask_values` does.
 
     Args:
         content: The PNG file.
@@ -174,7 +174,7 @@ def read_mask_bytes(content: bytes, name: str) -> NDArray[Any]:
 
 
 def read_palette(path: Path) -> tuple[tuple[int, int, int], ...] | None:
-    """Reads the colours that a palette picture stores, without its pixels.
+    """Read the colours that a palette picture stores, without its pixels.
 
     Args:
         path: As for `read_pixels`.
@@ -196,7 +196,7 @@ def read_palette(path: Path) -> tuple[tuple[int, int, int], ...] | None:
 
 
 def read_alpha(path: Path) -> NDArray[np.uint8] | None:
-    """Reads the upright alpha channel.
+    """Read the upright alpha channel.
 
     A colour that is marked as transparent counts as one. Alpha channels of 16 bits keep the upper 8. Arrays have none:
     their fourth channel is a channel like any other.
@@ -222,8 +222,14 @@ def read_alpha(path: Path) -> NDArray[np.uint8] | None:
                     return decoded(picture, "A") if picture.has_transparency_data else None
 
 
+def alpha_varies(path: Path) -> bool:
+    """Whether a picture has an alpha channel, and some pixels of it are more transparent than others."""
+    alpha = read_alpha(path)
+    return alpha is not None and bool(alpha.min() < alpha.max())
+
+
 def write_image(path: Path, array: NDArray[np.uint8], *, palette: Sequence[tuple[int, int, int]] | None = None) -> None:
-    """Writes a PNG or JPEG file that is whole or not there at all.
+    """Write a PNG or JPEG file that is whole or not there at all.
 
     It is written under another name in the same folder, which is made where it is missing, and
     renamed.

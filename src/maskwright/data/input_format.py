@@ -5,7 +5,7 @@ hand, which would look different beside other pictures. 8-bit pictures are 0..25
 because a 12-bit camera's 16-bit files, divided by 65535, would be all but black.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ PHOTOGRAPH = InputFormat()
 
 
 def read_image(path: Path, input_format: InputFormat = PHOTOGRAPH) -> NDArray[np.uint8]:
-    """Reads a picture as a model of this input format sees it.
+    """Read a picture as a model of this input format sees it.
 
     Returns:
         ``(H, W, channels)`` in 0..255.
@@ -57,7 +57,7 @@ def read_image(path: Path, input_format: InputFormat = PHOTOGRAPH) -> NDArray[np
 
 
 def scale_pixels(pixels: NDArray[Any], input_format: InputFormat, name: object) -> NDArray[np.uint8]:
-    """Scales stored pixels by their type and the format's range, never by their content.
+    """Scale stored pixels by their type and the format's range, never by their content.
 
     8-bit pixels stay as they are, and true is 255. Deeper ones are scaled per channel, so that the format's range
     becomes 0..255, and cut off outside of it; without a range, 16 bits are taken as a whole. One channel is repeated
@@ -92,10 +92,8 @@ def scale_pixels(pixels: NDArray[Any], input_format: InputFormat, name: object) 
     return scaled
 
 
-def choose_input_format(
-    paths: Sequence[Path], *, most: int = 64, advance: Callable[[], None] = lambda: None
-) -> InputFormat:
-    """Chooses the format of a model from the pictures that it will learn from.
+def choose_input_format(paths: Sequence[Path], *, most: int = 64) -> InputFormat:
+    """Choose the format of a model from the pictures that it will learn from.
 
     Headers say how many channels there are and whether any picture has more than 8 bits. Only then are pixels read, of
     an evenly spaced sample of the deep pictures: the range of a channel goes from the 0.5 to the 99.5 percentile of its
@@ -104,7 +102,6 @@ def choose_input_format(
     Args:
         paths: All pictures learnt from; their order decides the sample.
         most: Pictures in the sample.
-        advance: Called once for each path.
 
     Raises:
         InputError: The pictures differ in channels (1 and 3 go together), or some deep ones hold integers and others
@@ -114,7 +111,6 @@ def choose_input_format(
     for path in paths:
         with suppress(InputError):
             stored[path] = image_files.describe(path)
-        advance()
     kinds = {found.channels: path for path, found in reversed(stored.items())}
     if not kinds.keys() <= {1, 3} and len(kinds) > 1:
         examples = " and ".join(f"{path} has {_channels(number)}" for number, path in sorted(kinds.items()))

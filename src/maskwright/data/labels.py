@@ -20,6 +20,8 @@ from maskwright.errors import InputError
 
 # In masks of classes: a pixel that does not count. So there are at most 255 classes.
 IGNORED = 255
+# What it is drawn in.
+IGNORED_COLOUR: Colour = (128, 128, 128)
 BACKGROUND = "background"
 # Formats that change values: 0 and 255 come back as 3 and 251.
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".webp"})

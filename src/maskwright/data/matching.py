@@ -29,6 +29,9 @@ from maskwright.data.pairs import Layers, Mask, Problem
 Kind = tuple[str, str]
 """A kind of masks: its folders, and how file names are made from the images' (`*_mask`)."""
 
+MOST_JOINED = 4
+"""Items that a sentence lists."""
+
 
 @dataclass(frozen=True)
 class Matches:
@@ -58,7 +61,7 @@ class _Claim:
 
 
 def match(images: Sequence[Path], masks: Sequence[Path], places: Mapping[Path, Place]) -> Matches:
-    """Pairs images and masks by place and name, and says what is wrong with the others.
+    """Pair images and masks by place and name, and say what is wrong with the others.
 
     Args:
         images: In natural order.
@@ -158,7 +161,7 @@ def _numbered(images: Iterable[Path], places: Mapping[Path, Place]) -> set[Hasha
 
 
 def _read_parts(claims: Sequence[_Claim], numbered: set[Hashable], places: Mapping[Path, Place]) -> list[_Claim]:
-    """Decides what the parts are, numbers of objects or names of classes, and drops those that are neither."""
+    """Decide what the parts are, numbers of objects or names of classes, and drop those that are neither."""
     by_folder: dict[str, list[_Claim]] = defaultdict(list)
     for claim in claims:
         by_folder[claim.kind[0]].append(claim)
@@ -227,7 +230,7 @@ def _claims_on_only_images(
 
 
 def _weigh(claims: Sequence[_Claim]) -> tuple[list[_Claim], dict[Path, Kind], tuple[Kind, Kind] | None]:
-    """Sets aside kinds of masks that say less than others do about the same images.
+    """Set aside kinds of masks that say less than others do about the same images.
 
     Once a kind loses on one image it is not used for any other either: DRIVE's field of view is no label
     where the label is missing.
@@ -254,7 +257,7 @@ def _weigh(claims: Sequence[_Claim]) -> tuple[list[_Claim], dict[Path, Kind], tu
 
 
 def _settle(claims: Sequence[_Claim]) -> tuple[dict[Path, Mask], list[Problem]]:
-    """Gives each image its mask, or says why it cannot be told."""
+    """Give each image its mask, or say why it cannot be told."""
     by_images: dict[tuple[Path, ...], list[_Claim]] = defaultdict(list)
     for claim in claims:
         by_images[claim.images].append(claim)
@@ -287,7 +290,7 @@ def _merge(claims: Sequence[_Claim]) -> Layers:
 
 
 def _resolve(images: Sequence[Path], masks: Sequence[Path]) -> dict[Path, Path]:
-    """Pairs files of one bare name, all of them or none.
+    """Pair files of one bare name, all of them or none.
 
     Words that were taken off too many (`001` and `img_001` in one folder) are put back until each
     image has its mask.
@@ -323,9 +326,9 @@ def _explain(images: Sequence[Path], masks: Sequence[Path]) -> Problem:
     return Problem(images[0], sentence, "ambiguous")
 
 
-def join(items: Iterable[object], most: int = 4) -> str:
-    """Lists a few items as a sentence does."""
+def join(items: Iterable[object]) -> str:
+    """List a few items as a sentence does."""
     words = [str(item) for item in items]
-    if len(words) > most:
-        words = [*words[: most - 1], f"{len(words) - most + 1} more"]
+    if len(words) > MOST_JOINED:
+        words = [*words[: MOST_JOINED - 1], f"{len(words) - MOST_JOINED + 1} more"]
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

@@ -27,8 +27,8 @@ from maskwright.data.folder_words import (
     split_of_word,
 )
 from maskwright.data.image_files import IMAGE_SUFFIXES
-from maskwright.data.matching import Kind, Matches, join, match
-from maskwright.data.pairs import Layers, Mask, Pair, Pairing, Problem, mask_files
+from maskwright.data.matching import MOST_JOINED, Kind, Matches, join, match
+from maskwright.data.pairs import Layers, Mask, Pair, Pairing, Problem, mask_files, without_lone_split
 from maskwright.errors import InputError
 
 _EXPECTED = "images/ with masks/, train/ with train_masks/, train/images/ with train/masks/, or a.jpg beside a_mask.png"
@@ -38,7 +38,7 @@ _NO_FOLDERS = ("__MACOSX", "@eaDir")
 
 
 def find_pairs(folder: Path) -> Pairing:
-    """Pairs the images and masks below a folder.
+    """Pair the images and masks below a folder.
 
     Folders without masks (Kaggle's `test/`, previews) are left out, and the layout says so. A lone
     `train/` is no split: splits count only where val or test has pairs as well.
@@ -83,14 +83,14 @@ def find_pairs(folder: Path) -> Pairing:
         ),
     ]
     return Pairing(
-        tuple(_without_lone_split(pairs)),
+        tuple(without_lone_split(pairs)),
         tuple(sorted(problems, key=lambda problem: natural(problem.path))),
         _describe_layout(folder, pairs, sorted_out, unneeded - found.masks.keys()),
     )
 
 
 def find_masks(images: Iterable[Path]) -> dict[Path, Mask]:
-    """Finds the masks of image files, in the same layouts as `find_pairs`.
+    """Find the masks of image files, in the same layouts as `find_pairs`.
 
     Only the images' own folders are listed and those beside them. An image without a mask, or whose
     mask cannot be told, is missing from the result.
@@ -124,7 +124,7 @@ def _masks_of_folder(folder: Path) -> Iterator[Mapping[Path, Mask]]:
 
 
 def match_masks(images: Sequence[Path], folder: Path) -> dict[Path, Mask]:
-    """Finds the masks of images among the pictures below a folder, by their names alone.
+    """Find the masks of images among the pictures below a folder, by their names alone.
 
     Raises:
         InputError: The folder is missing or is a file.
@@ -139,7 +139,7 @@ def match_masks(images: Sequence[Path], folder: Path) -> dict[Path, Mask]:
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Finds every picture file below a folder, in natural order; hidden ones are left out.
+    """Find every picture file below a folder, in natural order; hidden ones are left out.
 
     Raises:
         InputError: The folder is missing or is a file, one below it cannot be listed, or a name is not UTF-8.
@@ -151,7 +151,7 @@ def find_pictures(folder: Path) -> list[Path]:
 
 
 def survey_pictures(folder: Path) -> tuple[list[Path], list[Problem]]:
-    """Finds every picture file below a folder, as `find_pictures` does, and what could not be looked at.
+    """Find every picture file below a folder, as `find_pictures` does, and what could not be looked at.
 
     Raises:
         InputError: The folder is missing, is a file, or cannot be listed.
@@ -213,7 +213,7 @@ def _list_pictures(folder: Path) -> _Listing:
 def _list_one(
     where: Path, entries: Iterable[os.DirEntry[str]], listing: _Listing, folders: list[Path], links: list[Path]
 ) -> None:
-    """Adds a folder's pictures and problems to the listing, and what is below it to the folders and links."""
+    """Add a folder's pictures and problems to the listing, and what is below it to the folders and links."""
     for entry in entries:
         path = where / entry.name
         suffix = path.suffix.lower()
@@ -414,7 +414,7 @@ Lists = Mapping[Path, Mapping[str, str | None]]
 
 
 def _read_lists(folder: Path, masks: Iterable[Path]) -> Lists:
-    """Reads `ImageSets/Segmentation/*.txt` beside `SegmentationClass/`; CVAT exports masks in the same layout."""
+    """Read `ImageSets/Segmentation/*.txt` beside `SegmentationClass/`; CVAT exports masks in the same layout."""
     parents = dict.fromkeys(mask.parent for mask in masks)
     roots = dict.fromkeys(
         around.parent
@@ -463,13 +463,6 @@ def _needs_no_mask(image: Path, lists: Lists) -> bool:
 # --- What the user is told
 
 
-def _without_lone_split(pairs: Sequence[Pair]) -> list[Pair]:
-    """Drops the parts where there is nothing beside train: Kaggle's `train/` alone is no split."""
-    parts = {pair.split or "train" for pair in pairs}
-    is_split = "train" in parts and len(parts) > 1
-    return list(pairs) if is_split else [replace(pair, split=None) for pair in pairs]
-
-
 def _describe_layout(folder: Path, pairs: Sequence[Pair], sorted_out: _SortedOut, unneeded: Collection[Path]) -> str:
     found = sorted_out.found
     used = {*sorted_out.images, *sorted_out.masks}
@@ -498,10 +491,10 @@ def _describe_layout(folder: Path, pairs: Sequence[Pair], sorted_out: _SortedOut
     return "; ".join([phrase, *(f"{what}{which}" for what, which in notes if which)])
 
 
-def _summary(describe: Callable[[bool], Iterable[str]], most: int = 4) -> str:
-    """Lists descriptions; where there are many, those that leave out what tells them apart."""
+def _summary(describe: Callable[[bool], Iterable[str]]) -> str:
+    """List descriptions; where there are many, those that leave out what tells them apart."""
     found = dict.fromkeys(describe(False))
-    return join(found if len(found) <= most else dict.fromkeys(describe(True)), most)
+    return join(found if len(found) <= MOST_JOINED else dict.fromkeys(describe(True)))
 
 
 def _describe_pair(folder: Path, pair: Pair, vague: bool) -> str:

@@ -5,7 +5,7 @@ annotation file, or the picture's own alpha channel; `reading` turns each of the
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -173,3 +173,10 @@ def mask_files(mask: Mask) -> Sequence[Path]:
             return (mask.path,)
         case Drawing():
             return ()
+
+
+def without_lone_split(pairs: Sequence[Pair]) -> list[Pair]:
+    """Drop the parts where there is nothing beside one to learn from: Kaggle's `train/` alone is no split."""
+    parts = {pair.split or "train" for pair in pairs}
+    is_split = "train" in parts and len(parts) > 1
+    return list(pairs) if is_split else [replace(pair, split=None) for pair in pairs]

@@ -155,7 +155,7 @@ def check_same_shape(pair: Pair, image_shape: Sequence[int], mask_shape: Sequenc
         )
 
 
-def look_at_mask(mask: Path | Layers | AlphaChannel) -> list[MaskFacts]:
+def _look_at_mask(mask: Path | Layers | AlphaChannel) -> list[MaskFacts]:
     """Say what each file of a mask holds."""
     if isinstance(mask, AlphaChannel):
         return [look_at(_alpha(mask.path), mask.path)]
@@ -164,7 +164,7 @@ def look_at_mask(mask: Path | Layers | AlphaChannel) -> list[MaskFacts]:
     ]
 
 
-def class_names_in(mask: Mask) -> list[str] | None:
+def _class_names_in(mask: Mask) -> list[str] | None:
     """The class names that a mask's regions carry; None where its values say the class."""
     match mask:
         case Drawing():
@@ -191,10 +191,10 @@ def _decide(
     skip: Callable[[Pair], bool],
     advance: Callable[[], None],
 ) -> Decision:
-    named = [names for pair in pairs if (names := class_names_in(pair.mask)) is not None]
+    named = [names for pair in pairs if (names := _class_names_in(pair.mask)) is not None]
     if named:
         if len(named) < len(pairs):
-            odd = next(pair for pair in pairs if class_names_in(pair.mask) is None)
+            odd = next(pair for pair in pairs if _class_names_in(pair.mask) is None)
             raise InputError(f"{odd.mask_path} names no class, and other masks do; keep one kind of them.")
         return decide_names([name for names in named for name in names], options)
     step = 1 if most is None else max(1, len(pairs) // most)
@@ -209,7 +209,7 @@ def _look_at_all(pairs: Sequence[Pair], skip: Callable[[Pair], bool], advance: C
 
     def look(pair: Pair) -> list[MaskFacts]:
         try:
-            return [] if isinstance(pair.mask, Drawing) or skip(pair) else look_at_mask(pair.mask)
+            return [] if isinstance(pair.mask, Drawing) or skip(pair) else _look_at_mask(pair.mask)
         except InputError:
             return []
         finally:

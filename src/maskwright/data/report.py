@@ -1,7 +1,7 @@
 """What is to be said about a folder of photographs and masks, and the words that it is said in."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -17,9 +17,6 @@ from maskwright.terminal import printable
 Level = Literal["problem", "question", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("problem", "question", "warning", "note")
 """From what training refuses to what is merely said."""
-
-# Names in a sentence.
-MOST_IN_A_SENTENCE = 6
 
 
 @dataclass(frozen=True)
@@ -183,9 +180,3 @@ def counted(number: int, word: str) -> str:
 def agreeing(sentence: str, number: int) -> str:
     """The sentence with those of its ``[singular|plural]`` words that fit the number."""
     return re.sub(r"\[([^|\]]*)\|([^]]*)\]", lambda words: words[1 if number == 1 else 2], sentence)
-
-
-def first_few(names: Sequence[str]) -> str:
-    """As many names as a sentence bears, and how many more there are."""
-    more = f" and {len(names) - MOST_IN_A_SENTENCE} more" if len(names) > MOST_IN_A_SENTENCE else ""
-    return ", ".join(names[:MOST_IN_A_SENTENCE]) + more

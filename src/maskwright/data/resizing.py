@@ -64,7 +64,7 @@ def fit_size(height: int, width: int, longer_side: int) -> tuple[int, int]:
 
 
 def resize_image(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resizes with a triangle filter, antialiased when shrinking.
+    """Resize with a triangle filter, antialiased when shrinking.
 
     It is Pillow's BILINEAR: the filter that exported graphs can reproduce (antialiased linear
     interpolation), so that training and every export see the same pixels.
@@ -83,7 +83,7 @@ def resize_image(image: NDArray[np.uint8], height: int, width: int) -> NDArray[n
 
 
 def resize_part(rows: NDArray[Any], extent: tuple[float, float], height: int, width: int) -> NDArray[Any]:
-    """Resizes some rows of a picture or of logits, with the filter and the phase of the whole.
+    """Resize some rows of a picture or of logits, with the filter and the phase of the whole.
 
     Args:
         rows: ``(n, W, C)`` or ``(n, W)``, uint8 or float32, with what the filter reaches beyond the extent, where that
@@ -105,21 +105,21 @@ def resize_part(rows: NDArray[Any], extent: tuple[float, float], height: int, wi
 
 
 def resize_plane(plane: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Resizes one channel of logits or probabilities, ``(H, W)``, with the same filter."""
+    """Resize one channel of logits or probabilities, ``(H, W)``, with the same filter."""
     if plane.shape == (height, width):
         return plane
     return np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def resize_classes(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resizes class indices, ``(H, W)``; each new pixel takes its nearest old one, unmixed."""
+    """Resize class indices, ``(H, W)``; each new pixel takes its nearest old one, unmixed."""
     if mask.shape == (height, width):
         return mask
     return np.array(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 
 
 def resize_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Averages a mask over the area of each new pixel.
+    """Average a mask over the area of each new pixel.
 
     The share is kept instead of a decision per pixel, because thin parts survive it. Where the mask
     is enlarged, each new pixel takes its nearest old one.

@@ -64,7 +64,7 @@ class Rows:
         return taken
 
 
-def rows_of_band(numbers: int) -> int:
+def _rows_of_band(numbers: int) -> int:
     """Rows of so many numbers that make a band."""
     return max(1, BAND_NUMBERS // numbers)
 
@@ -72,7 +72,7 @@ def rows_of_band(numbers: int) -> int:
 def resize_bands(
     bands: Iterable[NDArray[Any]], shape: tuple[int, int], new_shape: tuple[int, int]
 ) -> Iterator[NDArray[Any]]:
-    """Resizes a picture or logits ``(H, W, C)`` that come in bands, to what `resizing.resize_image` makes of the whole.
+    """Resize a picture or logits ``(H, W, C)`` that come in bands, to what `resizing.resize_image` makes of the whole.
 
     Args:
         bands: Of uint8 or float32.
@@ -92,7 +92,7 @@ def resize_bands(
     top = 0
     while top < new_height:
         # The width of what is read counts as well as that of what is made.
-        step = max(1, min(rows_of_band(3 * new_width), int(rows_of_band(3 * width) / reach)))
+        step = max(1, min(_rows_of_band(3 * new_width), int(_rows_of_band(3 * width) / reach)))
         bottom = min(top + step, new_height)
         first = max(0, math.floor((top + 0.5) * scale - reach))
         last = min(height, math.ceil((bottom - 0.5) * scale + reach) + 1)

@@ -58,7 +58,7 @@ def draw(drawing: Drawing, class_index: Mapping[str, int], height: int, width: i
         for shape in sorted(drawing.shapes, key=_area, reverse=True):
             region = shape.region
             if isinstance(region, Polygons):
-                region = scale_polygons(region, width / annotated_width, height / annotated_height)
+                region = _scale_polygons(region, width / annotated_width, height / annotated_height)
             for window in _windows(region, height, width):
                 mask[window.rows, window.columns][window.inside] = class_index[shape.class_name]
     except KeyError as error:
@@ -90,7 +90,7 @@ def rasterise(region: Polygons | Runs, height: int, width: int) -> NDArray[np.bo
     return mask
 
 
-def scale_polygons(polygons: Polygons, across: float, down: float) -> Polygons:
+def _scale_polygons(polygons: Polygons, across: float, down: float) -> Polygons:
     """Polygons in a picture `across` times as wide and `down` times as high."""
     if across == 1 and down == 1:
         return polygons

@@ -26,7 +26,7 @@ def split_groups(
     seed: int = 0,
     shares: Mapping[str, float] | None = None,
 ) -> dict[str, str]:
-    """Deals whole groups out to train, val and test.
+    """Deal whole groups out to train, val and test.
 
     Shares of val and test count groups, not pictures: how far a score can be trusted depends on how
     many independent groups it was measured on. A group that holds more than half of all pictures
@@ -71,7 +71,7 @@ def split_groups(
 def fold_groups(
     groups: Mapping[str, str], *, folds: int, fold: int, seed: int = 0, shares: Mapping[str, float] | None = None
 ) -> dict[str, str]:
-    """Deals whole groups out to folds, and holds one fold out.
+    """Deal whole groups out to folds, and hold one fold out.
 
     Over all folds each group is in val once, and folds differ by one group at most. With foreground
     shares, neighbours in the line of groups go to different folds.
@@ -115,7 +115,7 @@ def make_split(
     shares: Mapping[str, float] | None = None,
     near: Iterable[tuple[str, str]] = (),
 ) -> tuple[dict[str, str], Groups]:
-    """Splits pairs by group, keeping the parts that folders or a manifest give.
+    """Split pairs by group, keeping the parts that folders or a manifest give.
 
     Only a part that nothing gives is taken from train. Where some pairs have a part, one without
     goes where its group is, or else to train. Groups that lie in several given parts stay there; the
@@ -157,7 +157,7 @@ def make_split(
 
 
 def read_split(path: Path) -> dict[str, str]:
-    """Reads which picture a run put into which part.
+    """Read which picture a run put into which part.
 
     Args:
         path: The split.json of a run.
@@ -183,7 +183,7 @@ def read_split(path: Path) -> dict[str, str]:
 
 
 def apply_split(pairs: Sequence[Pair], saved: Mapping[str, str]) -> dict[str, str]:
-    """Splits pairs as they were split before.
+    """Split pairs as they were split before.
 
     Args:
         pairs: As found; fewer than were split is no harm.

@@ -56,7 +56,7 @@ def unpack_target(
         # The largest last: where there is no second, that may have the same index.
         np.put_along_axis(target, packed[None, ..., 1].astype(np.intp), 1 - share[None], axis=0)
         np.put_along_axis(target, packed[None, ..., 0].astype(np.intp), share[None], axis=0)
-    if packed.shape[2] == target_planes(num_classes):
+    if packed.shape[2] == _target_planes(num_classes):
         weight[:] = 1
         return
     _unpack_share(packed[..., -1], weight[0])
@@ -65,7 +65,7 @@ def unpack_target(
         target[:] = np.where(weight > 0, np.minimum(target / np.maximum(weight, LEAST_WEIGHT), 1), 0)
 
 
-def target_planes(num_classes: int) -> int:
+def _target_planes(num_classes: int) -> int:
     """Bytes of a packed pixel, that of the share which counts left out."""
     return 1 if num_classes == 2 else 3
 

@@ -2,14 +2,13 @@
 
 import colorsys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from maskwright.data import image_files
-from maskwright.data.labels import IGNORED, LabelMap
+from maskwright.data.labels import IGNORED, IGNORED_COLOUR, LabelMap
 from maskwright.data.pairs import Colour
 
 # One colour for each of the first classes after the background: told apart with any colour vision, on photographs too.
@@ -25,7 +24,6 @@ FIRST_COLOURS = (
 )
 # Hues of further classes lie this share of a turn apart, which never repeats and keeps neighbours far from each other.
 GOLDEN_TURN = 0.618034
-IGNORED_COLOUR = (128, 128, 128)
 OVERLAY_STRENGTH = 0.45
 PANEL_HEIGHT = 400
 PANEL_GAP = 12
@@ -141,17 +139,8 @@ def coloured(mask: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8]:
     return palette[mask]
 
 
-def write_mask(path: Path, mask: NDArray[np.uint8], labels: LabelMap) -> None:
-    """Write a mask as PNG: 0 and 255 of two classes, else class indices with a palette."""
-    array, palette = _as_stored(mask, labels)
-    image_files.write_image(path, array, palette=palette)
-
-
 def encode_mask(mask: NDArray[np.uint8], labels: LabelMap) -> bytes:
-    """The content of the file that `write_mask` writes."""
-    array, palette = _as_stored(mask, labels)
-    return image_files.encode_png(array, palette=palette)
-
-
-def _as_stored(mask: NDArray[np.uint8], labels: LabelMap) -> tuple[NDArray[np.uint8], tuple[Colour, ...] | None]:
-    return (binary_mask(mask), None) if labels.num_classes == 2 else (mask, class_colours(labels))
+    """The content of a mask's PNG file: 0 and 255 of two classes, else class indices with a palette."""
+    if labels.num_classes == 2:
+        return image_files.encode_png(binary_mask(mask))
+    return image_files.encode_png(mask, palette=class_colours(labels))

@@ -145,7 +145,7 @@ def load(
         MissingExtraError: What computes the file is not installed.
     """
     card, computing = open_model(Path(path), engine=engine, device=device, many_at_once=many_at_once, cores=cores)
-    if flips and not learnt_mirrored(card):
+    if flips and not _learnt_mirrored(card):
         raise InputError(f"{path} has not learnt from mirrored pictures, which flips would show it; leave flips out.")
     return Predictor(card, computing, flips=flips, cleanup=cleanup)
 
@@ -180,7 +180,7 @@ def load_as_set(
     return predictor.with_threshold(settings.threshold)
 
 
-def learnt_mirrored(card: ModelCard) -> bool:
+def _learnt_mirrored(card: ModelCard) -> bool:
     """Whether training mirrored its pictures; a model of other programs, which says nothing of it, may have."""
     return bool(card.settings.get("augment", True)) and card.settings.get("flip", 1.0) > 0
 

@@ -27,7 +27,7 @@ Sink = Callable[[Iterator[NDArray[np.uint8]]], None]
 def predict_large(predictor: Predictor, path: Path, out: Path) -> None:
     """Predict a picture file of any size and write its mask as a TIFF file in compressed tiles.
 
-    Two classes are written as 0 and 255, more as class indices with a palette, as in `outputs.write_mask`.
+    Two classes are written as 0 and 255, more as class indices with a palette, as in `outputs.encode_mask`.
 
     Args:
         predictor: The model.
@@ -58,10 +58,10 @@ def predict_stream(predictor: Predictor, source: Source, sink: Sink) -> None:
     """
     if predictor.cleanup != NOTHING:
         raise InputError("A mask that is written row by row cannot be cleaned up; leave that out.")
-    sink(mask_bands(predictor, source))
+    sink(_mask_bands(predictor, source))
 
 
-def mask_bands(predictor: Predictor, source: Source) -> Iterator[NDArray[np.uint8]]:
+def _mask_bands(predictor: Predictor, source: Source) -> Iterator[NDArray[np.uint8]]:
     """The mask of a picture that comes in rows, in bands ``(n, W)``."""
     shape = (source.height, source.width)
     seen = predictor.card.resize.shape_of(*shape)

@@ -99,7 +99,7 @@ def choose_tiling(architecture: Architecture, tile: int | None) -> Tiling:
     window = CLASSIC_WINDOW if architecture.encoder == "none" else WINDOW
     if tile is None:
         window = MOST_AT_ONCE
-    if looks_everywhere(architecture):
+    if _looks_everywhere(architecture):
         # What it takes from the whole of its input is to be like what it has learnt from.
         window = sys.maxsize if tile is None else tile
         halo = min(halo, window // 4)
@@ -147,7 +147,7 @@ def _logits_of(engine: Engine, pixels: NDArray[np.uint8]) -> NDArray[np.float32]
     return logits
 
 
-def looks_everywhere(architecture: Architecture) -> bool:
+def _looks_everywhere(architecture: Architecture) -> bool:
     """Whether a logit may depend on all of a picture: its mean and variance, weights that it decides, or its size."""
     return (
         architecture.norm == "group"

@@ -29,7 +29,7 @@ def write_hub_folder(model: Path, out: Path, *, scores: Path | None = None, onnx
     """
     card, _ = load_model(model)
     beside = model.with_name("scores.json")
-    found = read_scores(scores or beside) if scores or beside.is_file() else None
+    found = _read_scores(scores or beside) if scores or beside.is_file() else None
     onnx = onnx or _exported(model)
     whole = model.resolve()
     name = whole.parent.name if whole.name == MODEL else whole.stem
@@ -42,7 +42,7 @@ def write_hub_folder(model: Path, out: Path, *, scores: Path | None = None, onnx
     write_text(out / "README.md", render_card(card, name=name, scores=found, has_onnx=onnx is not None))
 
 
-def read_scores(path: Path) -> dict[str, Any]:
+def _read_scores(path: Path) -> dict[str, Any]:
     """Read a scores.json.
 
     Raises:

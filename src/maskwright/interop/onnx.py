@@ -28,7 +28,7 @@ def write_onnx(path: Path, program: ExportedProgram, card: ModelCard) -> None:
     Raises:
         MissingExtraError: onnx or onnxscript is not installed.
     """
-    require_onnx()
+    _require_onnx()
     import onnx
 
     with warnings.catch_warnings():
@@ -88,7 +88,7 @@ def _name_sides(graph: "GraphProto") -> None:
                 dim.dim_param = names[dim.dim_param]
 
 
-def require_onnx() -> None:
+def _require_onnx() -> None:
     """Say in one sentence what is missing.
 
     Raises:

@@ -53,7 +53,7 @@ class PictureToMask(nn.Module):
         x = torch.cond(is_fit, pad, resize_pixels, (x, stored, size, padded))
         x = x.reshape(image.shape[0], image.shape[3], rows, columns)
         logits = self.network(x / 255)  # (N, K, rows, columns)
-        logits = torch.cond(is_fit, crop, resize_logits, (logits, size, stored, original))
+        logits = torch.cond(is_fit, crop, _resize_logits, (logits, size, stored, original))
         logits = logits.reshape(image.shape[0], -1, height, width)
 
         if self.binary:
@@ -82,10 +82,10 @@ def shape_of(stored: Tensor, resize: Resize) -> Tensor:
 def resize_pixels(x: Tensor, stored: Tensor, wanted: Tensor, padded: Tensor) -> Tensor:
     """Stored pixels ``(N, C, H, W)`` to whole numbers ``(N, C, rows, columns)``, exactly as Pillow resizes them."""
     rows, columns = padded.shape
-    high, low = fixed_point(triangle(stored[1], wanted[1], inputs=x.shape[3], outputs=columns))
+    high, low = _fixed_point(triangle(stored[1], wanted[1], inputs=x.shape[3], outputs=columns))
     x = x.float()
     x = rounded(x @ high.T, x @ low.T)
-    high, low = fixed_point(triangle(stored[0], wanted[0], inputs=x.shape[2], outputs=rows))
+    high, low = _fixed_point(triangle(stored[0], wanted[0], inputs=x.shape[2], outputs=rows))
     return rounded(high @ x, low @ x)
 
 
@@ -97,7 +97,7 @@ def pad(x: Tensor, _stored: Tensor, wanted: Tensor, padded: Tensor) -> Tensor:
     return x.index_select(2, down).index_select(3, right).float()
 
 
-def resize_logits(logits: Tensor, stored: Tensor, wanted: Tensor, original: Tensor) -> Tensor:
+def _resize_logits(logits: Tensor, stored: Tensor, wanted: Tensor, original: Tensor) -> Tensor:
     """Padded logits ``(N, K, rows, columns)`` to ``(N, K, height, width)``."""
     height, width = original.shape
     across = triangle(stored[1], wanted[1], inputs=logits.shape[3], outputs=width)
@@ -138,7 +138,7 @@ def shares(weights: Tensor) -> Tensor:
     return weights.float() / weights.sum(dim=1, keepdim=True).float()
 
 
-def fixed_point(weights: Tensor) -> tuple[Tensor, Tensor]:
+def _fixed_point(weights: Tensor) -> tuple[Tensor, Tensor]:
     """Weights as shares of their row in steps of 2**-22, as Pillow has them: the upper and the lower 11 bits, float32.
 
     Sums of 8-bit values with either are whole numbers that float32 holds exactly, in any order.

@@ -66,10 +66,6 @@ class Place:
         """Likewise, of what a file of this machine holds."""
         self._place(name, lambda path: self.files.put_file(str(file), path))
 
-    def has(self, name: str) -> bool:
-        """Whether there is such a file."""
-        return bool(self.files.exists(self.path(name)))
-
     def below(self, name: str = "") -> list[str]:
         """The names of all files below a folder of it; none where there is no such folder."""
         root = self.path("")

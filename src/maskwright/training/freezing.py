@@ -12,7 +12,7 @@ from torch import nn
 from maskwright.models.encoders.encoder import Encoder
 
 # Where the way down of a network lies: of the classic U-Net, of one on an encoder.
-ENCODERS = ("stem", "downs", "encoder")
+WAY_DOWN = ("stem", "downs", "encoder")
 
 
 def pretrained_layers(network: nn.Module, fresh: Collection[str] = ()) -> tuple[nn.Module, ...]:
@@ -20,7 +20,7 @@ def pretrained_layers(network: nn.Module, fresh: Collection[str] = ()) -> tuple[
     return tuple(
         module
         for layer, module in network.named_modules()
-        if layer.partition(".")[0] in ENCODERS
+        if layer.partition(".")[0] in WAY_DOWN
         and (own := [f"{layer}.{name}" for name, _ in module.named_parameters(recurse=False)])
         and not any(name in fresh for name in own)
     )

@@ -9,17 +9,22 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-Name = Literal[
-    "cannot-overfit",
-    "no-numbers",
+# One disease, one sentence: of these only the first that is found is said.
+Stuck = Literal[
     "diverged",
     "collapsed",
     "rate-too-low",
     "rate-too-high",
     "constant-loss",
     "no-better-than-chance",
+]
+STUCK: tuple[Stuck, ...] = get_args(Stuck)
+Name = Literal[
+    Stuck,
+    "cannot-overfit",
+    "no-numbers",
     "waits-for-pictures",
     "computes",
     "not-saved",
@@ -58,16 +63,6 @@ ABOVE_CHANCE = 0.05
 JUDGED_SECONDS = 5.0
 # A run that waits for pictures more than this share of its time could be made faster.
 WAITING_SHARE = 0.35
-
-# One disease, one sentence: of these only the first that is found is said.
-STUCK: tuple[Name, ...] = (
-    "diverged",
-    "collapsed",
-    "rate-too-low",
-    "rate-too-high",
-    "constant-loss",
-    "no-better-than-chance",
-)
 
 
 @dataclass(frozen=True)

@@ -395,31 +395,6 @@ def _write_health(learner: Learner, run: Run) -> None:
         run.tell(not_saved(error))
 
 
-def validate(
-    network: nn.Module,
-    loader: DataLoader[Batch],
-    run: Run,
-    *,
-    precision: ComputePrecision = "fp32",
-    most: int | None = None,
-) -> Tally:
-    """Sums over pictures that are not learnt from, at training size; those of each class's pixels among them.
-
-    Several ranks look at every n-th batch each, and add up what all of them saw in the order of one that saw all.
-
-    Args:
-        network: Is told that it does not train.
-        loader: Of the pictures, or of this rank's batches of them.
-        run: Decides the loss.
-        precision: What to compute in.
-        most: Pictures that go through the network at a time; None for whole batches.
-
-    Raises:
-        Stopped: A signal asked to.
-    """
-    return _add_up(_look_at(network, loader, run, precision, most))
-
-
 class _Look(NamedTuple):
     """What a validation sees of some pictures: their mean loss, their scores, and pixels of each class."""
 
@@ -429,10 +404,21 @@ class _Look(NamedTuple):
     true: list[float]
 
 
-def _look_at(
+def look_at_batches(
     network: nn.Module, loader: DataLoader[Batch], run: Run, precision: ComputePrecision, most: int | None
 ) -> tuple[list[list[_Look]], float] | None:
-    """What a network makes of each batch, in parts, and the seconds that it took; None where a signal asked to stop."""
+    """What a network makes of pictures that it does not learn from, at training size; of this rank's batches of them.
+
+    Args:
+        network: Is told that it does not train.
+        loader: Of the pictures.
+        run: Decides the loss.
+        precision: What to compute in.
+        most: Pictures that go through the network at a time; None for whole batches.
+
+    Returns:
+        A look at each part of each batch, and the seconds that they took; None where a signal asked to stop.
+    """
     network.eval()
     started = time.monotonic()
     looks = []
@@ -452,8 +438,8 @@ def _look(network: nn.Module, part: Batch, run: Run, precision: ComputePrecision
     return _Look(float(loss), dices.cpu(), *pixels_of_classes(logits, part))
 
 
-def _add_up(mine: tuple[list[list[_Look]], float] | None) -> Tally:
-    """Sums over what all ranks have seen.
+def add_up(mine: tuple[list[list[_Look]], float] | None) -> Tally:
+    """Sums over what all ranks have seen, in the order of one that saw all; pixels of each class among them.
 
     Raises:
         Stopped: One of them was asked to stop.
@@ -503,14 +489,14 @@ def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, c
 def _validate_in_memory(learner: Learner, val: DataLoader[Batch], run: Run) -> Tally:
     """Validate; where memory runs out, fewer pictures at a time, now and later."""
     position = learner.position
-    look = functools.partial(_look_at, learner.kept(), val, run, learner.precision)
+    look = functools.partial(look_at_batches, learner.kept(), val, run, learner.precision)
     before = position.val_micro_batch or position.micro_batch
     pictures = whole_pictures_at_once(run.settings)
     looks, most = looking_at_fewer(look, before, pictures)
     if most != before:
         position.val_micro_batch = most
         _tell(learner, run, shrunk(pictures, most, f"The memory of {run.device} ran out in a validation"))
-    return _add_up(looks)
+    return add_up(looks)
 
 
 def _count_patience(position: Position, score: float) -> None:

@@ -49,7 +49,7 @@ def compute_loss(
     per_region = {"dice": soft_dice_loss, "iou": soft_iou_loss, "tversky": tversky_loss, "lovasz": lovasz_loss}
     emphasised = weight * (1 + boundary_weight * outline_of(target)) if boundary_weight else weight
     if class_weights:
-        emphasised = emphasised * weight_of_classes(target, class_weights)
+        emphasised = emphasised * _weight_of_classes(target, class_weights)
     losses = [
         per_pixel[term](logits, target, emphasised, total=total)
         if term in per_pixel
@@ -59,7 +59,7 @@ def compute_loss(
     return torch.stack(losses).sum()
 
 
-def weight_of_classes(target: Tensor, class_weights: Sequence[float]) -> Tensor:
+def _weight_of_classes(target: Tensor, class_weights: Sequence[float]) -> Tensor:
     """How much each pixel of a target ``(N, C, H, W)`` counts, ``(N, 1, H, W)``; a grey one by its shares."""
     if target.shape[1] == 1:
         background, foreground = class_weights

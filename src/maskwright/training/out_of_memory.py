@@ -54,7 +54,7 @@ def begin_again(learner: Learner) -> None:
                 buffer.copy_(earlier)
         restore_random_states(beginning.random, learner.network)
         learner.position.batch, learner.tally, learner.beginning = beginning.batch, beginning.tally, None
-    release_memory()
+    _release_memory()
 
 
 def shrink(learner: Learner, pictures: int, settings: Settings) -> None:
@@ -181,7 +181,7 @@ def looking_at_fewer(
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-        release_memory()
+        _release_memory()
         most = half(most, pictures)
 
 
@@ -201,7 +201,7 @@ def on_device_or_cpu(work: Callable[[str], Result], device: str) -> Result:
                 "A picture at its own size needs more memory than there is; a model file that is written already can "
                 "be used where there is more."
             ) from error
-    release_memory()
+    _release_memory()
     terminal.warn(f"The memory of {device} is too small for a picture at its own size: the CPU takes over here.")
     return work("cpu")
 
@@ -211,10 +211,10 @@ def let_go(learner: Learner) -> None:
     learner.optimizer.zero_grad(set_to_none=True)
     learner.optimizer.state.clear()
     learner.good = None
-    release_memory()
+    _release_memory()
 
 
-def release_memory() -> None:
+def _release_memory() -> None:
     """Give back what is kept for later, to whoever asks for it in other sizes."""
     gc.collect()
     torch.cuda.empty_cache()

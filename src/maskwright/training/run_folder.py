@@ -12,6 +12,7 @@ from maskwright.config import Settings, read_settings, read_started_from, write_
 from maskwright.data.groups import Groups
 from maskwright.errors import InputError
 from maskwright.files import RUNS, dated_folder, previous_of, unfinished_in, write_json, write_text
+from maskwright.terminal import first_few
 from maskwright.training.lock import LOCK
 
 # A run may go on on another machine, and be saved more or less often.
@@ -20,8 +21,6 @@ MACHINE_SETTINGS = ("device", "memory", "precision", "storage", "workers", "cach
 CHOSEN_SETTINGS = ("size", "batch_size", "base_channels", "unshuffle", "crop", "accumulate", "storage", "tint")
 # What settings are called that make a run longer.
 LENGTHS = ("epochs", "minutes")
-# Of pictures that are not what they were, so many are named.
-LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -146,28 +145,6 @@ def latest_folder(name: str, marker: str) -> Path | None:
     return max((path for path in folders if (path / marker).is_file()), default=None)
 
 
-def write_split(
-    folder: RunFolder,
-    split: Mapping[str, str],
-    groups: Groups,
-    unread: Sequence[str] = (),
-    *,
-    contents: Mapping[str, str] | None = None,
-    photos: Path | None = None,
-) -> None:
-    """Write which picture is in which part and why, which there was no time to read, what they hold, and where."""
-    parts = {part: sorted(name for name in split if split[name] == part) for part in ("train", "val", "test")}
-    held_out = {part: sorted({groups.of[name] for name in names}) for part, names in parts.items()}
-    content: dict[str, object] = {"rule": groups.rule, "pictures": parts, "groups": held_out}
-    if unread:
-        content["unread"] = sorted(unread)
-    if contents:
-        content["contents"] = dict(sorted(contents.items()))
-    if photos is not None:
-        content["photos"] = str(photos.resolve())
-    write_json(folder.split, content)
-
-
 def read_unread(folder: RunFolder) -> set[str]:
     """Pictures that a run left out because there was no time to read them."""
     try:
@@ -214,7 +191,28 @@ def start_run(
         left_behind.unlink(missing_ok=True)
     folder.path.mkdir(parents=True, exist_ok=True)
     write_settings(folder.config, settings, started_from=started_from)
-    write_split(folder, split, groups, unread, contents=contents, photos=photos)
+    _write_split(folder, split, groups, unread, contents, photos)
+
+
+def _write_split(
+    folder: RunFolder,
+    split: Mapping[str, str],
+    groups: Groups,
+    unread: Sequence[str],
+    contents: Mapping[str, str] | None,
+    photos: Path | None,
+) -> None:
+    """Write which picture is in which part and why, which there was no time to read, what they hold, and where."""
+    parts = {part: sorted(name for name in split if split[name] == part) for part in ("train", "val", "test")}
+    held_out = {part: sorted({groups.of[name] for name in names}) for part, names in parts.items()}
+    content: dict[str, object] = {"rule": groups.rule, "pictures": parts, "groups": held_out}
+    if unread:
+        content["unread"] = sorted(unread)
+    if contents:
+        content["contents"] = dict(sorted(contents.items()))
+    if photos is not None:
+        content["photos"] = str(photos.resolve())
+    write_json(folder.split, content)
 
 
 def check_settings(folder: RunFolder, settings: Settings, *, started_from: Mapping[str, str] | None = None) -> None:
@@ -260,17 +258,16 @@ def check_pictures(folder: RunFolder, split: Mapping[str, str], contents: Mappin
         "in another part": {name for name in both if parts[name] != split[name]},
         "with another content": {name for name in both & held.keys() if held[name] != contents.get(name)},
     }
-    said = [f"{_listed(names)} {'is' if len(names) == 1 else 'are'} {how}" for how, names in changes.items() if names]
+    said = [
+        f"{first_few(sorted(names))} {'is' if len(names) == 1 else 'are'} {how}"
+        for how, names in changes.items()
+        if names
+    ]
     if said:
         raise InputError(
             f"The pictures or their masks changed since {folder.path} was started ({'; '.join(said)}): put them back "
             f"to resume it, or start a new run; --from {folder.model} goes on from its weights."
         )
-
-
-def _listed(names: set[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(sorted(names)[:LISTED]) + more
 
 
 def _is_longer(now: Any, earlier: Any) -> bool:  # noqa: ANN401 - a number, or None for no end

@@ -159,7 +159,7 @@ def _read_newest_state(folder: RunFolder) -> tuple[dict[str, Any], Path]:
         return read_state(earlier[0]), earlier[0]
 
 
-def choose_workers(settings: Settings, device: str) -> int:
+def _choose_workers(settings: Settings, device: str) -> int:
     """How many processes prepare samples."""
     if settings.workers is not None:
         return settings.workers
@@ -183,7 +183,7 @@ def build_training_loader(session: Session) -> tuple[DataLoader[Batch], EpochBat
     train = build_loader(
         Samples(material.cache, settings, augment=settings.augment, crop=settings.crop),
         order,
-        workers=choose_workers(settings, session.device),
+        workers=_choose_workers(settings, session.device),
         pin=session.device.startswith("cuda"),
     )
     return train, order
@@ -225,7 +225,7 @@ def build_run(
         metrics_path=session.folder.metrics,
         health_path=session.folder.health,
         circumstances=circumstances_of(
-            session.material, settings, session.device, choose_workers(settings, session.device)
+            session.material, settings, session.device, _choose_workers(settings, session.device)
         ),
         tell=tell,
         keep_best=keep_best,

@@ -96,27 +96,27 @@ class Surface:
 
 
 def edge(distance: Floats, detail: float) -> Floats:
-    """Return how much of a sample lies where ``distance`` (metres) is positive."""
+    """How much of a sample lies where ``distance`` (metres) is positive."""
     share: Floats = np.clip(distance / np.float32(detail) + np.float32(0.5), 0, 1)
     return share
 
 
 def line(distance: Floats, width: float, detail: float) -> Floats:
-    """Return how much of a sample a line covers; a line thinner than a sample grows faint."""
+    """How much of a sample a line covers; a line thinner than a sample grows faint."""
     wide = max(width, detail)
     return np.clip((wide - np.abs(distance)) / np.float32(detail), 0, 1) * np.float32(width / wide)
 
 
-def box_distance(u: Floats, v: Floats, half_u: float, half_v: float, corner: float) -> Floats:
-    """Return how far inside a rounded rectangle around the origin points lie; negative outside."""
+def _box_distance(u: Floats, v: Floats, half_u: float, half_v: float, corner: float) -> Floats:
+    """How far inside a rounded rectangle around the origin points lie; negative outside."""
     over_u, over_v = np.abs(u) - half_u + corner, np.abs(v) - half_v + corner
     outside = np.sqrt(np.maximum(over_u, 0) ** 2 + np.maximum(over_v, 0) ** 2)
     distance: Floats = corner - outside - np.minimum(np.maximum(over_u, over_v), 0)
     return distance
 
 
-def door_edges(m: Measures, livery: Livery) -> NDArray[np.float64]:
-    """Return ``x`` of the doors' edges from the hinge of the first to the lock of the last."""
+def _door_edges(m: Measures, livery: Livery) -> NDArray[np.float64]:
+    """``x`` of the doors' edges from the hinge of the first to the lock of the last."""
     hinge = m.along(m.cowl + 0.045)
     last = max(m.axles[1] + 0.12, m.along(m.rear_glass - 0.005))
     if livery.doors == 1:
@@ -124,14 +124,14 @@ def door_edges(m: Measures, livery: Livery) -> NDArray[np.float64]:
     return np.linspace(hinge, last, livery.doors + 1)
 
 
-def paint_sides(s: Surface, m: Measures, livery: Livery) -> None:
+def _paint_sides(s: Surface, m: Measures, livery: Livery) -> None:
     """Lay door seams, handles, sills and wheel arches on the body's sides."""
     index = np.flatnonzero((s.parts == BODY) & (np.abs(s.normal[1]) > 0.4))
     x, z = s.place[0, index], s.place[2, index]
     fit = s.detail
     front, rear = m.axles
     sill = m.clearance + 0.13
-    between = door_edges(m, livery)
+    between = _door_edges(m, livery)
     hinge, last = between[0], between[-1]
     seam = np.zeros_like(x)
     for number, position in enumerate(between):
@@ -141,18 +141,18 @@ def paint_sides(s: Surface, m: Measures, livery: Livery) -> None:
         seam = np.maximum(seam, line(x - position + lean, 0.007, fit) * edge(z - sill, fit))
         if number < livery.doors:
             u, v = x - (between[number + 1] + 0.17), z - (m.belt_height - 0.16)
-            s.lay(index, edge(box_distance(u, v + 0.012, 0.13, 0.030, 0.02), fit) * 0.5, BLACK)
-            handle = edge(box_distance(u, v, 0.105, 0.014, 0.014), fit)
+            s.lay(index, edge(_box_distance(u, v + 0.012, 0.13, 0.030, 0.02), fit) * 0.5, BLACK)
+            handle = edge(_box_distance(u, v, 0.105, 0.014, 0.014), fit)
             s.lay(index, handle, livery.paint if livery.trim == PLASTIC else livery.trim, gloss=1)
     seam = np.maximum(seam, line(z - sill, 0.005, fit) * edge(hinge - x, fit) * edge(x - last + 0.1, fit))
     s.lay(index, seam * 0.85, BLACK, gloss=0)
-    flap = np.abs(box_distance(x - last + 0.42, z - m.belt_height + 0.22, 0.085, 0.085, 0.03))
+    flap = np.abs(_box_distance(x - last + 0.42, z - m.belt_height + 0.22, 0.085, 0.085, 0.03))
     s.lay(index, line(flap, 0.003, fit) * (s.place[1, index] > 0) * 0.8, BLACK, gloss=0)
     bumpers = (x > front + m.wheel_radius) | (x < rear - m.wheel_radius)
     s.lay(index, line(z - 0.56 * m.deck_height, 0.004, fit) * bumpers * 0.7, BLACK, gloss=0)
 
 
-def paint_cladding(s: Surface, m: Measures, livery: Livery) -> None:
+def _paint_cladding(s: Surface, m: Measures, livery: Livery) -> None:
     """Lay the unpainted band at the bottom, the arches' lips and the dark wheel wells."""
     index = np.flatnonzero((s.parts == BODY) & (s.place[2] < 1.15 * m.belt_height))
     x, y, z = s.place[:, index]
@@ -169,7 +169,7 @@ def paint_cladding(s: Surface, m: Measures, livery: Livery) -> None:
     s.lay(index, edge(-s.normal[2, index] - 0.75, 0.1), BLACK, gloss=0)
 
 
-def paint_top(s: Surface, m: Measures, livery: Livery) -> None:
+def _paint_top(s: Surface, m: Measures, livery: Livery) -> None:
     """Lay the seams of bonnet and boot, the dark cowl, the cover of a pickup's bed."""
     index = np.flatnonzero((s.parts == BODY) & (s.normal[2] > 0.45))
     x, y = s.place[0, index], np.abs(s.place[1, index])
@@ -192,7 +192,7 @@ def paint_top(s: Surface, m: Measures, livery: Livery) -> None:
         s.lay(index, line(y - 0.78 * half, 0.005, s.detail) * (x < back - 0.05) * 0.8, BLACK, gloss=0)
 
 
-def paint_nose(s: Surface, m: Measures, livery: Livery) -> None:
+def _paint_nose(s: Surface, m: Measures, livery: Livery) -> None:
     """Lay headlamps, grille, intake, fog lamps and number plate on the front."""
     reach = livery.lamp_reach
     index = np.flatnonzero((s.parts == BODY) & (s.place[0] > m.length / 2 - reach - 0.3))
@@ -201,11 +201,11 @@ def paint_nose(s: Surface, m: Measures, livery: Livery) -> None:
     front = s.normal[0, index] > 0.3
     aside = np.abs(y)
     low = m.clearance + 0.05
-    intake = box_distance(y, z - (low + 0.14), 0.66 * half, 0.085, 0.05)
+    intake = _box_distance(y, z - (low + 0.14), 0.66 * half, 0.085, 0.05)
     s.lay(index, edge(intake, fit) * front, BLACK, gloss=0.15)
     wide, high = livery.grille_width * half, livery.grille_height * m.nose_height
     middle = top - 0.02 - high / 2
-    grille = box_distance(y, z - middle, wide - 0.10 * (middle - z) / high, high / 2, 0.05)
+    grille = _box_distance(y, z - middle, wide - 0.10 * (middle - z) / high, high / 2, 0.05)
     bars = 0.5 + 0.5 * np.sin(z * np.float32(2 * np.pi / livery.bars))
     s.lay(index, edge(grille + 0.022, fit) * front, livery.trim, gloss=1, flake=0.8)
     s.lay(index, edge(grille, fit) * front, BLACK, gloss=0.2)
@@ -215,11 +215,11 @@ def paint_nose(s: Surface, m: Measures, livery: Livery) -> None:
     fog = np.hypot(aside - 0.76 * half, z - (low + 0.16))
     s.lay(index, edge(0.085 - fog, fit) * front, BLACK, gloss=0.3)
     s.lay(index, edge(0.05 - fog, fit) * front, LENS, gloss=1, flake=0.5)
-    paint_headlamp(s, index, m, livery)
-    paint_plate(s, index, livery, y, z - (low + 0.24), front)
+    _paint_headlamp(s, index, m, livery)
+    _paint_plate(s, index, livery, y, z - (low + 0.24), front)
 
 
-def paint_headlamp(s: Surface, index: Ints, m: Measures, livery: Livery) -> None:
+def _paint_headlamp(s: Surface, index: Ints, m: Measures, livery: Livery) -> None:
     """Lay the headlamps, which run around the corners of the nose."""
     x, z = s.place[0, index], s.place[2, index]
     aside = np.abs(s.place[1, index])
@@ -241,18 +241,18 @@ def paint_headlamp(s: Surface, index: Ints, m: Measures, livery: Livery) -> None
     s.lay(index, edge(amber, fit) * 0.8, (0.55, 0.16, 0.02), gloss=1)
 
 
-def paint_tail(s: Surface, m: Measures, livery: Livery) -> None:
+def _paint_tail(s: Surface, m: Measures, livery: Livery) -> None:
     """Lay tail lamps, boot seams, number plate and exhaust on the rear."""
     index = np.flatnonzero((s.parts == BODY) & (s.place[0] < 0.6 - m.length / 2))
     x, y, z = s.place[:, index]
     fit, half, top = s.detail, m.width / 2, m.deck_height - 0.09
     aside, rear = np.abs(y), s.normal[0, index] < -0.3
     low = m.clearance + 0.05
-    lid = box_distance(y, z - (0.56 * m.deck_height + 0.4), 0.80 * half, 0.4, 0.06)
+    lid = _box_distance(y, z - (0.56 * m.deck_height + 0.4), 0.80 * half, 0.4, 0.06)
     s.lay(index, line(lid, 0.006, fit) * rear * 0.8, BLACK, gloss=0)
-    s.lay(index, edge(box_distance(y, z - low - 0.02, 0.7 * half, 0.10, 0.06), fit) * rear, PLASTIC)
+    s.lay(index, edge(_box_distance(y, z - low - 0.02, 0.7 * half, 0.10, 0.06), fit) * rear, PLASTIC)
     middle = 0.56 * m.deck_height + 0.12
-    recess = box_distance(y, z - middle, 0.34, 0.095, 0.04)
+    recess = _box_distance(y, z - middle, 0.34, 0.095, 0.04)
     s.lay(index, edge(recess, fit) * rear * 0.55, BLACK, gloss=0.4)
     s.lay(
         index,
@@ -261,7 +261,7 @@ def paint_tail(s: Surface, m: Measures, livery: Livery) -> None:
         gloss=1,
         flake=0.7,
     )
-    paint_plate(s, index, livery, y, z - middle, rear)
+    _paint_plate(s, index, livery, y, z - middle, rear)
     s.lay(index, edge(0.05 - np.hypot(y, z - top + 0.02), fit) * rear, CHROME, gloss=1, flake=0.9)
     high, inner = (0.40, 0.80) if livery.tall_tail_lamps else (0.19, 0.55)
     lamp = np.minimum(z - top + high, top + 0.03 - z)
@@ -276,9 +276,9 @@ def paint_tail(s: Surface, m: Measures, livery: Livery) -> None:
     s.lay(index, edge(0.042 - pipe, fit) * rear, BLACK, gloss=0)
 
 
-def paint_plate(s: Surface, index: Ints, livery: Livery, u: Floats, v: Floats, facing: NDArray[np.bool_]) -> None:
+def _paint_plate(s: Surface, index: Ints, livery: Livery, u: Floats, v: Floats, facing: NDArray[np.bool_]) -> None:
     """Lay a number plate around the origin of ``(u, v)``; its marks are bits, not a number."""
-    plate = box_distance(u, v, 0.235, 0.062, 0.012)
+    plate = _box_distance(u, v, 0.235, 0.062, 0.012)
     s.lay(index, edge(plate + 0.008, s.detail) * facing, BLACK, gloss=0.2)
     s.lay(index, edge(plate, s.detail) * facing, livery.plate, gloss=0.3)
     cell = np.clip(np.floor((u + 0.21) / 0.06), 0, 6).astype(np.int64)
@@ -290,7 +290,7 @@ def paint_plate(s: Surface, index: Ints, livery: Livery, u: Floats, v: Floats, f
     s.lay(index, edge(inside, s.detail) * bit * facing, (0.02, 0.03, 0.12), gloss=0.2)
 
 
-def paint_cabin(s: Surface, m: Measures, livery: Livery) -> None:
+def _paint_cabin(s: Surface, m: Measures, livery: Livery) -> None:
     """Lay roof, pillars and glass on the cabin."""
     index = np.flatnonzero(s.parts == CABIN)
     a, b, c = s.box[:, index]
@@ -304,7 +304,7 @@ def paint_cabin(s: Surface, m: Measures, livery: Livery) -> None:
     lengthwise = (np.abs(a) ** 10 + np.abs(c) ** 10) ** np.float32(1 / 10)
     rear_edge = np.where(a < 0, 0.86, 0.905)
     window = np.where(sides, np.minimum((rear_edge - lengthwise) * 1.1, upright * 0.5), -1)
-    edges = door_edges(m, livery)
+    edges = _door_edges(m, livery)
     post = np.zeros_like(x)
     for number, position in enumerate(edges[1:]):
         lean = 0.20 * (z - m.belt_height) * (1 if number + 1 == livery.doors else 0.3)
@@ -327,7 +327,7 @@ def paint_cabin(s: Surface, m: Measures, livery: Livery) -> None:
     s.lay(index, glass, BLACK, gloss=1)
 
 
-def paint_wheels(s: Surface, livery: Livery, m: Measures) -> None:
+def _paint_wheels(s: Surface, livery: Livery, m: Measures) -> None:
     """Lay tyres, rims and spokes."""
     index = np.flatnonzero(s.parts == WHEEL)
     radius, depth = s.box[0, index], s.box[1, index]
@@ -357,24 +357,24 @@ def paint_car(s: Surface, m: Measures, livery: Livery) -> None:
     """Lay every material on the outside of a car."""
     s.albedo[:] = np.asarray(livery.paint)[:, None]
     s.gloss[:], s.flake[:] = 1, livery.flake
-    paint_top(s, m, livery)
-    paint_sides(s, m, livery)
-    paint_nose(s, m, livery)
-    paint_tail(s, m, livery)
-    paint_cladding(s, m, livery)
-    paint_cabin(s, m, livery)
-    paint_wheels(s, livery, m)
+    _paint_top(s, m, livery)
+    _paint_sides(s, m, livery)
+    _paint_nose(s, m, livery)
+    _paint_tail(s, m, livery)
+    _paint_cladding(s, m, livery)
+    _paint_cabin(s, m, livery)
+    _paint_wheels(s, livery, m)
     fitting = np.flatnonzero(s.parts == FITTING)
     s.lay(fitting, np.ones(len(fitting), np.float32), PLASTIC, gloss=0.5)
     mirror = np.flatnonzero(s.parts == MIRROR)
-    glass = edge(box_distance(s.box[1, mirror], s.box[2, mirror], 0.8, 0.75, 0.3), 0.05)
+    glass = edge(_box_distance(s.box[1, mirror], s.box[2, mirror], 0.8, 0.75, 0.3), 0.05)
     s.lay(mirror, glass * edge(-0.5 - s.box[0, mirror], 0.1), (0.35, 0.36, 0.38), gloss=1, flake=0.5)
     s.lay(mirror, edge(-0.35 - s.box[2, mirror], 0.1), PLASTIC, gloss=0.5)
 
 
 def paint_inside(s: Surface, m: Measures, livery: Livery) -> None:
     """Lay what is seen through the windows: the far windows, trim and seats."""
-    paint_cabin(s, m, livery)
+    _paint_cabin(s, m, livery)
     everywhere = np.arange(len(s.parts))
     trim = (0.10, 0.095, 0.09)
     s.lay(everywhere, (1 - s.clear) * (s.parts == CABIN), trim, gloss=0)
@@ -382,7 +382,7 @@ def paint_inside(s: Surface, m: Measures, livery: Livery) -> None:
 
 
 def light_surface(s: Surface, room: Room, eye: Floats, turn: Floats) -> Floats:
-    """Return the light that each sample sends to the camera, ``(3, N)``, glass as if it were black.
+    """The light that each sample sends to the camera, ``(3, N)``, glass as if it were black.
 
     Args:
         s: What is there.

@@ -102,7 +102,7 @@ STYLES = {
 
 
 def mix_measures(first: Measures, second: Measures, share: float, spread: Array) -> Measures:
-    """Return a body between two others, every measure then multiplied by its own factor.
+    """A body between two others, every measure then multiplied by its own factor.
 
     Args:
         first: The body to start from.
@@ -115,8 +115,8 @@ def mix_measures(first: Measures, second: Measures, share: float, spread: Array)
     return Measures(*(float(value * factor) for value, factor in zip(values, spread, strict=True)))
 
 
-def smooth_curve(places: list[float], heights: list[float], *, radius: float) -> Callable[[Array], Array]:
-    """Return a line through the given points with its corners rounded over ``radius`` metres."""
+def _smooth_curve(places: list[float], heights: list[float], *, radius: float) -> Callable[[Array], Array]:
+    """A line through the given points with its corners rounded over ``radius`` metres."""
     grid = np.linspace(min(places) - 1, max(places) + 1, 400)
     order = np.argsort(places)
     line = np.interp(grid, np.asarray(places)[order], np.asarray(heights)[order])
@@ -127,8 +127,8 @@ def smooth_curve(places: list[float], heights: list[float], *, radius: float) ->
     return lambda x: np.interp(x, grid, smoothed)
 
 
-def rounded_box(along: int, around: int, *, ends: float, ring: float) -> Array:
-    """Return a grid on a rounded box, ``(along, around, 3)`` box coordinates.
+def _rounded_box(along: int, around: int, *, ends: float, ring: float) -> Array:
+    """A grid on a rounded box, ``(along, around, 3)`` box coordinates.
 
     The first and last rows shrink to the middle of the rear and front face; columns run once
     around the length axis.
@@ -151,8 +151,8 @@ def rounded_box(along: int, around: int, *, ends: float, ring: float) -> Array:
     return np.stack([a, b, c], axis=-1)
 
 
-def grid_mesh(points: Array, box: Array, part: int) -> Mesh:
-    """Return the mesh of a grid ``(rows, columns, 3)`` that closes around its columns."""
+def _grid_mesh(points: Array, box: Array, part: int) -> Mesh:
+    """The mesh of a grid ``(rows, columns, 3)`` that closes around its columns."""
     down = np.gradient(points, axis=0)
     padded = np.concatenate([points[:, -2:-1], points, points[:, 1:2]], axis=1)
     across = padded[:, 2:] - padded[:, :-2]
@@ -168,7 +168,7 @@ def grid_mesh(points: Array, box: Array, part: int) -> Mesh:
 
 
 def join_meshes(meshes: list[Mesh]) -> Mesh:
-    """Return all the triangles of several meshes as one."""
+    """All the triangles of several meshes as one."""
     starts = np.cumsum([0] + [len(mesh.points) for mesh in meshes[:-1]])
     return Mesh(
         np.concatenate([mesh.points for mesh in meshes]),
@@ -179,8 +179,8 @@ def join_meshes(meshes: list[Mesh]) -> Mesh:
     )
 
 
-def body_top(measures: Measures) -> Callable[[Array], Array]:
-    """Return the height of the body's upper edge over ``x``: bonnet, belt and deck in one line."""
+def _body_top(measures: Measures) -> Callable[[Array], Array]:
+    """The height of the body's upper edge over ``x``: bonnet, belt and deck in one line."""
     m = measures
     brow = m.nose_height + 0.45 * (m.cowl_height - m.nose_height)
     places = [0.0, 0.06, m.cowl, m.cowl + 0.12, m.rear_glass - 0.03, m.rear_glass + 0.01, 1.0]
@@ -193,13 +193,13 @@ def body_top(measures: Measures) -> Callable[[Array], Array]:
         m.deck_height,
     ]
     heights.append(m.deck_height - 0.02)
-    return smooth_curve([m.along(place) for place in places], heights, radius=0.22)
+    return _smooth_curve([m.along(place) for place in places], heights, radius=0.22)
 
 
-def build_body(measures: Measures) -> Mesh:
-    """Return the lower body: bumpers, bonnet, doors, deck."""
+def _build_body(measures: Measures) -> Mesh:
+    """The lower body: bumpers, bonnet, doors, deck."""
     m = measures
-    box = rounded_box(74, 57, ends=14.0, ring=7.5)
+    box = _rounded_box(74, 57, ends=14.0, ring=7.5)
     a, b, c = np.moveaxis(box, -1, 0)
     front, rear = np.maximum(a, 0) ** 5, np.maximum(-a, 0) ** 5
     nose = 0.14 * np.maximum(c + 0.2, 0) ** 2 + 0.10 * np.maximum(-c - 0.45, 0)
@@ -216,15 +216,15 @@ def build_body(measures: Measures) -> Mesh:
     y = b * m.width / 2 * waist * (shoulder - crease * np.abs(b))
     lift = 0.05 * np.maximum(np.abs(a) - 0.55, 0) / 0.45
     bottom = m.clearance + 0.02 + lift
-    top = body_top(m)(x) - 0.035 * b**2 - 0.05 * front
+    top = _body_top(m)(x) - 0.035 * b**2 - 0.05 * front
     z = bottom + (c + 1) / 2 * (top - bottom)
-    return grid_mesh(np.stack([x, y, z], axis=-1), box, BODY)
+    return _grid_mesh(np.stack([x, y, z], axis=-1), box, BODY)
 
 
 def build_cabin(measures: Measures) -> Mesh:
-    """Return the greenhouse: windscreen, side windows, rear window, roof."""
+    """The greenhouse: windscreen, side windows, rear window, roof."""
     m = measures
-    box = rounded_box(46, 49, ends=12.0, ring=7.5)
+    box = _rounded_box(46, 49, ends=12.0, ring=7.5)
     a, b, c = np.moveaxis(box, -1, 0)
     t = (c + 1) / 2
     sunk = 0.16
@@ -239,11 +239,11 @@ def build_cabin(measures: Measures) -> Mesh:
     y = b * (half - 0.05 * np.maximum(a, 0) ** 2 - 0.08 * np.maximum(-a, 0) ** 2)
     roof = m.height - 0.045 * a**2 - 0.02 * a - 0.04 * b**2
     z = (m.belt_height - sunk) + t * (roof - (m.belt_height - sunk))
-    return grid_mesh(np.stack([x, y, z], axis=-1), box, CABIN)
+    return _grid_mesh(np.stack([x, y, z], axis=-1), box, CABIN)
 
 
-def build_wheel(measures: Measures, x: float, side: int) -> Mesh:
-    """Return one wheel: tread, sidewall, rim and dished face, turned around its axle."""
+def _build_wheel(measures: Measures, x: float, side: int) -> Mesh:
+    """One wheel: tread, sidewall, rim and dished face, turned around its axle."""
     m = measures
     rim = 0.69
     radii = np.array([1e-4, 0.5, 0.93, 1.0, 1.0, 0.955, 0.86, rim + 0.02, rim, rim - 0.03, 0.40, 0.16, 1e-4])
@@ -258,29 +258,29 @@ def build_wheel(measures: Measures, x: float, side: int) -> Mesh:
     box = np.empty((*shape, 3))
     box[..., 0], box[..., 2] = radii[:, None], side
     box[..., 1] = depth[:, None]
-    return grid_mesh(points, box, WHEEL)
+    return _grid_mesh(points, box, WHEEL)
 
 
-def build_block(centre: tuple[float, float, float], size: tuple[float, float, float], part: int) -> Mesh:
-    """Return a small rounded block: a mirror, a seat, a rail, an antenna."""
-    box = rounded_box(11, 17, ends=4.0, ring=4.0)
-    return grid_mesh(box * (np.asarray(size) / 2) + np.asarray(centre), box, part)
+def _build_block(centre: tuple[float, float, float], size: tuple[float, float, float], part: int) -> Mesh:
+    """A small rounded block: a mirror, a seat, a rail, an antenna."""
+    box = _rounded_box(11, 17, ends=4.0, ring=4.0)
+    return _grid_mesh(box * (np.asarray(size) / 2) + np.asarray(centre), box, part)
 
 
-def build_mirrors(measures: Measures) -> list[Mesh]:
-    """Return the two wing mirrors on their feet."""
+def _build_mirrors(measures: Measures) -> list[Mesh]:
+    """The two wing mirrors on their feet."""
     m = measures
     x = m.along(m.cowl + 0.085)
     half, z = m.width / 2 * 0.93, m.belt_height + 0.10
     meshes = []
     for side in (-1, 1):
-        meshes.append(build_block((x, side * (half + 0.13), z), (0.13, 0.24, 0.16), MIRROR))
-        meshes.append(build_block((x, side * (half + 0.02), z - 0.08), (0.08, 0.22, 0.05), FITTING))
+        meshes.append(_build_block((x, side * (half + 0.13), z), (0.13, 0.24, 0.16), MIRROR))
+        meshes.append(_build_block((x, side * (half + 0.02), z - 0.08), (0.08, 0.22, 0.05), FITTING))
     return meshes
 
 
-def build_fittings(measures: Measures, *, antenna: float, rails: bool) -> list[Mesh]:
-    """Return what stands on the roof.
+def _build_fittings(measures: Measures, *, antenna: float, rails: bool) -> list[Mesh]:
+    """What stands on the roof.
 
     Args:
         measures: The body.
@@ -291,40 +291,40 @@ def build_fittings(measures: Measures, *, antenna: float, rails: bool) -> list[M
     x = m.along(m.roof_rear - 0.05)
     if antenna > 0:
         tilt = np.array([-0.5, 0.0, 1.0])
-        mesh = build_block((0, 0, 0), (0.011, 0.011, antenna), FITTING)
+        mesh = _build_block((0, 0, 0), (0.011, 0.011, antenna), FITTING)
         bent = mesh.points + mesh.points[:, 2:] * tilt * np.array([1.0, 0.0, 0.0])
         base = np.array([x, 0.0, m.height - 0.06 + antenna / 2])
         meshes = [Mesh(bent + base, mesh.normals, mesh.box, mesh.triangles, mesh.parts)]
     else:
-        meshes = [build_block((x, 0, m.height - 0.03), (0.17, 0.035, 0.10), FITTING)]
+        meshes = [_build_block((x, 0, m.height - 0.03), (0.17, 0.035, 0.10), FITTING)]
     if rails:
         front, rear = m.along(m.roof_front + 0.06), m.along(m.roof_rear - 0.07)
         half = m.width / 2 * 0.945 - m.tumblehome - 0.10
         for side in (-1, 1):
             size = (front - rear, 0.035, 0.07)
-            meshes.append(build_block(((front + rear) / 2, side * half, m.height - 0.045), size, FITTING))
+            meshes.append(_build_block(((front + rear) / 2, side * half, m.height - 0.045), size, FITTING))
     return meshes
 
 
 def build_seats(measures: Measures, *, rows: int) -> list[Mesh]:
-    """Return what is seen through the windows: seats, dashboard, steering wheel."""
+    """What is seen through the windows: seats, dashboard, steering wheel."""
     m = measures
     x = m.along(m.cowl) - 1.15
     top = m.height - 0.30
-    meshes = [build_block((m.along(m.cowl) - 0.32, 0, m.belt_height - 0.06), (0.6, m.width * 0.78, 0.22), SEAT)]
-    meshes.append(build_block((m.along(m.cowl) - 0.66, 0.36, m.belt_height + 0.0), (0.10, 0.36, 0.34), SEAT))
+    meshes = [_build_block((m.along(m.cowl) - 0.32, 0, m.belt_height - 0.06), (0.6, m.width * 0.78, 0.22), SEAT)]
+    meshes.append(_build_block((m.along(m.cowl) - 0.66, 0.36, m.belt_height + 0.0), (0.10, 0.36, 0.34), SEAT))
     for _ in range(rows):
         for side in (-1, 1):
             y = side * m.width * 0.20
             height = top - 0.12 - 0.45
-            meshes.append(build_block((x, y, 0.45 + height / 2), (0.15, 0.46, height), SEAT))
-            meshes.append(build_block((x - 0.03, y, top - 0.03), (0.10, 0.26, 0.19), SEAT))
+            meshes.append(_build_block((x, y, 0.45 + height / 2), (0.15, 0.46, height), SEAT))
+            meshes.append(_build_block((x - 0.03, y, top - 0.03), (0.10, 0.26, 0.19), SEAT))
         x -= 0.85
     return meshes
 
 
 def build_car(measures: Measures, *, antenna: float, rails: bool) -> Mesh:
-    """Return the outside of a car."""
-    wheels = [build_wheel(measures, x, side) for x in measures.axles for side in (-1, 1)]
-    fittings = build_fittings(measures, antenna=antenna, rails=rails)
-    return join_meshes([build_body(measures), build_cabin(measures), *wheels, *build_mirrors(measures), *fittings])
+    """The outside of a car."""
+    wheels = [_build_wheel(measures, x, side) for x in measures.axles for side in (-1, 1)]
+    fittings = _build_fittings(measures, antenna=antenna, rails=rails)
+    return join_meshes([_build_body(measures), build_cabin(measures), *wheels, *_build_mirrors(measures), *fittings])

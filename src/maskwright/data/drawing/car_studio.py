@@ -17,6 +17,9 @@ from PIL import Image, ImageDraw
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
 
+COVERAGE_FINENESS = 4
+"""Samples of a pixel along each side, where its coverage is counted."""
+
 WALL_RADIUS = 8.0
 WALL_CENTRE = -1.6
 """``y`` of the middle of the round wall."""
@@ -73,7 +76,7 @@ class Camera:
         return self.focal * min(self.width, 1.5 * self.height)
 
     def project(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return column and row in pixels, and depth, of world points ``(..., 3)``."""
+        """Column and row in pixels, and depth, of world points ``(..., 3)``."""
         seen = (points - self.position) @ self.basis.T
         depth = seen[..., 2]
         column = self.width / 2 + self.pixels * seen[..., 0] / depth
@@ -81,7 +84,7 @@ class Camera:
         return np.stack([column, row, depth], axis=-1)
 
     def rays(self, columns: Floats, rows: Floats) -> Floats:
-        """Return directions in the world, ``(3, ...)``, of places on the picture in pixels.
+        """Directions in the world, ``(3, ...)``, of places on the picture in pixels.
 
         They are one metre deep, not of unit length.
         """
@@ -128,7 +131,7 @@ class Samples:
     depth: Floats
 
     def only(self, index: Ints) -> Samples:
-        """Return some of the samples."""
+        """Some of the samples."""
         return Samples(
             self.rows[index],
             self.columns[index],
@@ -138,7 +141,7 @@ class Samples:
         )
 
 
-def triangle_spans(corners: NDArray[np.float64], width: int, height: int) -> tuple[Ints, ...]:
+def _triangle_spans(corners: NDArray[np.float64], width: int, height: int) -> tuple[Ints, ...]:
     """Cut triangles into the runs of sample points that they cover, row by row.
 
     A sample lies in the middle of its cell; neighbours leave no gap and share no sample.
@@ -172,31 +175,30 @@ def triangle_spans(corners: NDArray[np.float64], width: int, height: int) -> tup
     return triangle[kept], row[kept], begin[kept], end[kept]
 
 
-def draw_coverage(corners: NDArray[np.float64], width: int, height: int, *, fineness: int = 4) -> NDArray[np.uint8]:
-    """Return which share of each pixel lies inside any of the triangles, 0..255.
+def draw_coverage(corners: NDArray[np.float64], width: int, height: int) -> NDArray[np.uint8]:
+    """Which share of each pixel lies inside any of the triangles, 0..255.
 
     Args:
         corners: ``(T, 3, 2)``, column and row in pixels.
         width: Columns of the picture.
         height: Rows of the picture.
-        fineness: Samples per pixel along each side.
     """
     left, upper = np.clip(np.floor(corners.min(axis=(0, 1))), 0, (width, height)).astype(int)
     right, lower = np.clip(np.ceil(corners.max(axis=(0, 1))), 0, (width, height)).astype(int)
-    wide, high = (right - left) * fineness, (lower - upper) * fineness
-    shifted = (corners - np.array([left, upper])) * fineness
-    _, row, begin, end = triangle_spans(shifted, int(wide), int(high))
+    wide, high = (right - left) * COVERAGE_FINENESS, (lower - upper) * COVERAGE_FINENESS
+    shifted = (corners - np.array([left, upper])) * COVERAGE_FINENESS
+    _, row, begin, end = _triangle_spans(shifted, int(wide), int(high))
     steps = np.bincount(row * (wide + 1) + begin, minlength=high * (wide + 1)).astype(np.int32)
     steps -= np.bincount(row * (wide + 1) + end, minlength=high * (wide + 1))
     inside = np.cumsum(steps, dtype=np.int32).reshape(high, wide + 1)[:, :wide] > 0
-    hits = box_sum(inside.astype(np.uint8), fineness)
+    hits = box_sum(inside.astype(np.uint8), COVERAGE_FINENESS)
     coverage = np.zeros((height, width), np.uint8)
-    coverage[upper:lower, left:right] = np.rint(hits * np.float32(255 / fineness**2))
+    coverage[upper:lower, left:right] = np.rint(hits * np.float32(255 / COVERAGE_FINENESS**2))
     return coverage
 
 
 def box_sum(values: NDArray[Any], size: int) -> NDArray[Any]:
-    """Return the sums of blocks of ``size`` by ``size`` samples along the last two axes."""
+    """The sums of blocks of ``size`` by ``size`` samples along the last two axes."""
     tall = sum((values[..., start::size, :] for start in range(1, size)), start=values[..., ::size, :])
     return sum((tall[..., start::size] for start in range(1, size)), start=tall[..., ::size])
 
@@ -216,11 +218,11 @@ def nearest_surfaces(
         height: Rows of samples.
         among: Samples of interest, as ``row * width + column``; all of them unless given.
     """
-    triangle, row, begin, end = triangle_spans(projected[..., :2], width, height)
+    triangle, row, begin, end = _triangle_spans(projected[..., :2], width, height)
     length = end - begin
     run = np.repeat(np.arange(len(triangle)), length)
     offset = np.arange(len(run)) - np.repeat(np.cumsum(length) - length, length)
-    planes = depth_planes(projected)
+    planes = _depth_planes(projected)
     at_start = planes[triangle, 0] + planes[triangle, 1] * (begin + 0.5) + planes[triangle, 2] * (row + 0.5)
     nearness = at_start[run] + planes[triangle, 1][run] * offset
     place = (row * width + begin)[run] + offset
@@ -230,11 +232,11 @@ def nearest_surfaces(
     np.maximum.at(buffer, place, key)
     hit = np.flatnonzero(buffer) if among is None else among[buffer[among] > 0]
     winner = buffer[hit] & ((1 << bits) - 1)
-    return locate(projected, hit // width, hit % width, winner)
+    return _locate(projected, hit // width, hit % width, winner)
 
 
-def depth_planes(projected: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return one over depth as ``(T, 3)``: constant, step per column, step per row."""
+def _depth_planes(projected: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One over depth as ``(T, 3)``: constant, step per column, step per row."""
     x, y = projected[..., 0], projected[..., 1]
     q = 1 / projected[..., 2]
     area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
@@ -245,8 +247,8 @@ def depth_planes(projected: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([q[:, 0] - per_column * x[:, 0] - per_row * y[:, 0], per_column, per_row], axis=-1)
 
 
-def locate(projected: NDArray[np.float64], rows: Ints, columns: Ints, triangles: Ints) -> Samples:
-    """Return where on their triangles samples lie."""
+def _locate(projected: NDArray[np.float64], rows: Ints, columns: Ints, triangles: Ints) -> Samples:
+    """Where on their triangles samples lie."""
     x, y = projected[..., 0], projected[..., 1]
     area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
     area = np.where(np.abs(area) < 1e-9, 1e-9, area)
@@ -266,14 +268,14 @@ def locate(projected: NDArray[np.float64], rows: Ints, columns: Ints, triangles:
 
 
 def smooth_step(low: float, high: float, value: Floats) -> Floats:
-    """Return 0 below ``low``, 1 above ``high`` and a smooth rise between."""
+    """0 below ``low``, 1 above ``high`` and a smooth rise between."""
     t = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
     step: Floats = t * t * (3 - 2 * t)
     return step
 
 
 def light_from(room: Room, direction: Floats) -> Floats:
-    """Return what a mirror in the middle of the studio would show in unit directions ``(3, N)``.
+    """What a mirror in the middle of the studio would show in unit directions ``(3, N)``.
 
     A bright wall that fades upwards into a grey ceiling with two long soft boxes, a light strip
     beside the camera, a floor that is darker below the car, and a thin dark line where floor and
@@ -297,7 +299,7 @@ def light_from(room: Room, direction: Floats) -> Floats:
 
 
 def room_light(room: Room, camera: Camera) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Return the empty studio, where each pixel meets the floor, and which pixels do.
+    """The empty studio, where each pixel meets the floor, and which pixels do.
 
     Returns:
         Light ``(3, H, W)``, floor position ``(2, H, W)`` in metres, floor or not ``(H, W)``.
@@ -317,18 +319,18 @@ def room_light(room: Room, camera: Camera) -> tuple[Floats, Floats, NDArray[np.b
     distance = np.minimum(fall, reach)
     place = eye[:2, None, None] + rays[:2] * distance
     height = eye[2] + rays[2] * distance
-    wall = wall_light(room, place, height)
-    word = draw_word(room, camera)
+    wall = _wall_light(room, place, height)
+    word = _draw_word(room, camera)
     if word is not None:
         wall *= 1 - word * np.float32(1 - room.word_level)
-    light = np.where(on_floor, floor_light(room, place), wall)
+    light = np.where(on_floor, _floor_light(room, place), wall)
     corner = np.sqrt((columns / camera.width - 0.5) ** 2 + (rows / camera.height - 0.5) ** 2)
     light *= 1.03 - 0.16 * corner**2
     return light, place, on_floor
 
 
-def wall_light(room: Room, place: Floats, height: Floats) -> Floats:
-    """Return the light of the wall at places ``(2, H, W)`` and heights ``(H, W)``."""
+def _wall_light(room: Room, place: Floats, height: Floats) -> Floats:
+    """The light of the wall at places ``(2, H, W)`` and heights ``(H, W)``."""
     angle = np.arctan2(place[0], place[1] - np.float32(WALL_CENTRE))
     level = 0.80 + 0.17 * smooth_step(0.0, 2.6, height) - 0.10 * np.exp(-height / 0.25)
     level *= 1 - 0.10 * np.abs(angle) + 0.05 * np.sin(angle * 2.0 + np.float32(room.lamp))
@@ -342,8 +344,8 @@ def wall_light(room: Room, place: Floats, height: Floats) -> Floats:
     return light
 
 
-def floor_light(room: Room, place: Floats) -> Floats:
-    """Return the light of the floor and of the turntable's disc at places ``(2, H, W)``."""
+def _floor_light(room: Room, place: Floats) -> Floats:
+    """The light of the floor and of the turntable's disc at places ``(2, H, W)``."""
     x, y = place
     radius = np.sqrt(x**2 + y**2)
     inside = 1 - smooth_step(room.disc_radius - 0.01, room.disc_radius + 0.01, radius)
@@ -365,8 +367,8 @@ def floor_light(room: Room, place: Floats) -> Floats:
     return light
 
 
-def draw_word(room: Room, camera: Camera) -> Floats | None:
-    """Return which share of each pixel the letters on the wall cover, or None for a bare wall."""
+def _draw_word(room: Room, camera: Camera) -> Floats | None:
+    """Which share of each pixel the letters on the wall cover, or None for a bare wall."""
     if not room.word:
         return None
     scale, unit, lift = 3, 0.150, 1.0
@@ -396,7 +398,7 @@ def draw_word(room: Room, camera: Camera) -> Floats | None:
 
 
 def expose(light: Floats, room: Room, generator: np.random.Generator) -> NDArray[np.uint8]:
-    """Return what the camera stores of light ``(3, H, W)``: uint8, ``(H, W, 3)``, with noise."""
+    """What the camera stores of light ``(3, H, W)``: uint8, ``(H, W, 3)``, with noise."""
     steps = 4096  # over the square root of the light, up to 4: far finer than 8 bits
     exposed = (np.arange(steps) * (2 / steps)) ** 2
     over = np.maximum(exposed - 0.75, 0)

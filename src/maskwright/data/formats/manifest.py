@@ -4,9 +4,8 @@ import re
 from pathlib import Path
 
 from maskwright.data.folder_words import natural, split_of_word
-from maskwright.data.formats.pictures import without_lone_split
 from maskwright.data.formats.tables import read_header, read_table
-from maskwright.data.pairs import Pair, Pairing, Problem, ProblemKind
+from maskwright.data.pairs import Pair, Pairing, Problem, ProblemKind, without_lone_split
 from maskwright.errors import InputError
 
 MANIFEST_NAME = "manifest.csv"

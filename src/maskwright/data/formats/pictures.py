@@ -7,14 +7,14 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 from maskwright.data.folder_words import split_of_word
 from maskwright.data.image_files import IMAGE_SUFFIXES
 from maskwright.data.pairing import survey_pictures
-from maskwright.data.pairs import ClassList, Pair, Pairing, Problem
+from maskwright.data.pairs import ClassList, Pair, Pairing, Problem, without_lone_split
 from maskwright.errors import InputError
 
 _MOST_TOLD = 20
@@ -187,10 +187,3 @@ def _key(name: str) -> str:
 def _without_suffix(name: str) -> str:
     stem, dot, suffix = name.rpartition(".")
     return stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name
-
-
-def without_lone_split(pairs: Sequence[Pair]) -> list[Pair]:
-    """Parts are a split only where there is something to learn from, and something to check it with."""
-    parts = {pair.split or "train" for pair in pairs}
-    is_split = "train" in parts and len(parts) > 1
-    return list(pairs) if is_split else [replace(pair, split=None) for pair in pairs]

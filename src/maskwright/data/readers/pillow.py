@@ -23,7 +23,7 @@ from maskwright.errors import InputError
 
 @contextmanager
 def open_picture(path: Path) -> Iterator[Image.Image]:
-    """Opens a picture whose header promises a size that can be read."""
+    """Open a picture whose header promises a size that can be read."""
     with Image.open(path, formats=READ_FORMATS) as picture:
         most = MOST_WEBP_PIXELS if picture.format == "WEBP" else MOST_PIXELS
         # A TIFF file may hold a tile that is larger than the picture, and libtiff decodes tiles as a whole.
@@ -36,7 +36,7 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
 
 
 def _mend_bmp(picture: Image.Image) -> None:
-    """Makes a BMP file of 4 or 8 bits a palette picture again where Pillow ignores its palette.
+    """Make a BMP file of 4 or 8 bits a palette picture again where Pillow ignores its palette.
 
     It takes a palette of just black and white for the sign of 1 bit, and one of rising greys for that of 8 bits, and
     then reads pixels of the wrong width.
@@ -62,7 +62,7 @@ def describe_picture(picture: Image.Image, path: Path) -> Stored:
     modes: dict[str, Mode] = {"1": "1 bit", "P": "palette", "PA": "palette", "CMYK": "CMYK"}
     modes |= {"L": "grey", "LA": "grey", "La": "grey"}
     mode: Mode = "grey" if is_grey else modes.get(picture.mode, "colour")
-    dtype = _deep_type(picture) if is_grey else np.dtype(np.uint16 if loses_bits(picture) else np.uint8)
+    dtype = _deep_type(picture) if is_grey else np.dtype(np.uint16 if _loses_bits(picture) else np.uint8)
     has_alpha = picture.has_transparency_data
     if picture.format == "PNG" and _has_late_exif(path):
         picture.load()
@@ -98,7 +98,7 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def decoded(picture: Image.Image, mode: str | None) -> NDArray[Any]:
-    """Decodes the upright pixels, converted a few rows at a time to keep few copies of them.
+    """Decode the upright pixels, converted a few rows at a time to keep few copies of them.
 
     Args:
         picture: Just opened.
@@ -140,7 +140,7 @@ def _deep_type(picture: Image.Image) -> np.dtype[Any]:
         return np.dtype(np.float32)
     if picture.mode.startswith("I;16") or picture.format == "PPM":
         return np.dtype(np.uint16)
-    return np.dtype(np.int16 if ";16" in raw_modes(picture) else np.int32)
+    return np.dtype(np.int16 if ";16" in _raw_modes(picture) else np.int32)
 
 
 def ppm_maximum(picture: Image.Image) -> int | None:
@@ -149,17 +149,17 @@ def ppm_maximum(picture: Image.Image) -> int | None:
     return arguments[1] if isinstance(arguments, tuple) and len(arguments) == 2 else None
 
 
-def raw_modes(picture: Image.Image) -> str:
+def _raw_modes(picture: Image.Image) -> str:
     """How the pixels lie in the file; asked before decoding, which forgets it."""
     tiles = picture.tile if isinstance(picture, ImageFile.ImageFile) else []
     return " ".join(str(tile.args) for tile in tiles)
 
 
-def loses_bits(picture: Image.Image) -> bool:
+def _loses_bits(picture: Image.Image) -> bool:
     """Whether Pillow would keep only 8 of 16 bits: it opens deep colours as 8-bit ones."""
     if len(picture.getbands()) == 1 or picture.format == "BMP":  # whose "16" is that of all three channels
         return False
-    return ";16" in raw_modes(picture) or (ppm_maximum(picture) or 0) > 255
+    return ";16" in _raw_modes(picture) or (ppm_maximum(picture) or 0) > 255
 
 
 def loses_samples(picture: Image.Image) -> bool:
@@ -169,12 +169,12 @@ def loses_samples(picture: Image.Image) -> bool:
     tags, channels = picture.tag_v2, len(picture.getbands())
     drops_channels = picture.mode != "P" and tags.get(ExifTags.Base.SamplesPerPixel, 1) > channels
     drops_sign = picture.mode == "L" and 2 in tags.get(ExifTags.Base.SampleFormat, ())
-    return loses_bits(picture) or drops_channels or drops_sign or "I;32N" in raw_modes(picture)
+    return _loses_bits(picture) or drops_channels or drops_sign or "I;32N" in _raw_modes(picture)
 
 
 def refuse_lost_bits(picture: Image.Image, path: Path) -> None:
-    """Refuses colours of which Pillow would keep half the bits."""
-    if loses_bits(picture):
+    """Refuse colours of which Pillow would keep half the bits."""
+    if _loses_bits(picture):
         raise InputError(
             f"{path} has colours of 16 bits, of which this format's reader keeps 8; save it as a TIFF file, "
             "or with 8 bits."

@@ -39,7 +39,7 @@ _BY_ROWS = "predict it with --large as a TIFF file in tiles"
 
 @contextmanager
 def explained(path: Path, *, is_large: bool = False) -> Iterator[None]:
-    """Turns whatever goes wrong while a file is read into a sentence; with ``is_large`` the file may be of any size."""
+    """Turn whatever goes wrong while a file is read into a sentence; with ``is_large`` the file may be of any size."""
     with in_words(str(path)):
         _refuse_other_things(path)
         if not is_large and path.stat().st_size > MOST_BYTES:
@@ -54,7 +54,7 @@ def explained(path: Path, *, is_large: bool = False) -> Iterator[None]:
 
 @contextmanager
 def in_words(name: str) -> Iterator[None]:
-    """Turns whatever goes wrong while pictures are decoded into a sentence, and keeps decoders quiet."""
+    """Turn whatever goes wrong while pictures are decoded into a sentence, and keep decoders quiet."""
     _silence_decoders()
     try:
         with warnings.catch_warnings():
@@ -77,7 +77,7 @@ def _silence_decoders() -> None:
 
 
 def _refuse_other_things(path: Path) -> None:
-    """Refuses what is no ordinary file (opening a pipe would wait for ever), and what is empty."""
+    """Refuse what is no ordinary file (opening a pipe would wait for ever), and what is empty."""
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -134,7 +134,7 @@ def refuse_large_array(path: Path, height: int, width: int, num_bytes: int) -> N
 
 
 def refuse_odd_numbers(path: Path, dtype: np.dtype[Any] | None) -> None:
-    """Refuses what is no integer or float, such as texts and objects."""
+    """Refuse what is no integer or float, such as texts and objects."""
     if dtype is None or dtype.kind not in "buif" or dtype.itemsize > 8:
         raise InputError(f"{path} does not hold plain numbers; save it as integers or floats of at most 64 bits.")
 

@@ -23,7 +23,7 @@ TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 @contextmanager
 def open_page(path: Path, *, is_large: bool = False) -> Iterator["TiffPage"]:
-    """Opens the first page of a TIFF file, if it is one that can be read, as a whole or with ``is_large`` in bands."""
+    """Open the first page of a TIFF file, if it is one that can be read, as a whole or with ``is_large`` in bands."""
     try:
         import tifffile
     except ImportError as error:
@@ -96,7 +96,7 @@ def _decode(page: "TiffPage", index: int, path: Path) -> tuple[NDArray[Any], int
 
 
 def _refuse_large_bands(page: "TiffPage", path: Path) -> None:
-    """Refuses what cannot be read upright in bands, or only in bands that take too much memory."""
+    """Refuse what cannot be read upright in bands, or only in bands that take too much memory."""
     if _tiff_orientation(page) != 1:
         raise InputError(f"{path} is stored turned, and is too large to be turned here; save it upright.")
     if page.photometric == 0:
@@ -153,7 +153,7 @@ def _tiff_samples(page: "TiffPage", path: Path) -> NDArray[Any]:
 
 
 def _refuse_inflation(page: "TiffPage", path: Path) -> None:
-    """Refuses a strip or tile that unpacks to more than its size, a thousandfold at worst; tifffile would not stop."""
+    """Refuse a strip or tile that unpacks to more than its size, a thousandfold at worst; tifffile would not stop."""
     with path.open("rb") as file:
         for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True):
             file.seek(offset)

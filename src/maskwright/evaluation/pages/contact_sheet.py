@@ -58,7 +58,7 @@ def write_contact_sheet(path: Path, diagnosis: Diagnosis, *, advance: Callable[[
 
     found = zip(names, in_threads(preview, names), strict=True)
     previews = {name: url for name, url in found if url}
-    write_text(path, draw_page(diagnosis, previews))
+    write_text(path, _draw_page(diagnosis, previews))
 
 
 def shown_pictures(diagnosis: Diagnosis) -> list[str]:
@@ -70,7 +70,7 @@ def shown_pictures(diagnosis: Diagnosis) -> list[str]:
     return list(dict.fromkeys([*spread, *of_findings]))[:IN_ALL]
 
 
-def draw_page(diagnosis: Diagnosis, previews: Mapping[str, str]) -> str:
+def _draw_page(diagnosis: Diagnosis, previews: Mapping[str, str]) -> str:
     """The whole document.
 
     Args:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.data.labels import LabelMap
+from maskwright.data.labels import IGNORED_COLOUR, LabelMap
 from maskwright.data.resizing import fit_size, resize_classes, resize_image, resize_mask
 from maskwright.evaluation.evaluate import Compared
 from maskwright.evaluation.pages.markup import Html, join, picture_url, tag
-from maskwright.inference.outputs import FIRST_COLOURS, IGNORED_COLOUR, as_rgb, class_colours, outline
+from maskwright.inference.outputs import FIRST_COLOURS, as_rgb, class_colours, outline
 
 WORST, BEST = 6, 3
 # Longer side of a picture on the page, pixels: what it takes there, times 1.5 for sharp screens.
@@ -178,7 +178,7 @@ def draw_walls(walls: Mapping[str, Sequence[Exhibit]], labels: LabelMap, *, view
     found = frozenset().union(*(exhibit.errors for exhibits in walls.values() for exhibit in exhibits))
     errors = [_swatch(kind, colour) for kind, colour in ERRORS.items() if kind in found]
     outline_of_mask = tag("span", tag("span", class_="swatch line"), "outline of the mask")
-    colours = colours_of(labels)
+    colours = _colours_of(labels)
     classes = [_swatch(labels.class_names[index], colours[index]) for index in labels.scored_classes]
     hung = [
         join(tag("h3", heading), tag("div", *(_figure(exhibit, views) for exhibit in exhibits), class_="wall"))
@@ -308,7 +308,7 @@ def _draw_errors(
 def _draw_classes(mask: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8]:
     """Classes in their colours and the lines between them, a background left as it is; ``(H, W, 4)``."""
     drawn = np.zeros((*mask.shape, 4), np.uint8)
-    colours = colours_of(labels)
+    colours = _colours_of(labels)
     for index in labels.scored_classes:
         inside = mask == index
         drawn[inside] = (*colours[index], _CLASS_ALPHA)
@@ -316,6 +316,6 @@ def _draw_classes(mask: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8
     return drawn
 
 
-def colours_of(labels: LabelMap) -> Sequence[tuple[int, int, int]]:
+def _colours_of(labels: LabelMap) -> Sequence[tuple[int, int, int]]:
     """What each class is drawn in over photographs; of two classes, the second in a colour of ours."""
     return class_colours(labels) if labels.num_classes > 2 else ((0, 0, 0), FIRST_COLOURS[0])

@@ -412,7 +412,6 @@ def _origin(report: Report) -> Html:
     """What was trained on what, and the split."""
     card, training = report.card, report.training
     architecture = card.architecture
-    network = "classic U-Net" if architecture.encoder == "none" else f"U-Net on {architecture.encoder}"
     learnt = "Not known: the model was trained elsewhere."
     if not card.is_imported:
         learnt = f"{len(card.trained_on):,} pictures; {len(card.chosen_on):,} more chose the best weights"
@@ -425,7 +424,10 @@ def _origin(report: Report) -> Html:
         ("learnt from", learnt),
         ("folder", training.photos if training else None),
         ("classes", ", ".join(card.class_names)),
-        ("network", f"{network}, {architecture.base_channels} channels, pictures {card.resize.in_words()}"),
+        (
+            "network",
+            f"{architecture.in_words()}, {architecture.base_channels} channels, pictures {card.resize.in_words()}",
+        ),
         ("started from", card.parent.name if card.parent else None),
         ("asked for", ", ".join(wished) or None),
         ("loss", card.settings.get("loss")),

@@ -65,13 +65,13 @@ class Visitor:
         self.command("Emulation.setDeviceMetricsOverride", metrics)
         self.command("Emulation.setTouchEmulationEnabled", {"enabled": is_phone})
 
-    def prefer(self, scheme: str) -> None:
-        """``light`` or ``dark``; and no movement, so that what is seen is what will stay."""
+    def prefer(self, scheme: str, *, on_paper: bool = False) -> None:
+        """``light`` or ``dark``, on a screen or on paper; and no movement, so that what is seen is what will stay."""
         features = [
             {"name": "prefers-color-scheme", "value": scheme},
             {"name": "prefers-reduced-motion", "value": "reduce"},
         ]
-        self.command("Emulation.setEmulatedMedia", {"features": features})
+        self.command("Emulation.setEmulatedMedia", {"media": "print" if on_paper else "", "features": features})
 
     def visit(self, address: str) -> None:
         """Open the page, and wait until it knows its model."""

@@ -1,11 +1,13 @@
-"""The page's pictures in the README, and the picture that visitors can try, made again.
+"""The page's pictures in the README, the picture that visitors can try, and the report to look at, made again.
 
-    python -m tests.browser.pictures runs/<date>-demo/run/model.safetensors
+    maskwright demo --out cars
+    python -m tests.browser.pictures cars
 
-The model is that of `maskwright demo`; the cars are drawn, and none that it has learnt from.
+The model and the report are those of the demo; the page's cars are drawn, and none that the model has learnt from.
 """
 
 import io
+import shutil
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,16 +23,18 @@ SAMPLE = (17, 14)
 OTHERS = ((7, 5), (15, 5))
 
 
-def main(model: Path) -> None:
-    """Write all of them."""
+def main(demo: Path) -> None:
+    """Write all of them, from the folder of a demo."""
     write_car(ROOT / "src/maskwright/serving/page/sample.jpg", SAMPLE)
     with TemporaryDirectory() as folder:
         cars = [Path(folder) / f"car-{number}.jpg" for number in range(1, 2 + len(OTHERS))]
         for path, car in zip(cars, (SAMPLE, *OTHERS), strict=True):
             write_car(path, car)
-        with serving(model, "--collect", f"{folder}/collected") as address, open_browser(Path(folder)) as visitor:
+        model, collected = demo / "run" / "model.safetensors", f"{folder}/collected"
+        with serving(model, "--collect", collected) as address, open_browser(Path(folder)) as visitor:
             show_desk(visitor, address, cars)
             show_phone(visitor, address, cars)
+            show_report(visitor, demo / "evaluation" / "report.html")
 
 
 def show_desk(visitor: Visitor, address: str, cars: list[Path]) -> None:
@@ -55,20 +59,32 @@ def show_phone(visitor: Visitor, address: str, cars: list[Path]) -> None:
     take(visitor, "page-phone.png")
 
 
+def show_report(visitor: Visitor, report: Path) -> None:
+    """The upper half of a report, and the report itself."""
+    visitor.resize(1080, 1570)
+    visitor.prefer("light")
+    visitor.driver.get(report.resolve().as_uri())
+    take(visitor, "report.png", width=800)
+    shutil.copyfile(report, ROOT / "docs" / "report-example.html")
+
+
 def write_car(path: Path, car: tuple[int, int]) -> None:
     """A car of that number, in that view."""
     image, _ = draw_car(*car, width=1080, height=720, seed=SEED)
     Image.fromarray(image).save(path, quality=82, optimize=True, progressive=True)
 
 
-def take(visitor: Visitor, name: str) -> None:
+def take(visitor: Visitor, name: str, *, width: int | None = None) -> None:
     """A picture of the window, its colours in steps of four: two thirds of the bytes, and not to be told apart."""
     visitor.until_drawn()
     folder = ROOT / "docs" / "pictures"
     folder.mkdir(exist_ok=True)
     steps = [min(255, 4 * round(value / 4)) for value in range(256)]
     with Image.open(io.BytesIO(visitor.driver.get_screenshot_as_png())) as window:
-        window.convert("RGB").point(steps * 3).save(folder / name, optimize=True)
+        picture = window.convert("RGB")
+    if width is not None:
+        picture = picture.resize((width, round(width * picture.height / picture.width)), Image.Resampling.LANCZOS)
+    picture.point(steps * 3).save(folder / name, optimize=True)
 
 
 if __name__ == "__main__":

@@ -462,6 +462,20 @@ def test_text_stands_out_from_what_is_behind_it(scheme: str, visitor: Visitor, t
     assert faint == []
 
 
+def test_paper_shows_what_is_seen_in_light_colours_and_nothing_to_press(
+    visitor: Visitor, two_classes: str, car: Path
+) -> None:
+    visitor.visit(two_classes)
+    visitor.choose(car)
+    visitor.prefer("dark", on_paper=True)
+    assert visitor.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    for part in ("#model", "#original", "#result", "#status", "#classes .share", "#threshold-said"):
+        assert visitor.one(part).is_displayed()
+    pressed = "button:not(.tile), input, label.button, a"
+    shown = f"[...document.querySelectorAll('{pressed}')].filter((part) => part.checkVisibility())"
+    assert visitor.run(f"return {shown}.map((part) => part.outerHTML)") == []
+
+
 def test_every_control_has_a_name_and_a_role(visitor: Visitor, two_classes: str, car: Path) -> None:
     visitor.visit(two_classes)
     assert unnamed(visitor) == []

@@ -77,7 +77,7 @@ def ask(port: int, body: bytes, answered: Answered) -> None:
 def test_a_signal_under_load_loses_no_request_and_ends_the_server_well(number: int, tiny_onnx: Path) -> None:
     """Requests that the log names are those that clients got a whole answer to, and no others.
 
-    The signal goes to the whole group, as that of a terminal or a service manager does: decoders are to outlive it.
+    The signal goes to the whole group, as that of a terminal does: decoders are to outlive it.
     """
     body, answered = encoded(an_image(0), "JPEG"), Answered()
     with serving(str(tiny_onnx), "--max-requests", "4") as (process, port):

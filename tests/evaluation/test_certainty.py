@@ -89,3 +89,25 @@ def test_without_validation_pictures_no_threshold_is_chosen() -> None:
     assert sweep.at(0.05)[1] > sweep.at(0.95)[1]
     assert sweep_thresholds([table, table], [True, False]).best == 0.05
     assert sweep_thresholds([], []).best is None
+
+
+def test_of_several_best_thresholds_the_one_in_the_middle_is_chosen() -> None:
+    truth = RNG.integers(0, 2, (9, 11), dtype=np.uint8)
+    sure = count_probabilities(truth[np.newaxis].astype(np.float32), truth)
+    sweep = sweep_thresholds([sure], [True])
+    assert sweep.on_validation == (1.0,) * (BINS - 1)
+    assert sweep.best == 0.5
+
+
+def test_a_picture_that_has_no_dice_at_a_threshold_is_left_out_there() -> None:
+    right = count_probabilities(np.ones((1, 3, 3), np.float32), np.ones((3, 3), np.uint8))
+    empty = count_probabilities(np.full((1, 3, 3), 0.42, np.float32), np.zeros((3, 3), np.uint8))
+    assert sweep_thresholds([right, empty], [False, False]).on_others == (0.5,) * 8 + (1.0,) * 11
+
+
+def test_what_is_too_sure_does_not_make_up_for_what_is_not_sure_enough() -> None:
+    too_sure = count_probabilities(np.full((1, 10, 10), 0.8, np.float32), np.eye(10, dtype=np.uint8))
+    too_shy = count_probabilities(np.full((1, 10, 10), 0.2, np.float32), 1 - np.eye(10, dtype=np.uint8))
+    found = calibrate([too_sure, too_shy])
+    assert found is not None
+    assert found.error == pytest.approx(0.7)

@@ -41,9 +41,11 @@ def test_a_small_gain_on_every_picture_is_certain_although_pictures_differ_much(
     assert verdict("dice", compared([dice + 0.01 for dice in first], first).dice) == "A is better"
 
 
-def test_where_lower_is_better_less_is_a_gain() -> None:
-    assert verdict("hausdorff_95", Interval(-3, -4, -2)) == "B is better"
-    assert verdict("edge_error", Interval(0.1, 0.05, 0.2)) == "A is better"
+@pytest.mark.parametrize("measure", TITLES)
+def test_where_lower_is_better_less_is_a_gain(measure: str) -> None:
+    lower = measure in {"hausdorff_95", "edge_error", "inner_error"}
+    assert verdict(measure, Interval(-3, -4, -2)) == ("B is better" if lower else "A is better")
+    assert verdict(measure, Interval(0.1, 0.05, 0.2)) == ("A is better" if lower else "B is better")
 
 
 @pytest.mark.parametrize("interval", [Interval(0.1, -0.1, 0.3), Interval(0.1, NAN, NAN), Interval(0, 0, 0)])

@@ -11,16 +11,20 @@ from maskwright.config import Architecture
 from maskwright.data.labels import IGNORED, LabelMap
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats, read_pair
+from maskwright.evaluation.certainty import count_logits
 from maskwright.evaluation.evaluate import (
     DEFINITIONS,
     TITLES,
     Compared,
+    Counted,
     Scores,
     evaluate_pairs,
     score_mask,
     score_pair,
     scores_from_json,
+    summarise,
 )
+from maskwright.evaluation.metrics import confusion_counts
 from maskwright.evaluation.outlines import compare_outlines, tolerance_of
 from maskwright.inference.model_file import ModelCard
 from maskwright.inference.predictor import Predictor
@@ -111,6 +115,7 @@ def test_a_picture_without_foreground_that_is_found_empty_has_no_score(ellipses:
     assert math.isnan(scores.pictures[0].dice)
     assert math.isnan(scores.pictures[0].iou)
     assert scores.dice.mean == pytest.approx(before.dice.mean)
+    assert scores.classes[0].pictures == len(ellipses) - 1
 
 
 def test_the_worst_pictures_come_first(ellipses: tuple[Pair, ...]) -> None:
@@ -170,6 +175,24 @@ def test_every_class_gets_its_scores_and_a_picture_their_mean() -> None:
     assert all(math.isnan(getattr(row.classes[2], measure)) for measure in TITLES)
     for measure in TITLES:
         assert getattr(row, measure) == pytest.approx(np.mean([getattr(of, measure) for of in row.classes[:2]]))
+
+
+def test_classes_have_their_own_means_and_several_have_no_threshold_to_sweep() -> None:
+    labels = LabelMap("indices", ("background", "car", "tree"), values=((0,), (1,), (2,)))
+    rng = np.random.default_rng(0)
+    counted = []
+    for name in ("a", "b", "c"):
+        truth, called = rng.integers(0, 3, (2, 20, 30), dtype=np.uint8)
+        row = score_mask(called, truth, labels, name=name, group=name)
+        logits = rng.normal(size=(3, 20, 30)).astype(np.float32)
+        counted.append(Counted(row, confusion_counts(truth, called, 3), count_logits(logits, truth)))
+    scores = summarise(counted, ModelCard(Architecture(num_classes=3), size=64, labels=labels))
+    assert [row.name for row in scores.classes] == ["car", "tree"]
+    for place, found in enumerate(scores.classes):
+        for measure in TITLES:
+            expected = np.mean([getattr(of.row.classes[place], measure) for of in counted])
+            assert getattr(found, measure).mean == pytest.approx(expected)
+    assert scores.sweep is None
 
 
 def test_the_tolerance_may_be_given_in_pixels() -> None:

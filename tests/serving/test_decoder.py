@@ -114,6 +114,16 @@ def test_a_decoder_that_crashes_is_started_again(tmp_path: Path) -> None:
     decoder.close()
 
 
+def test_a_decoder_leaves_signals_to_its_server(decoder: Decoder) -> None:
+    """A service manager sends them to every process of a service, and what was begun is to be finished."""
+    process = decoder._process
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+        with decoder.decoded(encoded(an_image(3)), "picture", anywhere) as pixels:
+            np.testing.assert_array_equal(pixels, an_image(3))
+    assert decoder._process is process
+
+
 # A server that has sent a picture to its decoder, and gets no further.
 SERVER = """
 import sys

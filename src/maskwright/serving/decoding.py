@@ -35,7 +35,7 @@ def main() -> None:
     """Decode what comes on standard input, until it ends."""
     folder, input_format, most_pixels = Path(sys.argv[1]), read_format(sys.argv[2]), int(sys.argv[3])
     end_with_the_server()
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group; the server says when it ends
+    for number in (signal.SIGINT, signal.SIGTERM):  # a service manager sends them to all; the server says when
         signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints

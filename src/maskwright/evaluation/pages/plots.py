@@ -206,7 +206,7 @@ def _plot(title: str, described: str, draw: "Callable[[Axes], object]", *, heigh
         axes.spines[["top", "right"]].set_visible(False)
         TightLayoutEngine(pad=0.3).execute(figure)  # once: a figure that keeps its layout is drawn twice to be written
         written = io.StringIO()
-        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(written, format="svg", transparent=True)
     return tag("figure", tag("figcaption", title), _as_part(written.getvalue(), described))
 
 

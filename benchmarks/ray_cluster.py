@@ -10,7 +10,7 @@ kill      Two nodes of one core each on this machine (`ray.cluster_utils.Cluster
           are done. Every mask must be there, every picture stand in one row of one table, and every mask be that of
           the single process.
 overhead  Pictures per second of `predict --runner ray` on two cores, and of two plain processes that share the same
-          pictures, in turns; as a whole, and without what both take to start.
+          pictures, in turns; as a whole, and without what both take to start and to end.
 memory    The most that all processes together hold, at 1,000, 2,500 and 5,000 pictures: proportional set sizes, so that
           memory which they share counts once; beside it the object store.
 price     Of one core and one picture of 1918x1280: seconds of decoding, computing and finishing, and bytes that are
@@ -21,6 +21,7 @@ Without MODEL, `kill` and `memory` take a small network with first weights: noth
 
 import argparse
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -154,31 +155,35 @@ def overhead(model: Path, folder: Path, pictures: int, part: int, rounds: int) -
     found = []
     for number in range(rounds):
         row = {
-            "plain": timed(lambda out: plain_pool(model, photos, out, part), folder / f"plain-{number}"),
+            "plain": timed(
+                lambda out: plain_pool(model, photos, out, part), folder / f"plain-{number}", pictures / part
+            ),
             "ray": timed(
                 lambda out: predict_by_ray(model, photos, out, part=part, save="mask", cores=2),
                 folder / f"ray-{number}",
+                pictures / part,
             ),
         }
         print(row, flush=True)
         found.append(row)
     ratios = {
         key: round(median(row["ray"][key] / row["plain"][key] for row in found), 3)
-        for key in ("seconds", "seconds_after_the_first_part")
+        for key in ("seconds", "seconds_of_the_last_three_quarters")
     }
     return {"pictures": pictures, "part": part, "rounds": found, "ray_to_plain": ratios}
 
 
-def timed(work: Callable[[Path], None], out: Path) -> dict[str, float]:
-    """Seconds of it all, and of what comes after the first part's last mask."""
+def timed(work: Callable[[Path], None], out: Path, parts: float) -> dict[str, float]:
+    """Seconds of it all, and of the last three quarters of the parts: neither start nor end are in these."""
     began = time.monotonic()
-    first: list[float] = []
+    times: list[float] = []  # when there was a quarter of the parts, and all of them
     ended = threading.Event()
 
     def watch() -> None:
-        while not first and not ended.wait(0.05):
-            if marks_in(out):
-                first.append(time.monotonic())
+        for number in (parts / 4, parts):
+            while len(marks_in(out)) < number and not ended.wait(0.05):
+                pass
+            times.append(time.monotonic())
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -187,7 +192,7 @@ def timed(work: Callable[[Path], None], out: Path) -> dict[str, float]:
     ended.set()
     watcher.join()
     shutil.rmtree(out)
-    return {"seconds": round(end - began, 2), "seconds_after_the_first_part": round(end - first[0], 2)}
+    return {"seconds": round(end - began, 2), "seconds_of_the_last_three_quarters": round(times[1] - times[0], 2)}
 
 
 def plain_pool(model: Path, photos: Path, out: Path, part: int) -> None:
@@ -195,7 +200,9 @@ def plain_pool(model: Path, photos: Path, out: Path, part: int) -> None:
     names = sorted(path.relative_to(photos) for path in photos.rglob("*.jpg"))
     chunks = [names[start : start + part] for start in range(0, len(names), part)]
     (out / ".predict/done").mkdir(parents=True)
-    with ProcessPoolExecutor(2, initializer=_load_here, initargs=(model,)) as pool:
+    # Not forked: what is left of Ray's and torch's threads in this process would be copied half way.
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=spawned, initializer=_load_here, initargs=(model,)) as pool:
         for number, _ in enumerate(pool.map(_predict_here, chunks, [photos] * len(chunks), [out] * len(chunks))):
             (out / f".predict/done/{number:07}.{part}.0").touch()
 
@@ -296,6 +303,7 @@ def price(model: Path, folder: Path, rounds: int) -> dict[str, Any]:
     files = sorted(write_drawn_cars(folder / "large", cars=2, views=4, width=1918, height=1280))
     predictor = load(model, many_at_once=True, cores=1)
     found: list[dict[str, float]] = []
+    rows: dict[Path, dict[str, Any]] = {}
     with one_core_each():
         for _ in range(rounds):
             for file in files:
@@ -307,7 +315,7 @@ def price(model: Path, folder: Path, rounds: int) -> dict[str, Any]:
                 times.append(time.process_time())
                 outcome = finish(predictor, prepared, logits, ["mask"])
                 times.append(time.process_time())
-                row = finish(predictor, prepared, logits, ["parquet"]).row
+                rows[file] = finish(predictor, prepared, logits, ["parquet"]).row
                 assert outcome.mask is not None
                 found.append(
                     {
@@ -318,10 +326,12 @@ def price(model: Path, folder: Path, rounds: int) -> dict[str, Any]:
                         "bytes_sent_to_the_engine": len(pickle.dumps(prepared, protocol=5)),
                         "bytes_sent_from_it": len(pickle.dumps(logits, protocol=5)),
                         "bytes_of_a_mask": len(outcome.mask),
-                        "bytes_of_a_row": len(encode_table([row] * 1000)) / 1000,
                     }
                 )
-    return {key: float(f"{median(row[key] for row in found):.4g}") for key in found[0]}
+    # Without what a table has once; rows that are alike would take next to nothing.
+    of_a_row = (len(encode_table([*rows.values()])) - len(encode_table([]))) / len(rows)
+    medians = {key: median(row[key] for row in found) for key in found[0]}
+    return {key: float(f"{value:.4g}") for key, value in {**medians, "bytes_of_a_row": of_a_row}.items()}
 
 
 # Machines that the table reckons with: cores, GPUs, and gigabits a second of their network.
@@ -374,7 +384,7 @@ def with_tables(page: str, known: dict[str, Any]) -> str:
     start, rest = page.split(BEGIN)
     text = "Not measured yet."
     if {"price", "overhead"} <= known.keys():
-        text = tables(known["price"], known["overhead"]["ray_to_plain"]["seconds_after_the_first_part"])
+        text = tables(known["price"], known["overhead"]["ray_to_plain"]["seconds_of_the_last_three_quarters"])
     return f"{start}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}"
 
 
@@ -413,6 +423,7 @@ def predict_by_ray(
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if cores:
+        os.environ.setdefault("RAY_worker_niceness", "0")  # as the command does where it starts Ray
         ray.init(
             "local", num_cpus=cores, num_gpus=0, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
         )

@@ -1,6 +1,7 @@
 """Two processes that train as one: do they learn the same, survive a kill, resume in another number, and is it faster?
 
     python benchmarks/two_processes.py                                         -> results/two_processes.json
+    python benchmarks/two_processes.py --only throughput     one part; the other's results stay in the file
 
 Everything is done by the command as a user gives it, on drawn cars. The two processes talk over gloo on one machine's
 cores, which is where this can be tried without a GPU and where it can gain least: one process uses both cores already.
@@ -35,6 +36,7 @@ RESULT = Path(__file__).parent / "results" / "two_processes.json"
 TINY = ["--preset", "classic", "--base-channels", "8", "--depth", "2", "--norm", "group", "--loss", "ce+dice"]
 TINY += ["--size", "64", "--batch-size", "4", "--epochs", "6", "--save-every", "2", "--ema", "0.9", "--device", "cpu"]
 TINY += ["--precision", "fp32"]
+PARTS = ("learning", "throughput")
 # Every step as long as its gradients, whereas Adam divides what rounding left by itself.
 OPTIMIZERS = ("sgd", "adam")
 # A network whose steps are long enough to be shared.
@@ -45,26 +47,37 @@ LARGER += ["--epochs", "2", "--device", "cpu", "--precision", "fp32", "--no-over
 def main() -> None:
     """Measure, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
+    known = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {}
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         os.environ["MASKWRIGHT_CACHE"] = str(home / "cache")
         photos = home / "photos"
         list(write_drawn_cars(photos, cars=10, views=4, width=192, height=128))
-        result = {
-            "machine": describe_machine(),
-            "command": f"python benchmarks/two_processes.py --repeats {options.repeats}",
-            "run": " ".join(["maskwright train PHOTOS", *TINY]),
-            "equality": {optimizer: compare_learning(photos, home, optimizer) for optimizer in OPTIMIZERS},
-            "sharded scores": score_again(photos, home),
-            "killed": kill_one(photos, home),
-            "resumed": [resume(photos, home, *sizes) for sizes in ((2, 1), (1, 2))],
-            "throughput": measure_throughput(photos, home, options.repeats),
-        }
-    write_json(options.out, result)
-    print(json.dumps(result, indent=2))
+        for name in [options.only] if options.only else PARTS:
+            command = f"python benchmarks/two_processes.py --only {name}"
+            if name == "learning":
+                found = look_at_learning(photos, home)
+            else:
+                command += f" --repeats {options.repeats}"
+                found = measure_throughput(photos, home, options.repeats)
+            known[name] = {"command": command, **found, "machine": describe_machine()}
+            print(json.dumps(known[name], indent=2), flush=True)
+            write_json(options.out, known)
+
+
+def look_at_learning(photos: Path, home: Path) -> dict[str, Any]:
+    """Whether two processes learn what one learns, whatever happens to them; nothing here depends on the speed."""
+    return {
+        "run": " ".join(["maskwright train PHOTOS", *TINY]),
+        "equality": {optimizer: compare_learning(photos, home, optimizer) for optimizer in OPTIMIZERS},
+        "sharded scores": score_again(photos, home),
+        "killed": kill_one(photos, home),
+        "resumed": [resume(photos, home, *sizes) for sizes in ((2, 1), (1, 2))],
+    }
 
 
 def start(

@@ -20,11 +20,16 @@ PRELOADED += ["matplotlib.figure", "torch._dynamo", "torch.distributed.rendezvou
 
 @dataclass(frozen=True)
 class Strike:
-    """A signal that a rank gets while it learns from its n-th batch."""
+    """What happens to a rank once it has learnt from its n-th batch, or instead of making the gradients of that."""
 
     rank: int
     batch: int
-    signal: int
+    act: Callable[[], object]
+    instead: bool = False
+
+
+def run_out_of_memory() -> None:
+    raise MemoryError
 
 
 @dataclass
@@ -106,14 +111,19 @@ def free_port() -> int:
 def run_command(given: tuple[list[str], Strike | None]) -> None:
     words, struck = given
     if struck is not None:
-        calls, learn = itertools.count(1), loop._learn
+        room, name = loop, "add_gradients" if struck.instead else "_learn"
+        calls, work = itertools.count(1), getattr(room, name)
 
-        def learn_and_strike(*arguments: Any, **options: Any) -> None:
-            learn(*arguments, **options)
-            if next(calls) == struck.batch:
-                os.kill(os.getpid(), struck.signal)
+        def work_and_strike(*arguments: Any, **options: Any) -> Any:
+            is_now = next(calls) == struck.batch
+            if is_now and struck.instead:
+                struck.act()
+            result = work(*arguments, **options)
+            if is_now and not struck.instead:
+                struck.act()
+            return result
 
-        loop._learn = learn_and_strike
+        setattr(room, name, work_and_strike)
     raise SystemExit(main(words))
 
 

@@ -148,7 +148,12 @@ def train(  # noqa: PLR0913 - each is an option
             resume=resume,
             began=began,
         )
-        return {"finished": DONE, "stopped": STOPPED_AND_SAVED, "failed": NOT_STARTED}[ending]
+        return {
+            "finished": DONE,
+            "finished with failures": WITH_FAILURES,
+            "stopped": STOPPED_AND_SAVED,
+            "failed": NOT_STARTED,
+        }[ending]
     if not is_alone:
         settings = dataclasses.replace(settings, device="cpu" if gpus is None else "cuda")
     if has_folds:
@@ -160,7 +165,11 @@ def train(  # noqa: PLR0913 - each is an option
 
     began = None if was_restarted() else began
     run = command(photos, out=out, resume=resume, start_from=start_from, settings=settings, began=began)
-    return DONE if run.finished else STOPPED_AND_SAVED
+    if not run.finished:
+        return STOPPED_AND_SAVED
+    # Of several processes none may say 1, since torchrun would start them all again.
+    has_failures = local_rank() is None and run.scores is not None and run.scores.problems
+    return WITH_FAILURES if has_failures else DONE
 
 
 def evaluate(  # noqa: PLR0913 - each is an option

@@ -28,7 +28,7 @@ def test_the_page_holds_the_tables_of_the_results() -> None:
 
 
 def test_the_tables_say_what_is_full_first() -> None:
-    known = {"price": PRICE, "overhead": {"ray_to_plain": {"seconds_after_the_first_part": 1.0}}}
+    known = {"price": PRICE, "overhead": {"ray_to_plain": {"seconds_of_the_last_three_quarters": 1.0}}}
     page = with_tables(f"before\n{BEGIN}\nold\n{END}\nafter\n", known)
     assert page.startswith(f"before\n{BEGIN}\n| a picture")
     assert page.endswith(f"|\n{END}\nafter\n")

@@ -285,6 +285,36 @@ def test_a_picture_that_is_kept_decoded_may_go_until_the_run_is_resumed(
     assert_equal(tmp_path / "run", whole)
 
 
+def test_a_picture_that_goes_before_it_is_scored_is_named(
+    photos: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "photos"
+    shutil.copytree(photos, mine)
+    picture = pictures_of(whole, "val", mine)[0]
+    after_batch(monkeypatch, 1, picture.unlink)
+    for how in ((), ("--resume",)):  # it is finished, and says so
+        assert main(["train", str(mine), "--out", str(tmp_path / "run"), *words_of(TINY), *how]) == 1
+        assert f"Not scored: {picture}" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "scores.json").read_text())["problems"]
+
+
+def test_a_run_of_which_no_picture_can_be_scored_is_scored_when_they_are_back(
+    photos: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "photos"
+    shutil.copytree(photos, mine)
+    held_out = pictures_of(whole, "val", mine)
+    after_batch(monkeypatch, 1, lambda: [picture.rename(tmp_path / picture.name) for picture in held_out])
+    with pytest.raises(
+        InputError, match=f"^None of the pictures held out can be scored: [^\n]*{held_out[0].name}.*--resume"
+    ):
+        train(mine, out=tmp_path / "run", settings=TINY)
+    for picture in held_out:
+        (tmp_path / picture.name).rename(picture)
+    assert resume(mine, tmp_path / "run")
+    assert_equal(tmp_path / "run", whole)
+
+
 @pytest.mark.parametrize("kind", ["train", "train_masks"])
 def test_a_picture_or_mask_of_another_content_is_refused_and_named(
     kind: str, photos: Path, tmp_path: Path, stop_after: Stop
@@ -339,8 +369,12 @@ def test_more_epochs_than_a_finished_run_had_are_refused(whole: Path, photos: Pa
 
 def learnt_from(whole: Path, photos: Path) -> Path:
     """A picture that the last batch of an epoch may hold, so that it is not read before it goes."""
-    name = json.loads((whole / "split.json").read_text())["pictures"]["train"][0]
-    return next(photos.glob(f"{name}.*"))
+    return pictures_of(whole, "train", photos)[0]
+
+
+def pictures_of(run: Path, part: str, photos: Path) -> list[Path]:
+    names = json.loads((run / "split.json").read_text())["pictures"][part]
+    return [next(photos.glob(f"{name}.*")) for name in names]
 
 
 def words_of(settings: Settings) -> list[str]:

@@ -1,5 +1,6 @@
 """`train --processes 2`: torchrun from one command, its restarts, and what it says."""
 
+import json
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from maskwright.cli import main
+from maskwright.commands.train_together import _finished
 from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.training.run_folder import RunFolder
 
@@ -59,6 +61,14 @@ def numbers_of_second(folder: RunFolder) -> list[int]:
     """What the second process was called by the system, each time that it was started."""
     log = folder.path / "rank-1.log"
     return [int(number) for number in re.findall(r"process (\d+),", log.read_text())] if log.is_file() else []
+
+
+@pytest.mark.parametrize(("problems", "ending"), [([], "finished"), (["a.jpg is gone."], "finished with failures")])
+def test_pictures_without_scores_are_failures(problems: list[str], ending: str, tmp_path: Path) -> None:
+    """Each of the processes says 0 then: torchrun would start them all again after a 1."""
+    folder = RunFolder(tmp_path)
+    folder.scores.write_text(json.dumps({"problems": problems}))
+    assert _finished(folder) == ending
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from maskwright.data.reading import Formats
 from maskwright.training import ranks
 from maskwright.training.material import Material, kept_here
 from maskwright.training.state import read_state
-from tests.gangs import Gang, Strike, free_port, start, start_gang, torchrun_environment
+from tests.gangs import Gang, Strike, free_port, run_out_of_memory, start, start_gang, torchrun_environment
 from tests.training.test_loop import SETTINGS, Bench
 
 # Group normalisation knows nothing of how a batch is shared out, and no optimizer divides by what rounding leaves.
@@ -48,9 +49,10 @@ def train(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
     """Starts a training in a folder, by default in two processes."""
     environment = {"MASKWRIGHT_CACHE": str(tmp_path_factory.mktemp("cache"))}
 
-    def begin(out: Path, *options: str, pictures: Path = photos, **how: Any) -> Gang:
+    def begin(out: Path, *options: str, pictures: Path = photos, cache: Path | None = None, **how: Any) -> Gang:
         words = ["train", str(pictures), "--out", str(out), *OPTIONS, *options]
-        return start_gang(words, out.with_suffix(".txt"), environment=environment, **how)
+        own = environment if cache is None else {"MASKWRIGHT_CACHE": str(cache)}
+        return start_gang(words, out.with_suffix(".txt"), environment=own, **how)
 
     return begin
 
@@ -75,8 +77,14 @@ def two(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stopped(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two processes, of which one was asked to stop."""
     folder = tmp_path_factory.mktemp("runs") / "stopped"
-    assert train(folder, struck=Strike(1, 4, signal.SIGTERM)).codes() == [75, 75]
+    assert train(folder, struck=Strike(1, 4, partial(signal.raise_signal, signal.SIGTERM))).codes() == [75, 75]
     return folder
+
+
+def held_in(run: Path, part: str) -> str:
+    """The first picture of a part."""
+    name: str = json.loads((run / "split.json").read_text())["pictures"][part][0]
+    return name
 
 
 def copy_of(run: Path, to: Path) -> Path:
@@ -193,18 +201,58 @@ def test_a_run_of_two_processes_goes_on_in_one(train: Train, one: Path, stopped:
 
 def test_a_run_of_one_process_goes_on_in_two(train: Train, one: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    assert train(folder, size=1, struck=Strike(0, 3, signal.SIGTERM)).codes() == [75]
+    assert train(folder, size=1, struck=Strike(0, 3, partial(signal.raise_signal, signal.SIGTERM))).codes() == [75]
     assert train(folder, "--resume").codes() == [0, 0]
     assert_alike(one, folder)
 
 
 def test_after_a_kill_the_others_end_in_silence_and_a_restart_goes_on(train: Train, one: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    gang = train(folder, struck=Strike(1, 4, signal.SIGKILL))
+    gang = train(folder, struck=Strike(1, 4, partial(signal.raise_signal, signal.SIGKILL)))
     assert gang.codes() == [2, -signal.SIGKILL]
     assert not re.search(r"Error|Traceback|Stopped", gang.said())
     assert train(folder, restart=1).codes() == [0, 0]  # nobody says --resume
     assert_alike(one, folder)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_memory_that_runs_out_in_one_ends_all_before_that_step(
+    rank: int, train: Train, one: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    gang = train(folder, struck=Strike(rank, 4, run_out_of_memory, instead=True))
+    assert gang.codes() == [2, 2]
+    assert gang.said().count("ran out in a step") == 1
+    assert not re.search(r"Error|Traceback|Stopped", gang.said())
+    assert read_state(folder / "state.pth")["position"]["step"] == 3
+    assert train(folder, "--resume", size=1).codes() == [0]
+    assert_alike(one, folder)
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_picture_that_goes_is_named_once_and_ends_all(
+    part: str, train: Train, photos: Path, two: Path, tmp_path: Path
+) -> None:
+    """Pictures are read whenever they are needed, by one or the other; it goes before anybody reads the next batch."""
+    pictures, folder = copy_of(photos, tmp_path / "photos"), tmp_path / "run"
+    picture = pictures / f"{held_in(two, part)}.jpg"
+    strike = Strike(1, 1, picture.unlink)
+    gang = train(folder, "--cache-gb", "0", pictures=pictures, struck=strike, cache=tmp_path / "cache")
+    assert gang.codes() == [2, 2]
+    assert gang.said().count(str(picture)) == 1
+    assert not re.search(r"Error|Traceback|Stopped", gang.said())
+
+
+def test_a_picture_that_goes_before_it_is_scored_is_named_once(
+    train: Train, photos: Path, two: Path, tmp_path: Path
+) -> None:
+    """All have it decoded at the size for training, and only scoring reads the file."""
+    pictures, folder = copy_of(photos, tmp_path / "photos"), tmp_path / "run"
+    picture = pictures / f"{held_in(two, 'val')}.jpg"
+    gang = train(folder, pictures=pictures, struck=Strike(1, 1, picture.unlink))
+    assert gang.codes() == [0, 0]
+    assert gang.said().count(f"Not scored: {picture}") == 1
+    assert len(json.loads((folder / "scores.json").read_text())["problems"]) == 1
 
 
 def test_what_is_wrong_with_all_is_said_once(train: Train, two: Path) -> None:

@@ -247,6 +247,7 @@ def _already_finished(folder: RunFolder) -> TrainedRun:
 
         write_run_report(folder)
     terminal.say(f"Report: {folder.report}")
+    _tell_unscored(scores)
     return TrainedRun(folder.path, folder.model, finished=True, scores=scores)
 
 
@@ -424,6 +425,11 @@ def _close(session: "Session", closing: "Closing") -> "Scores":
             lambda device: score(load(folder.model, device=device), session, closing, advance=advance), session.device
         )
     scores = scored.scores
+    if scores.problems and not scores.pictures:
+        raise InputError(
+            f"None of the pictures held out can be scored: {scores.problems[0].sentence} When they are back, the same "
+            f"command with --out {folder.path} --resume scores the model that is there."
+        )
     if ranks.is_writer():
         _conclude(session, closing, scored)
     ranks.gathered(None)  # it is not finished before that is written
@@ -435,6 +441,7 @@ def _conclude(session: "Session", closing: "Closing", scored: "Scored") -> None:
     from maskwright.training.keeping import keep_scores
 
     folder, scores = session.folder, scored.scores
+    _tell_unscored(scores)
     keep_scores(session, scores, closing)
     leak = session.start.leak(session.material.fingerprints(closing.part), closing.part) if session.start else ""
     sample = f" (a sample of {closing.available}, for time)" if len(scores.pictures) < closing.available else ""
@@ -448,6 +455,11 @@ def _conclude(session: "Session", closing: "Closing", scored: "Scored") -> None:
         terminal.show_table("Classes", ("class", "Dice", "IoU"), rows)
     terminal.say(f"Model: {folder.model}")
     _report(folder, scored, leaks=[f"{leak}."] if leak else [])
+
+
+def _tell_unscored(scores: "Scores") -> None:
+    for problem in scores.problems:
+        terminal.warn(f"Not scored: {problem.sentence}")
 
 
 def _report(folder: RunFolder, scored: "Scored", *, leaks: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """`maskwright train --gpus N`: torchrun in this process, which starts N that train together on this machine."""
 
+import json
 import logging
 import os
 import signal
@@ -22,6 +23,9 @@ SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 STOPPING_SECONDS = "600"
 
 
+Ending = Literal["finished", "finished with failures", "stopped", "failed"]
+
+
 def train_together(
     words: Sequence[str],
     photos: Path,
@@ -33,7 +37,7 @@ def train_together(
     out: Path | None,
     resume: bool,
     began: float | None,
-) -> Literal["finished", "stopped", "failed"]:
+) -> Ending:
     """Let as many processes train as were asked for, each with the words of this command.
 
     Args:
@@ -76,11 +80,17 @@ def train_together(
     try:
         run(parse_args(torchrun))  # type: ignore[no-untyped-call]
     except SignalException:
-        return "finished" if folder.is_finished else "stopped"
+        return _finished(folder) if folder.is_finished else "stopped"
     except ChildFailedError as error:
         _tell(error, folder)
         return "failed"
-    return "finished"
+    return _finished(folder)
+
+
+def _finished(folder: RunFolder) -> Ending:
+    """How a run has ended that has scores: pictures that have none were named by the process that tried."""
+    scores = json.loads(folder.scores.read_text(encoding="utf-8"))
+    return "finished with failures" if scores["problems"] else "finished"
 
 
 def _count(gpus: int | None, processes: int | None, device: str) -> int:

@@ -103,6 +103,9 @@ def connected(address: str | None) -> Iterator[Mapping[str, float]]:
     address = address or os.environ.get("RAY_ADDRESS")
     handler = signal.getsignal(signal.SIGTERM)
     alone: dict[str, Any] = {} if address else {"include_dashboard": False}
+    if not address:
+        # By itself Ray lets its workers yield to all else, and a machine that does something besides hardly predicts.
+        os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **alone)
     except (ConnectionError, ValueError, RuntimeError) as error:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from maskwright.config import Settings
 from maskwright.data.dataset import Batch, EpochBatches
 from maskwright.device import ComputePrecision
-from maskwright.errors import DoesNotFitError, InputError, is_out_of_memory
+from maskwright.errors import DoesNotFitError, InputError, OthersEndedError, is_out_of_memory
 from maskwright.files import write_json
 from maskwright.signals import Stopped
 from maskwright.training import ranks
@@ -58,6 +58,8 @@ VALIDATION_SHARE = 0.1
 SMOOTHED = 3
 # What is said where nothing smaller is left to try.
 SAVED = "The run is saved: --resume goes on with it where there is more memory."
+# Of several processes it is the writer that saves, when it notices that another one ends.
+SAVED_BY_WRITER = "--resume goes on from where the run was saved."
 # What is said where several processes would have to do it together.
 TOGETHER = "Of several processes none can take less by itself; more of them need less each, as does another --storage."
 
@@ -147,6 +149,7 @@ def fit(
     Raises:
         OSError: That state could not be written.
         DoesNotFitError: Memory is too small for a single picture at a time; the state is saved.
+        OthersEndedError: Another rank ended; the state is saved as it was before the step that it left.
     """
     position = learner.position
     clock = Clock(position.seconds, run.now)
@@ -168,7 +171,13 @@ def fit(
         return False
     except DoesNotFitError as error:
         saver.save()
-        raise DoesNotFitError(f"{error} {SAVED}") from None
+        raise DoesNotFitError(f"{error} {SAVED if learner.shared is None else SAVED_BY_WRITER}") from None
+    except (OthersEndedError, RuntimeError) as error:
+        if not ranks.others_ended(error):
+            raise
+        begin_again(learner)
+        saver.save()
+        raise OthersEndedError from error
     return True
 
 
@@ -196,6 +205,7 @@ def _end_epoch(
     Raises:
         Stopped: A signal asked to in the validation; the position is that before it.
         DoesNotFitError: Memory is too small to validate; likewise.
+        OthersEndedError: Another rank ended; likewise.
     """
     position, figures = learner.position, figures_of(learner.tally)
     before = dataclasses.replace(position), learner.tally
@@ -207,7 +217,8 @@ def _end_epoch(
     if finished or _validation_is_due(learner, run):
         try:
             val_figures = _validate_and_remember(learner, val, run, clock)
-        except (Stopped, DoesNotFitError):  # resumed, the epoch has no batches left, so that this comes next
+        except (Stopped, DoesNotFitError, OthersEndedError):
+            # Resumed, the epoch has no batches left, so that this comes next.
             learner.position, learner.tally = before
             raise
         finished = finished or is_finished(learner, run)

@@ -68,7 +68,7 @@ def joined() -> Iterator[None]:
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
-    with _noticing():
+    with noticing():
         store, rank, size = next(rendezvous("env://"))
         store.set_timeout(PATIENCE)
         if not _is_on_several_machines():  # where torchrun counts restarts by machine
@@ -130,7 +130,7 @@ def on_writer(work: Callable[[], Result]) -> Result:
             told[0] = work(), None
         except InputError as refusal:
             error, told[0] = refusal, (None, str(refusal))
-    with _noticing():
+    with noticing():
         dist.broadcast_object_list(told)
     result: Result
     result, sentence = told[0]
@@ -156,7 +156,7 @@ def gathered(value: Result) -> list[Result]:
     import torch.distributed as dist
 
     found: list[Any] = [None] * _company.size
-    with _noticing():
+    with noticing():
         dist.all_gather_object(found, value)
     return found
 
@@ -178,7 +178,7 @@ def total(tensor: "Tensor") -> "Tensor":
     import torch.distributed as dist
 
     summed = tensor.detach().clone()
-    with _noticing():
+    with noticing():
         dist.all_reduce(summed)
     return summed
 
@@ -268,11 +268,16 @@ def _is_first_to_speak() -> bool:
 
 def others_ended(error: BaseException) -> bool:
     """Whether an error says that a process of this run has ended."""
-    return _company.size > 1 and _tells_of_an_end(error)
+    return isinstance(error, OthersEndedError) or (_company.size > 1 and _tells_of_an_end(error))
 
 
 @contextmanager
-def _noticing() -> Iterator[None]:
+def noticing() -> Iterator[None]:
+    """Tell the end of another rank from other errors.
+
+    Raises:
+        OthersEndedError: One has ended.
+    """
     try:
         yield
     except RuntimeError as error:

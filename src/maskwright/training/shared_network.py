@@ -53,8 +53,9 @@ class SharedNetwork:
 
     def follow_writer(self, network: nn.Module) -> None:
         """Take the writer's running statistics of batches, where each rank has its own."""
-        for buffer in network.buffers():
-            torch.distributed.broadcast(buffer, 0, group=self.group)
+        with ranks.noticing():
+            for buffer in network.buffers():
+                torch.distributed.broadcast(buffer, 0, group=self.group)
 
     def _up_to_date(self) -> nn.Module:
         """The network wrapped anew where other weights learn than before, or where they lie otherwise in memory."""

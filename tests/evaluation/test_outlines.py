@@ -88,10 +88,11 @@ def test_within_the_limit_distances_are_right_and_beyond_it_they_are_beyond() ->
     assert (found[exact > 4.5] > 4.5).all()
 
 
-def test_far_points_in_parts_equal_far_points_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    target = square(0, 0, 3, (50, 400))
+def test_far_points_in_parts_equal_far_points_at_once_and_a_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = square(0, 0, 3, (50, 400)) | square(40, 200, 2, (50, 400))
     points = np.nonzero(square(10, 300, 30, (50, 400)))
     at_once = distances(gaps_in_columns(target), points)
+    assert at_once == pytest.approx(distances_by_a_loop(target, np.transpose(points)))
     monkeypatch.setattr("maskwright.evaluation.outlines._NUMBERS_AT_ONCE", 7)
     assert np.array_equal(distances(gaps_in_columns(target), points), at_once)
 
@@ -103,7 +104,15 @@ def test_far_points_in_parts_equal_far_points_at_once(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
 def test_scores_equal_a_plain_loop(share: float, tolerance: float) -> None:
     truth, called, counted = random_mask(share), random_mask(share), random_mask(0.9)
-    truth, called = truth & counted, called & counted
+    expect_a_plain_loops_scores(truth & counted, called & counted, counted, tolerance)
+
+
+@pytest.mark.parametrize("called", [square(7, 5), square(6, 8, 9) | square(25, 30, 5), square(5, 40)])
+def test_scores_of_regions_amid_the_picture_equal_a_plain_loop(called: Mask) -> None:
+    expect_a_plain_loops_scores(square(5, 5), called, everywhere(called), 1.0)
+
+
+def expect_a_plain_loops_scores(truth: Mask, called: Mask, counted: Mask, tolerance: float) -> None:
     a, b = outline_by_a_loop(truth, counted), outline_by_a_loop(called, counted)
     missed, strayed = distances_by_a_loop(b, np.argwhere(a)), distances_by_a_loop(a, np.argwhere(b))
     recall = sum(away <= tolerance for away in missed) / len(missed)
@@ -112,7 +121,7 @@ def test_scores_equal_a_plain_loop(share: float, tolerance: float) -> None:
     at_edge = sum(away <= tolerance for away in distances_by_a_loop(a, wrong))
     union = (truth | called).sum()
     found = compare_outlines(truth, called, counted, tolerance=tolerance)
-    assert found.boundary_f == pytest.approx(2 * precision * recall / (precision + recall))
+    assert found.boundary_f == pytest.approx(2 * precision * recall / max(precision + recall, 1e-9))
     assert found.hausdorff_95 == pytest.approx(max(np.percentile(missed, 95), np.percentile(strayed, 95)))
     assert found.edge_error == pytest.approx(at_edge / union)
     assert found.inner_error == pytest.approx((len(wrong) - at_edge) / union)

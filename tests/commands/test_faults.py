@@ -112,7 +112,7 @@ def assert_equal(folder: Path, whole: Path) -> None:
     [
         (preparation, "read_pictures", False),
         (diagnosis, "learn_by_heart", False),
-        (loop, "_look_at", True),
+        (loop, "look_at_batches", True),
         (closing, "count_pairs", True),
     ],
     ids=["reading", "checking that it learns", "validating", "scoring"],

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,8 @@ def start_from(
 def test_the_network_and_the_size_are_those_of_the_model(tmp_path: Path) -> None:
     start = start_from(tmp_path, Architecture(base_channels=16, depth=3, norm="group", upsampling="bilinear"))
     settings = with_architecture_of(Settings(learning_rate=0.5, seed=3), start.card)
-    expected = Settings(
-        base_channels=16, depth=3, norm="group", upsampling="bilinear", size=96, learning_rate=0.5, seed=3
-    )
+    network = Settings(base_channels=16, depth=3, norm="group", upsampling="bilinear", unshuffle=1)
+    expected = dataclasses.replace(network, size=96, learning_rate=0.5, seed=3)
     assert settings == expected
 
 

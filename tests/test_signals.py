@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from maskwright.signals import STOPPING, Signals, Stopped, catching_signals, leave_signals_to
+from maskwright.signals import STOPPING, Signals, Stopped, catching_signals, leave_signals_to, undisturbed
 
 PROGRAM = """
 import os, signal
@@ -46,6 +47,32 @@ def test_the_first_signal_raises_where_nobody_asks(number: int) -> None:
 def test_it_waits_where_somebody_asks(number: int) -> None:
     with catching_signals() as signals, pytest.raises(Stopped):
         send_in_a_block_that_asks(signals, number)
+
+
+def send_undisturbed(number: int, steps: list[str]) -> None:
+    with undisturbed():
+        send(number)
+        steps.append("came to its end")
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_it_waits_for_the_end_of_a_block_that_is_not_to_be_disturbed(number: int) -> None:
+    steps: list[str] = []
+    with catching_signals():
+        with pytest.raises(Stopped):
+            send_undisturbed(number, steps)
+        send_undisturbed(signal.SIGTERM, steps)  # while all comes to its end
+    assert steps == ["came to its end"] * 2
+
+
+def test_such_a_block_within_one_where_somebody_asks_leaves_it_to_that() -> None:
+    steps: list[str] = []
+    with catching_signals() as signals:
+        with suppress(Stopped), signals.waiting():
+            send_undisturbed(signal.SIGTERM, steps)
+            send_undisturbed(signal.SIGTERM, steps)
+        assert signals.asked()
+    assert steps == ["came to its end"] * 2
 
 
 def test_nothing_is_begun_after_a_signal_that_was_lost() -> None:

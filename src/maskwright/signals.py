@@ -82,6 +82,21 @@ def catching_signals() -> Iterator[Signals]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let a stop wait for the end of a block that hands work to threads or waits for them.
+
+    Raised in the midst of it, it would leave a lock taken, for which threads then wait for ever, or free one twice.
+    """
+    signals = signal.getsignal(signal.SIGTERM)
+    is_main = threading.current_thread() is threading.main_thread()
+    if not (is_main and isinstance(signals, Signals)) or signals.is_waiting or signals.came:
+        yield
+        return
+    with signals.waiting():
+        yield
+
+
 def leave_signals_to(parent: int) -> None:
     """Let nobody but its parent end this process: a group of processes is sent a signal together."""
     for number in STOPPING:

@@ -7,6 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
+from maskwright.signals import undisturbed
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -34,13 +36,20 @@ def in_threads(
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:
-            pending.append(pool.submit(function, item))
+            with undisturbed():
+                pending.append(pool.submit(function, item))
             if len(pending) == ahead:
-                yield pending.popleft().result()
+                yield _result(pending.popleft())
         while pending:
-            yield pending.popleft().result()
+            yield _result(pending.popleft())
     finally:
-        pool.shutdown(cancel_futures=True)
+        with undisturbed():
+            pool.shutdown(cancel_futures=True)
+
+
+def _result(future: Future[Result]) -> Result:
+    with undisturbed():
+        return future.result()
 
 
 def limit_pixels(most: int = PIXELS_AT_A_TIME) -> Callable[[int], AbstractContextManager[None]]:

@@ -77,10 +77,9 @@ class Up(nn.Module):
             case "transposed":
                 self.up = nn.ConvTranspose2d(in_channels, up_channels, kernel_size=2, stride=2)
             case "bilinear":
+                # Narrowed first, while there are four times fewer pixels.
                 self.up = nn.Sequential(
-                    nn.Conv2d(
-                        in_channels, up_channels, kernel_size=1
-                    ),  # first, while there are four times fewer pixels
+                    nn.Conv2d(in_channels, up_channels, kernel_size=1),
                     nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
                 )
             case "bilinear_aligned":

@@ -219,7 +219,8 @@ def main() -> None:
     best_plain = max(("plain", "plain_channels_last"), key=medians.__getitem__)
     ratios = [own / other for own, other in zip(speeds["ours"], speeds[best_plain], strict=True)]
     result = {
-        "command": "python benchmarks/classic_throughput.py ../shared/data/carvana",
+        "command": "python benchmarks/classic_throughput.py ../shared/data/carvana "
+        f"--size {options.size} --steps {options.steps} --rounds {options.rounds}",
         "height_and_width": list(batches[0][0].shape[-2:]),
         "batch_size": settings.batch_size,
         "threads": torch.get_num_threads(),

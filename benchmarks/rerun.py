@@ -86,7 +86,7 @@ MEASUREMENTS = (
     Measurement("ray-memory", "python benchmarks/ray_cluster.py --only memory"),
     Measurement(
         "ray-overhead",
-        "python benchmarks/ray_cluster.py {work}/demo/run/model.safetensors --only overhead --pictures 1000",
+        "python benchmarks/ray_cluster.py {work}/demo/run/model.safetensors --only overhead --rounds 1",
     ),
     Measurement("ray-price", "python benchmarks/ray_cluster.py {work}/demo/run/model.safetensors --only price"),
     Measurement("ray-table", "python benchmarks/ray_cluster.py --table"),

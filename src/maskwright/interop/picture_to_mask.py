@@ -5,6 +5,7 @@ what happens to a picture is written down twice in the project and not once for 
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -50,10 +51,10 @@ class PictureToMask(nn.Module):
         x = image.permute(0, 3, 1, 2)  # (N, C, H, W)
         # Branches of a graph take tensors alone; the sides of their results come with these, whose values do not count.
         padded, original = torch.zeros(rows, columns, dtype=torch.uint8), image[0, :, :, 0]
-        x = torch.cond(is_fit, pad, resize_pixels, (x, stored, size, padded))
+        x = _branch(is_fit, pad, resize_pixels, (x, stored, size, padded))
         x = x.reshape(image.shape[0], image.shape[3], rows, columns)
         logits = self.network(x / 255)  # (N, K, rows, columns)
-        logits = torch.cond(is_fit, crop, _resize_logits, (logits, size, stored, original))
+        logits = _branch(is_fit, crop, _resize_logits, (logits, size, stored, original))
         logits = logits.reshape(image.shape[0], -1, height, width)
 
         if self.binary:
@@ -68,6 +69,20 @@ class PictureToMask(nn.Module):
         for count in (rows, columns):
             torch._check(count >= 2)  # which torch.export cannot see by itself
         return rows * self.coarsest, columns * self.coarsest  # type: ignore[return-value]
+
+
+def _branch(
+    condition: Tensor, where_true: Callable[..., Tensor], where_false: Callable[..., Tensor], given: tuple[Tensor, ...]
+) -> Tensor:
+    """What one of two functions makes of what is given; a graph keeps both.
+
+    `torch.cond` compiles both before it does the same: that takes as long as all the rest of tracing, and is for
+    functions that use more than they are given.
+    """
+    chosen: tuple[Tensor] = torch.ops.higher_order.cond(
+        condition, lambda *given: (where_true(*given),), lambda *given: (where_false(*given),), given
+    )
+    return chosen[0]
 
 
 def shape_of(stored: Tensor, resize: Resize) -> Tensor:

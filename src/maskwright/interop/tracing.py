@@ -57,7 +57,7 @@ def trace(card: ModelCard, weights: Mapping[str, NDArray[Any]]) -> ExportedProgr
 def _keep_inputs(network: nn.Module) -> None:
     """Let no activation overwrite its input.
 
-    What makes another format of the graph would have to undo that first: of an EfficientNet-Lite, in a third of its time.
+    What makes another format of the graph would undo that first: of an EfficientNet-Lite, in a third of its time.
     """
     for module in network.modules():
         if isinstance(module, nn.ReLU | nn.Hardtanh | nn.Hardswish | nn.SiLU):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from maskwright.evaluation.pages.plots import label_sparsely
 from maskwright.files import replacing
 from maskwright.training.rate_search import Choice, smoothed
 from maskwright.training.run_folder import read_metrics
@@ -24,6 +25,7 @@ def draw_curves(metrics_path: Path, picture_path: Path) -> None:
     _plot(dice, lines, {"train_dice": "train", "val_dice": "validation"})
     _plot(rate, lines, {"learning_rate": "learning rate"})
     loss.set(title="Loss", xlabel="epoch", yscale="log")
+    label_sparsely(loss.yaxis)
     dice.set(title="Dice at training size", xlabel="epoch")
     rate.set(title="Learning rate", xlabel="epoch")
     for axes in (loss, dice):
@@ -32,6 +34,8 @@ def draw_curves(metrics_path: Path, picture_path: Path) -> None:
     for axes in (loss, dice, rate):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
+    # Of the figure, and of a plot's width between two: laid out by matplotlib, all would be measured twice to be drawn.
+    figure.subplots_adjust(left=0.06, right=0.99, bottom=0.15, top=0.9, wspace=0.3)
     _write(figure, picture_path)
 
 
@@ -47,9 +51,11 @@ def draw_rates(rates: Sequence[float], losses: Sequence[float], choice: Choice |
     if choice is not None:
         axes.axvline(choice.rate, color="tab:green", linestyle="--", label=f"chosen: {choice.rate:.2g}")
     axes.set(title="Loss at rising learning rates", xlabel="learning rate", ylabel="loss", xscale="log", yscale="log")
+    label_sparsely(axes.yaxis)
     axes.legend(frameon=False)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
+    figure.subplots_adjust(left=0.17, right=0.97, bottom=0.15, top=0.9)
     _write(figure, picture_path)
 
 
@@ -61,10 +67,5 @@ def _plot(axes: Any, lines: list[dict[str, Any]], names: dict[str, str]) -> None
 
 
 def _write(figure: "Figure", picture_path: Path) -> None:
-    from matplotlib.layout_engine import TightLayoutEngine
-
-    TightLayoutEngine(pad=0.5, w_pad=1.5).execute(
-        figure
-    )  # a figure that keeps its layout is drawn twice to be written once
     with replacing(picture_path) as temporary:
         figure.savefig(temporary, dpi=110)

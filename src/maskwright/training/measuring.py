@@ -55,8 +55,9 @@ SMALL_PROBE, LARGE_PROBE = (2, 160), (4, 256)
 PROBE_STEPS = 3
 # A logit that leaves no doubt.
 CERTAIN = 10.0
-# Metrics that plots are tried with.
-TRIAL_LINES = (dict.fromkeys(("epoch", "train_loss", "val_loss", "train_dice", "val_dice", "learning_rate"), 0.5),)
+# Metrics that one plot is tried with, and how many a report has.
+TRIAL_LINES = (dict.fromkeys(("epoch", "train_loss", "val_loss"), 0.5),)
+PLOTS = 6
 
 
 def shapes_of(pairs: Sequence[Pair], *, seed: int) -> list[tuple[int, int]]:
@@ -191,9 +192,8 @@ def measure_costs(session: Session, part: str) -> Costs:
     scoring = on_device_or_cpu(score, session.device)
     with tempfile.TemporaryDirectory() as scratch:
         nothing, picture = Path(scratch) / "metrics.jsonl", Path(scratch) / "curves.png"
-        # A report has about twice as many plots.
         drawing = _second_time(lambda: draw_curves(nothing, picture), now)
-        drawing += 2 * _second_time(lambda: plot_curves(TRIAL_LINES), now)
+        drawing += PLOTS * _second_time(lambda: plot_curves(TRIAL_LINES), now)
     return Costs(validating, scoring, drawing + _bytes_of_files(learner) / BYTES_PER_SECOND)
 
 

@@ -21,10 +21,15 @@ from maskwright.evaluation.pages.markup import Html, tag
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 # Inches, at 72 points each: a plot is drawn for the width of a phone, and put beside others where there is more room.
 WIDTH, HEIGHT = 4.6, 3.1
 ROW_HEIGHT = 0.23
+# Around the axes, for labels of the usual size; measured by matplotlib, they would take as long as the drawing itself,
+# and a page has another font. A label beside the axis, and each character of its numbers or names, come on top.
+LEFT, RIGHT, BOTTOM, TOP = 0.18, 0.15, 0.55, 0.12
+LABEL, CHARACTER = 0.2, 0.085
 # Groups that get a row of their own; more are a histogram.
 MOST_ROWS = 40
 BINS = 20
@@ -76,7 +81,14 @@ def plot_pictures(pictures: Sequence[PictureScore]) -> Html | None:
         ordered = sorted(by_group.items(), key=lambda group: -float(np.mean(group[1])))
         rows = [(name.rpartition("/")[2], dices) for name, dices in ordered]
         said = "Dice of each picture, a row for each group" if len(rows) < len(scored) else "Dice of each picture"
-        return _plot(said, said, lambda axes: _draw_rows(axes, rows), height=max(1.2, 0.6 + ROW_HEIGHT * len(rows)))
+        names = [_shortened(name) for name, _ in rows]
+        return _plot(
+            said,
+            said,
+            lambda axes: _draw_rows(axes, names, [dices for _, dices in rows]),
+            height=max(1.2, 0.6 + ROW_HEIGHT * len(rows)),
+            longest=max(map(len, names)),
+        )
     said = "Dice of pictures: how many there are of each"
     return _plot(said, said, lambda axes: _draw_histogram(axes, [picture.dice for picture in scored]))
 
@@ -147,29 +159,39 @@ def _of_epochs(lines: Sequence[Mapping[str, float]], names: Mapping[str, tuple[s
 
 
 def _draw_lines(axes: "Axes", series: Sequence[_Line], scale: str, *, xlabel: str = "epoch") -> None:
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+    from matplotlib.ticker import MaxNLocator
 
     for label, xs, ys, colour, line in series:
         marker = "o" if len(xs) < 25 else None
         axes.plot(xs, ys, color=colour, linestyle=line, label=label, marker=marker, markersize=3.5, linewidth=1.6)
     axes.set(xlabel=xlabel, yscale=scale)
     if scale == "log":
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        label_sparsely(axes.yaxis)
     if xlabel == "epoch":
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     if any(label for label, *_ in series):
         axes.legend(frameon=False, loc="best")
 
 
-def _draw_rows(axes: "Axes", rows: Sequence[tuple[str, Sequence[float]]]) -> None:
-    for place, (_, dices) in enumerate(rows):
+def label_sparsely(axis: "Axis") -> None:
+    """Give a logarithmic axis ticks at 1, 2 and 5 alone, with plain numbers."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 18 else f"{name[:8]}…{name[-8:]}"
+
+
+def _draw_rows(axes: "Axes", names: Sequence[str], rows: Sequence[Sequence[float]]) -> None:
+    for place, dices in enumerate(rows):
         axes.scatter(dices, [place] * len(dices), s=22, color=FILL, alpha=0.55, linewidths=0)
         if len(dices) > 1:
             mean = float(np.mean(dices))
             axes.plot([mean, mean], [place - 0.32, place + 0.32], color=INK, linewidth=1.6)
-    names = [name if len(name) <= 18 else f"{name[:8]}…{name[-8:]}" for name, _ in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.set(xlabel="Dice", ylim=(-0.6, len(rows) - 0.4))
     axes.tick_params(axis="y", length=0)
@@ -185,7 +207,9 @@ def _draw_histogram(axes: "Axes", dices: Sequence[float]) -> None:
     axes.legend(frameon=False, loc="upper left")
 
 
-def _plot(title: str, described: str, draw: "Callable[[Axes], object]", *, height: float = HEIGHT) -> Html:
+def _plot(
+    title: str, described: str, draw: "Callable[[Axes], object]", *, height: float = HEIGHT, longest: int = 6
+) -> Html:
     """A figure with a title: what ``draw`` puts into empty axes.
 
     Args:
@@ -193,9 +217,9 @@ def _plot(title: str, described: str, draw: "Callable[[Axes], object]", *, heigh
         described: For readers who cannot see it.
         draw: Gets the axes.
         height: In inches.
+        longest: Characters of the longest label beside the vertical axis.
     """
     from matplotlib.figure import Figure
-    from matplotlib.layout_engine import TightLayoutEngine
 
     with _styled(title):
         figure = Figure(figsize=(WIDTH, height))
@@ -204,7 +228,8 @@ def _plot(title: str, described: str, draw: "Callable[[Axes], object]", *, heigh
         axes.grid(visible=True)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-        TightLayoutEngine(pad=0.3).execute(figure)  # once: a figure that keeps its layout is drawn twice to be written
+        left = LEFT + (LABEL if axes.get_ylabel() else 0) + CHARACTER * longest
+        figure.subplots_adjust(left / WIDTH, BOTTOM / height, 1 - RIGHT / WIDTH, 1 - TOP / height)
         written = io.StringIO()
         figure.savefig(written, format="svg", transparent=True)
     return tag("figure", tag("figcaption", title), _as_part(written.getvalue(), described))

@@ -29,7 +29,6 @@ from docs.drawings.unet import DRAWINGS, PICTURES
 from docs.site import commands as reference
 from maskwright import cli
 from maskwright.config import Settings
-from maskwright.data.drawn_cars import write_drawn_cars
 from tests.commands import test_original
 from tests.commands.test_serve import serving
 
@@ -80,9 +79,9 @@ def commands_of(text: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(drawn_cars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("guides")
-    list(write_drawn_cars(folder / "photos", cars=6, views=2, width=96, height=64))
+    shutil.copytree(drawn_cars, folder / "photos")
     (folder / "new").mkdir()
     pictures = sorted((folder / "photos/train").iterdir())
     for picture in pictures[:2]:

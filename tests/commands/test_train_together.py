@@ -14,7 +14,6 @@ import pytest
 
 from maskwright.cli import main
 from maskwright.commands.train_together import _finished
-from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.training.run_folder import RunFolder
 
 OPTIONS = ["--preset", "classic", "--base-channels", "8", "--depth", "1", "--size", "32", "--batch-size", "4"]
@@ -22,10 +21,8 @@ OPTIONS += ["--epochs", "1000", "--save-every", "1"]  # nobody waits for their e
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn")
-    list(write_drawn_cars(folder, cars=6, views=2, width=96, height=64))
-    return folder
+def photos(drawn_cars: Path) -> Path:
+    return drawn_cars
 
 
 def test_a_process_that_dies_is_started_again_and_a_stop_is_passed_on(

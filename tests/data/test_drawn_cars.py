@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from maskwright.data import drawn_cars
 from maskwright.data.drawn_cars import VIEWS, car_name, draw_car, write_drawn_cars
 from maskwright.errors import InputError
 
@@ -120,7 +121,9 @@ def test_car_names_are_twelve_hex_digits_and_belong_to_their_seed() -> None:
     assert all(len(name) == 12 and int(name, 16) >= 0 for name in names)
 
 
-def test_files_lie_in_kaggles_layout(tmp_path: Path) -> None:
+@pytest.mark.parametrize("few_pixels", [drawn_cars.FEW_PIXELS, 0], ids=["in this process", "in others"])
+def test_files_lie_in_kaggles_layout(few_pixels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawn_cars, "FEW_PIXELS", few_pixels)
     paths = list(write_drawn_cars(tmp_path, cars=2, views=4, seed=3, **SMALL))
     names = [f"{car_name(car, seed=3)}_{view:02d}" for car in range(2) for view in (1, 5, 9, 13)]
     assert paths == [tmp_path / "train" / f"{name}.jpg" for name in names]

@@ -17,7 +17,6 @@ from safetensors.numpy import load_file
 from maskwright.config import Settings
 from maskwright.data.cache import Cache
 from maskwright.data.dataset import EpochBatches, InOrder, Samples, build_loader
-from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.data.groups import Groups
 from maskwright.data.reading import Formats
 from maskwright.training import ranks
@@ -37,11 +36,9 @@ Train = Callable[..., Gang]
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photos(drawn_cars: Path) -> Path:
     """Six cars, two views each."""
-    folder = tmp_path_factory.mktemp("drawn")
-    list(write_drawn_cars(folder, cars=6, views=2, width=96, height=64))
-    return folder
+    return drawn_cars
 
 
 @pytest.fixture(scope="module")

@@ -65,6 +65,8 @@ VIEWS = 16
 """Pictures of each car, one every 22.5 degrees; the first shows its front."""
 
 JPEG_QUALITY = 92
+FEW_PIXELS = 1_000_000
+"""So many are drawn before other processes have started."""
 FINENESS = 2
 """Colour samples per pixel along each side."""
 WELL_DEPTH = 0.35
@@ -491,8 +493,12 @@ def write_drawn_cars(
         for path in (job.image_path, job.mask_path):
             if path.exists():
                 raise InputError(f"{path} exists already; choose another folder or delete it.")
-    # A process draws all views of a car: its shape and its studio are made once. Processes start afresh, since a
-    # copy of one that runs threads may hang.
+    # Together, all views of a car: its shape and its studio are made once.
+    if cars * views * width * height <= FEW_PIXELS:
+        for paths in map(_write_views, jobs):
+            yield from paths
+        return
+    # Processes start afresh, since a copy of one that runs threads may hang.
     with ProcessPoolExecutor(max_workers=min(os.cpu_count() or 1, cars), mp_context=get_context("spawn")) as pool:
         for paths in pool.map(_write_views, jobs):
             yield from paths

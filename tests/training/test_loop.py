@@ -17,7 +17,7 @@ from maskwright.data.cache import Cache
 from maskwright.data.dataset import EpochBatches, InOrder, Samples, build_loader
 from maskwright.data.input_format import read_image
 from maskwright.device import ComputePrecision
-from maskwright.errors import DoesNotFitError, InputError
+from maskwright.errors import DoesNotFitError, InputError, OthersEndedError
 from maskwright.models.build import build_network
 from maskwright.models.lean import ForgetfulDoubleConv
 from maskwright.training.baseline import chance_dice
@@ -442,6 +442,32 @@ def test_a_stop_before_the_last_score_leaves_that_to_the_resumed_run(
     assert second.shown == []
     assert timeless(second) == timeless(whole)
     torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("during", ["a step", "a validation"])
+def test_a_run_that_others_left_is_saved_as_it_was_before_that_and_goes_on_as_if_they_had_not(
+    during: str, ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    settings = change(save_every=100)  # until then, nothing has been saved
+    whole = Bench(ellipse_cache, tmp_path / "whole", settings)
+    assert whole.fit()
+    first, second = (Bench(ellipse_cache, tmp_path / "parts", settings) for _ in range(2))
+
+    def notice(network: nn.Module, _inputs: object, _logits: torch.Tensor) -> None:
+        if network.training and during == "a step" and first.learner.position.step == 1:
+            raise OthersEndedError
+        if not network.training and during == "a validation":
+            raise OthersEndedError
+
+    for network in (first.learner.network, first.learner.kept()):
+        network.register_forward_hook(notice)
+    with pytest.raises(OthersEndedError):
+        first.fit()
+    resume(second)
+    assert second.fit()
+    assert len(second.shown) == (8 if during == "a step" else 6)
+    torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
+    assert timeless(second) == timeless(whole)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(ellipse_cache: Cache, tmp_path: Path) -> None:

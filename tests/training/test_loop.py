@@ -20,6 +20,7 @@ from maskwright.device import ComputePrecision
 from maskwright.errors import DoesNotFitError, InputError, OthersEndedError
 from maskwright.models.build import build_network
 from maskwright.models.lean import ForgetfulDoubleConv
+from maskwright.training import ranks
 from maskwright.training.baseline import chance_dice
 from maskwright.training.figures import Figures, figures_of
 from maskwright.training.freezing import pretrained_layers
@@ -468,6 +469,15 @@ def test_a_run_that_others_left_is_saved_as_it_was_before_that_and_goes_on_as_if
     assert len(second.shown) == (8 if during == "a step" else 6)
     torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
     assert timeless(second) == timeless(whole)
+
+
+def test_a_rank_that_is_not_the_writer_writes_nothing(
+    ellipse_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranks._company, "rank", 1)
+    bench = Bench(ellipse_cache, tmp_path / "run", change(epochs=1, save_every=1))
+    assert bench.fit()
+    assert bench.best == list((tmp_path / "run").iterdir()) == []
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(ellipse_cache: Cache, tmp_path: Path) -> None:

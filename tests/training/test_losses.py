@@ -118,6 +118,42 @@ def test_dice_and_iou_equal_a_plain_loop(channels: int) -> None:
     assert float(soft_iou_loss(logits, target, weight)) == pytest.approx(1 - iou.mean())
 
 
+def loss_of_slices(term: str, logits: Tensor, target: Tensor, weight: Tensor) -> list[float]:
+    """The loss of each picture of a batch, where it is told the sums over the whole."""
+    told: list[list[Tensor]] = []
+
+    def note(sums: Tensor) -> Tensor:
+        told[-1].append(sums)
+        return sums
+
+    slices = [(logits[[n]], target[[n]], weight[[n]]) for n in range(len(logits))]
+    for mine in slices:
+        told.append([])
+        compute_loss([term], *mine, total=note)
+    losses = []
+    for mine in slices:
+        totals = [torch.stack(sums).sum(0) for sums in zip(*told, strict=True)]
+        losses.append(float(compute_loss([term], *mine, total=lambda _, left=totals: left.pop(0))))  # type: ignore[misc]
+    return losses
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_a_slice_that_is_told_of_the_others_has_the_loss_of_the_batch(term: str) -> None:
+    logits, target, weight = make(3)
+    target[0, 1] += target[0, 2]
+    target[0, 2] = 0  # a class that one of them does not show
+    weight[0, :, 2:] = 0
+    whole = float(compute_loss([term], logits, target, weight))
+    assert loss_of_slices(term, logits, target, weight) == pytest.approx([whole, whole], rel=1e-6)
+
+
+def test_the_lovasz_loss_of_slices_is_the_mean_of_theirs() -> None:
+    logits, target, weight = make(3)
+    alone = [float(compute_loss(["lovasz"], logits[[n]], target[[n]], weight[[n]])) for n in (0, 1)]
+    assert alone[0] != alone[1]
+    assert loss_of_slices("lovasz", logits, target, weight) == pytest.approx([sum(alone) / 2] * 2)
+
+
 @pytest.mark.parametrize("loss", [soft_dice_loss, soft_iou_loss])
 def test_a_class_that_the_batch_does_not_show_is_left_out(loss: Callable[..., Tensor]) -> None:
     logits, target, weight = make(3)

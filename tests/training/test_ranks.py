@@ -12,16 +12,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
+from torch import nn
 
 from maskwright.config import Settings
 from maskwright.data.cache import Cache
-from maskwright.data.dataset import EpochBatches, InOrder, Samples, build_loader
+from maskwright.data.dataset import Batch, EpochBatches, InOrder, Samples, build_loader
 from maskwright.data.groups import Groups
 from maskwright.data.reading import Formats
+from maskwright.errors import InputError
+from maskwright.models.build import build_network
 from maskwright.training import ranks
 from maskwright.training.material import Material, kept_here
-from maskwright.training.state import read_state
+from maskwright.training.shared_network import SharedNetwork
+from maskwright.training.state import build_learner, read_state
+from maskwright.training.step import add_gradients
 from tests.gangs import Gang, Strike, free_port, run_out_of_memory, start, start_gang, torchrun_environment
 from tests.training.test_loop import SETTINGS, Bench
 
@@ -97,6 +103,10 @@ def metrics(run: Path) -> list[dict[str, float]]:
     return [{name: line[name] for name in line if name not in ("seconds", "images_per_second")} for line in lines]
 
 
+def pictures_in(page: Path) -> list[str]:
+    return re.findall(r"data:image/[^\"')]+", page.read_text())
+
+
 def assert_alike(first: Path, second: Path) -> None:
     """Weights, averaged ones, and metrics."""
     for name in ("model.safetensors", "last.safetensors"):
@@ -129,6 +139,107 @@ def test_other_launchers_variables_make_no_company(monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv(name, value)
     with ranks.joined():
         assert (ranks.rank(), ranks.size()) == (0, 1)
+
+
+def test_restarts_that_would_meet_the_dead_are_refused_on_several_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"GROUP_WORLD_SIZE": "2", "TORCHELASTIC_MAX_RESTARTS": "3", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    for name, value in {**torchrun_environment(0, 2, 1), **known}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match="TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"), ranks.joined():
+        pass
+
+
+@pytest.mark.parametrize("is_store_gone", [False, True], ids=["before they join", "when the store is gone"])
+def test_where_ranks_cannot_agree_only_the_first_of_a_machine_speaks(
+    is_store_gone: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if is_store_gone:
+        port = free_port()
+        server = torch.distributed.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+        monkeypatch.setattr(ranks._company, "store", torch.distributed.TCPStore("127.0.0.1", port))
+        del server
+    for rank in range(2):
+        for name, value in torchrun_environment(rank, 2, 1).items():
+            monkeypatch.setenv(name, value)
+        ranks.last_word(f"rank {rank} ends")
+    assert "rank 0 ends" in (said := capfd.readouterr().err)
+    assert "rank 1 ends" not in said
+
+
+def gradients_of_slice() -> dict[str, Any]:
+    """What a rank makes of its slice of five pictures, in parts of one or two where there are several ranks."""
+    settings = Settings(base_channels=8, depth=1, norm="group", loss="ce")
+    generator = torch.Generator().manual_seed(0)
+    images, targets, weights = (torch.rand(5, channels, 16, 16, generator=generator) for channels in (3, 1, 1))
+    weights[3] = 0  # of this one nothing counts
+    torch.manual_seed(0)
+    learner = build_learner(build_network(settings.architecture()), settings, precision="fp32")
+    if ranks.size() > 1:
+        learner.shared, learner.position.micro_batch = SharedNetwork(learner.network, "cpu"), 1
+    mine = ranks.share_of(5)
+    outcome = add_gradients(learner, Batch(images[mine], targets[mine], weights[mine]), settings)
+    gradients = [weight.grad.flatten() for weight in learner.network.parameters() if weight.grad is not None]
+    return {"gradients": torch.cat(gradients).tolist(), "loss": outcome.loss, "dices": outcome.dices.tolist()}
+
+
+def refuse() -> None:
+    raise InputError("The writer refuses.")
+
+
+def agree(result: Path) -> None:
+    """What each rank knows after talking to the other one, where both began with something of their own."""
+    with ranks.joined():
+        own = ranks.rank()
+        pulse = ranks.Pulse(lambda: 7.0 + own, lambda: own == 1)
+        layer = nn.BatchNorm2d(1)
+        layer.load_state_dict(layer.state_dict() | {"running_mean": torch.tensor([float(own)])})
+        SharedNetwork(layer, "cpu").follow_writer(layer)
+        known: dict[str, Any] = {
+            "clock": pulse.now(),
+            "is asked": pulse.stop_asked(),
+            "mean": layer.state_dict()["running_mean"].item(),
+        }
+        ranks.check_devices(f"cuda:{own}")
+        for name, work in {
+            "refusal": lambda: ranks.on_writer(refuse),
+            "devices": lambda: ranks.check_devices("cpu" if own else "cuda:0"),
+        }.items():
+            try:
+                work()
+            except InputError as error:
+                known[name] = str(error)
+        known |= gradients_of_slice()
+    result.with_suffix(f".{own}").write_text(json.dumps(known | {"size afterwards": ranks.size()}))
+
+
+@pytest.fixture(scope="module")
+def agreed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two ranks knows."""
+    folder, port = tmp_path_factory.mktemp("agreed"), free_port()
+    processes = [
+        start(agree, folder / "known", torchrun_environment(rank, 2, port), folder / "said") for rank in (0, 1)
+    ]
+    for process in processes:
+        process.join()
+    assert (folder / "said").read_text() == ""
+    return [json.loads((folder / f"known.{rank}").read_text()) for rank in (0, 1)]
+
+
+def test_ranks_agree_on_what_each_sees_otherwise(agreed: list[dict[str, Any]]) -> None:
+    for known in agreed:
+        assert (known["clock"], known["is asked"], known["mean"]) == (7, True, 0)
+        assert known["refusal"] == "The writer refuses."
+        assert known["devices"].startswith("Some of the processes find a GPU and others none")
+        assert known["size afterwards"] == 1
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_slice_learnt_in_parts_gives_the_gradients_of_the_batch(agreed: list[dict[str, Any]]) -> None:
+    whole = gradients_of_slice()
+    for known in agreed:
+        assert known["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+        np.testing.assert_allclose(known["dices"], whole["dices"], rtol=1e-5)
+        np.testing.assert_allclose(known["gradients"], whole["gradients"], rtol=1e-4, atol=1e-6)
 
 
 def test_two_processes_learn_what_one_learns(one: Path, two: Path) -> None:
@@ -181,6 +292,7 @@ def test_a_shared_scoring_says_to_the_bit_what_one_process_says(train: Train, tw
     (alone / "scores.json").unlink()
     assert train(alone, "--resume", size=1).codes() == [0]
     assert (alone / "scores.json").read_text() == (two / "scores.json").read_text()
+    assert pictures_in(alone / "report.html") == pictures_in(two / "report.html") != []
 
 
 # --- The end
@@ -223,6 +335,7 @@ def test_memory_that_runs_out_in_one_ends_all_before_that_step(
     gang = train(folder, *SELDOM_SAVED, struck=Strike(rank, 4, run_out_of_memory, instead=True))
     assert gang.codes() == [2, 2]
     assert gang.said().count("ran out in a step") == 1
+    assert ("ran out in a step" in (folder / "rank-1.log").read_text()) is (rank == 1)
     assert not re.search(r"Error|Traceback|Stopped", gang.said())
     assert read_state(folder / "state.pth")["position"]["step"] == 3
     assert train(folder, "--resume", size=1).codes() == [0]

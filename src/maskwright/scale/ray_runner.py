@@ -65,7 +65,10 @@ class Model:
             for name in self.names:
                 (Path(folder) / name).write_bytes(self.out.read(f"{STORED}/{name}"))
             file = Path(folder) / self.names[0]
-            return load_as_set(file, self.settings, device=self.device, many_at_once=True, cores=1)
+            try:
+                return load_as_set(file, self.settings, device=self.device, many_at_once=True, cores=1)
+            except InputError as error:
+                raise InputError(str(error).replace(folder, self.out.path(STORED))) from error
 
 
 def store_model(out: Place, path: Path, settings: PredictSettings, device: str) -> Model:

@@ -1,21 +1,34 @@
 """Parts done by Ray, on one machine of two cores: the bytes of `predict`, and nothing lost or twice."""
 
+import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.dataset as datasets
 import pytest
 
 from maskwright.cli import main
 from maskwright.config import PredictSettings
-from maskwright.inference.predictor import load
-from maskwright.scale.manifest import Mark, Plan, begin
+from maskwright.inference.predictor import Predictor, load
+from maskwright.scale.manifest import LIST, Mark, Part, Plan, begin
 from maskwright.scale.parts import Order
 from maskwright.scale.places import open_place
-from maskwright.scale.ray_runner import connected, ray_run, store_model
-from maskwright.scale.rounds import Run, do_all
+from maskwright.scale.ray_runner import (
+    STORED,
+    Inferring,
+    Model,
+    Predicting,
+    _finish,
+    _prepare,
+    connected,
+    ray_run,
+    store_model,
+)
+from maskwright.scale.rounds import Failure, Run, do_all
 from maskwright.scale.sources import list_source
 from tests.tiny_pictures import an_image, write
 
@@ -30,16 +43,20 @@ PICTURES = 12
 
 
 @pytest.fixture(scope="module")
-def two_cores() -> Iterator[None]:
-    """Ray on this machine, with two cores and what it takes for a GPU."""
-    import ray
+def handler() -> Any:
+    """What is done at a SIGTERM before Ray is started."""
+    return signal.getsignal(signal.SIGTERM)
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
-    # Of its own: by itself, it would join any that runs on this machine.
-    ray.init("local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=10**8)
-    yield
-    ray.shutdown()
+
+@pytest.fixture(scope="module")
+def two_cores(handler: Any) -> Iterator[Mapping[str, float]]:
+    """Ray on this machine, with two cores and what it takes for a GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        # What Ray would find on another machine.
+        patch.setenv("RAY_OVERRIDE_RESOURCES", json.dumps({"CPU": 2, "GPU": 1, "object_store_memory": 10**8}))
+        with connected(None) as resources:
+            yield resources
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +90,7 @@ def planned(model: Path, photos: Path, out: Path, *, pictures: int, gpus: int = 
 
 
 def test_masks_are_to_the_byte_those_of_predict_and_a_killed_worker_loses_none(
-    two_cores: None, tiny_onnx: Path, photos: Path, tmp_path: Path
+    two_cores: Mapping[str, float], tiny_onnx: Path, photos: Path, tmp_path: Path
 ) -> None:
     plan, run = planned(tiny_onnx, photos, tmp_path / "out", pictures=1)
     marks: list[Mark] = []
@@ -88,7 +105,7 @@ def test_masks_are_to_the_byte_those_of_predict_and_a_killed_worker_loses_none(
 
 
 def test_the_command_does_what_is_left_and_fails_for_no_picture(
-    two_cores: None, tiny_model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two_cores: Mapping[str, float], tiny_model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     words = ["--runner", "ray", "--save", "mask,parquet", "--device", "cpu"]
@@ -106,19 +123,69 @@ def test_the_command_does_what_is_left_and_fails_for_no_picture(
 
 
 def test_decoding_computing_and_writing_apart_give_the_same(
-    two_cores: None, tiny_onnx: Path, photos: Path, tmp_path: Path
+    two_cores: Mapping[str, float], tiny_onnx: Path, photos: Path, tmp_path: Path
 ) -> None:
     plan, run = planned(tiny_onnx, photos, tmp_path / "out", pictures=6, gpus=1)
-    assert {outcome.number for outcome in do_all(run, plan.parts) if isinstance(outcome, Mark)} == {0, 1}
+    done, (undone,) = told_of(run([*plan.parts, replace(plan.parts[0], number=7, stop=10)]))
+    assert {mark.number for mark in done} == {0, 1}
+    assert undone.number == 7
+    assert undone.reason.startswith("JSONDecodeError: ")  # it has half a line of the list
     assert masks_in(tmp_path / "out") == masks_of_predict(tiny_onnx, photos, tmp_path / "alone")
 
 
-def test_ray_that_is_there_already_is_used_and_left(two_cores: None) -> None:
+def test_ray_that_is_there_already_is_used_and_left(two_cores: Mapping[str, float]) -> None:
     import ray
 
     with connected(None) as resources:
-        assert resources["CPU"] == 2
+        assert resources["CPU"] == two_cores["CPU"] == 2
     assert ray.is_initialized()
+
+
+def test_a_signal_is_handled_as_before_ray_was_started(two_cores: Mapping[str, float], handler: Any) -> None:
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+# --- Without Ray
+
+
+def done_apart(order: Order, model: Model, predictor: Predictor, part: Part) -> dict[str, Any]:
+    """What becomes of a part that is decoded, computed and written apart."""
+    prepared = _prepare(order, predictor, asdict(part))
+    return _finish(order, predictor, Inferring(order, model)(prepared))
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize(
+    ("spoilt", "reason"),
+    [
+        ("model", "{stored}/model.onnx is not a whole ONNX file"),
+        ("list", "FileNotFoundError: "),
+        ("out", "FileExistsError: "),
+    ],
+)
+def test_what_goes_wrong_with_a_part_is_said_of_it_and_raised_nowhere(
+    spoilt: str, reason: str, apart: bool, tiny_onnx: Path, photos: Path, tmp_path: Path
+) -> None:
+    place = open_place(str(tmp_path / "out"))
+    source, entries = list_source(str(photos))
+    (part,) = begin(place, source, entries, {}, pictures=100).parts
+    order, model = Order(source, place, ["mask"]), store_model(place, tiny_onnx, PredictSettings(), "cpu")
+    match spoilt:
+        case "model":
+            place.write(f"{STORED}/{model.names[0]}", b"no model")
+        case "list":
+            place.remove_file(LIST)
+        case "out":
+            place.write("1", b"a file where a folder has to be")
+    told = done_apart(order, model, load(tiny_onnx), part) if apart else Predicting(order, model)(asdict(part))
+    assert (told["number"], told["pictures"], told["failed"]) == (0, 0, 0)
+    assert told["reason"].startswith(reason.format(stored=place.path(STORED)))
+
+
+def told_of(outcomes: Iterable[Mark | Failure]) -> tuple[list[Mark], list[Failure]]:
+    """What is done, and what is not."""
+    told = list(outcomes)
+    return [mark for mark in told if isinstance(mark, Mark)], [fact for fact in told if isinstance(fact, Failure)]
 
 
 def workers() -> list[int]:

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from maskwright.cli import main
-from maskwright.commands.predict_at_scale import Tally, makers_of, predict_at_scale
+from maskwright.commands.predict_at_scale import Tally, _list, _tell, makers_of, predict_at_scale
 from maskwright.config import PredictSettings
 from maskwright.errors import InputError
 from maskwright.scale.manifest import begin, mark_done
 from maskwright.scale.places import open_place
+from maskwright.scale.rounds import Failure
 from maskwright.scale.sources import list_source
 from tests.tiny_pictures import an_image, write
 
@@ -66,6 +67,17 @@ def test_pictures_whose_masks_would_have_one_name_are_refused_before_anything_is
     assert not (tmp_path / "out").exists()
 
 
+def test_where_no_masks_are_written_their_names_do_not_matter(photos: Path, tmp_path: Path) -> None:
+    write(photos / "0.jpg", an_image(9))
+    _, entries = _list(str(photos), open_place(str(tmp_path / "out")), ["parquet"])
+    assert [entry.name for entry in entries] == ["0.jpg", "0.png", "1.png", "2.png"]
+
+
+def test_a_run_that_names_its_engine_is_no_other_run(tiny_model: Path) -> None:
+    named = makers_of(tiny_model, PredictSettings(engine="torch"), ["mask"])
+    assert named == makers_of(tiny_model, PredictSettings(), ["mask"])
+
+
 def test_results_of_predict_are_not_mixed_with_these(
     tiny_model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,3 +111,15 @@ def test_results_below_the_pictures_are_no_pictures_and_a_finished_run_needs_no_
     told = capsys.readouterr()
     assert "Not predicted: 0.png is no picture." in told.err
     assert "2 of 3 pictures predicted (3 of them by earlier runs" in told.out
+
+
+def test_parts_that_are_not_done_are_named_with_the_reason(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = open_place(str(tmp_path / "out"))
+    plan = begin(place, *list_source(str(photos)), {}, pictures=2)
+    done = mark_done(place, plan.parts[0], 2, [])
+    assert _tell(place, plan, {0: done}, [Failure(1, "disk full")]) == Tally(2, 0, 1)
+    told = capsys.readouterr().err
+    assert "Part 1 is not done: disk full" in told
+    assert "Parts that are not done: 1; the same command tries them again" in told

@@ -113,3 +113,22 @@ def test_a_run_that_died_before_its_manifest_was_written_begins_again(out: Place
     out.remove(MANIFEST)
     out.write(LIST, b"half of")
     assert len(start(out).pending) == 3
+
+
+def test_a_list_that_could_not_be_written_leaves_no_manifest(out: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_off(*_paths: str) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(out.files, "put_file", break_off)
+        with pytest.raises(ConnectionError):
+            start(out)
+    assert not any(name.endswith(MANIFEST) for name in out.below())
+    assert len(start(out).pending) == 3
+
+
+def test_other_columns_of_the_same_tables_are_another_run(out: Place) -> None:
+    place = open_place("/tables")
+    begin(out, Source("parquet", place, ("image", None)), ENTRIES, {}, pictures=3)
+    with pytest.raises(InputError, match="another columns"):
+        begin(out, Source("parquet", place, ("thumbnail", None)), ENTRIES, {}, pictures=3)

@@ -1,9 +1,11 @@
 """A part of a run: the bytes of `predict`, rows for what fails, and the same files when it is done again."""
 
+import itertools
 import json
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as arrow
@@ -170,6 +172,16 @@ def test_names_that_lead_out_of_a_shard_fail_alone_and_write_nothing_outside(
         assert shard.getnames() == ["failed/0000000-0.json", "s/good.mask.png", "s/good.json"]
 
 
+def test_a_name_that_is_no_unicode_is_written_down_escaped(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    picture = (photos / "0/0.png").read_bytes()
+    write_shard(tmp_path / "s.tar", {"good\udcff.png": picture, "bad\udcff.png": b"no picture"})
+    order, (part,) = plan_of(tmp_path / "s.tar", tmp_path / "out", ["parquet"])
+    assert do_part(order, predictor, part).failed == 1
+    good, bad = parquet.read_table(tmp_path / "out/parquet").to_pylist()
+    assert (good["path"], good["error"], bad["path"]) == ("good\\udcff.png", None, "bad\\udcff.png")
+    assert "s.tar: bad\\udcff.png" in bad["error"]
+
+
 def test_a_part_that_is_done_again_writes_the_same_files(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
     order, parts = plan_of(photos, tmp_path / "out", KINDS, pictures=2)
     for part in parts:
@@ -218,3 +230,31 @@ def test_a_score_is_the_mean_probability_of_the_foreground() -> None:
     assert nothing == pytest.approx((certain + 1 / (1 + np.exp(-9.0))) / 2, abs=1e-6)
     several = np.stack([np.zeros((1, 2)), np.full((1, 2), 2.0)]).astype(np.float32)
     assert mean_certainty(several, np.array([[1, 1]], np.uint8)) == pytest.approx(certain, abs=1e-6)
+
+
+@pytest.mark.parametrize("step", ["shrink", "small_logits", "enlarge"])
+def test_a_picture_that_takes_more_memory_than_there_is_fails_alone(
+    step: str, predictor: Predictor, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, work = itertools.count(), getattr(predictor, step)
+
+    def run_out_once(*arguments: Any) -> Any:
+        if next(calls) == 0:
+            raise MemoryError
+        return work(*arguments)
+
+    monkeypatch.setattr(predictor, step, run_out_once)
+    order, (part,) = plan_of(photos, tmp_path / "out", ["mask", "parquet"])
+    assert do_part(order, predictor, part).failed == 2  # and the one that is no picture
+    large, none, *others = parquet.read_table(tmp_path / "out/parquet").to_pylist()
+    assert large["error"] == "0/0.png takes more memory than there is; cut it up or make it smaller."
+    assert "0/2.png" in none["error"]
+    assert all(row["error"] is None for row in others)
+
+
+def test_a_part_whose_table_cannot_be_written_is_not_marked(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    order, (part,) = plan_of(photos, tmp_path / "out", ["mask", "parquet"])
+    (tmp_path / "out/parquet").write_bytes(b"a file where a folder has to be")
+    with pytest.raises(OSError, match="parquet"):
+        do_part(order, predictor, part)
+    assert not (tmp_path / "out/.predict/done").exists()

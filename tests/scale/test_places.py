@@ -47,14 +47,18 @@ def test_a_write_that_fails_leaves_what_was_there(store: str, monkeypatch: pytes
     place.write("a.txt", b"before")
     assert place.below() == ["a.txt"]
 
+    write_whole = place.files.pipe_file
+
     def break_off(path: str, content: bytes) -> None:
-        place.files.store.pop(path, None)
+        write_whole(path, content[:2])
         raise ConnectionError
 
     monkeypatch.setattr(place.files, "pipe_file", break_off)
     with pytest.raises(ConnectionError):
         place.write("a.txt", b"after")
     assert place.read("a.txt") == b"before"
+    (half,) = {*place.below()} - {"a.txt"}
+    assert half.startswith(".")  # so nobody takes it for a picture
 
 
 def test_files_are_found_below_a_folder_by_a_pattern_and_alone(place: Place) -> None:
@@ -65,6 +69,7 @@ def test_files_are_found_below_a_folder_by_a_pattern_and_alone(place: Place) -> 
     below, found = find_files(f"{address}/b/*.tar")
     assert found == {"2.tar": 7}
     assert below.read("2.tar") == b"x" * 7
+    assert find_files(f"{address}/*")[1] == {"a.tar": 5}
     below, found = find_files(f"{address}/b/1.jpg")
     assert (found, below.read("1.jpg")) == ({"1.jpg": 7}, b"x" * 7)
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+import pytest
+
 from maskwright.scale.manifest import Mark, Part
 from maskwright.scale.rounds import Failure, do_all
 
@@ -42,6 +44,18 @@ def test_what_fails_again_and_again_is_told_with_the_last_reason() -> None:
     assert full == Failure(2, "disk full, 3")
     assert silent == Failure(3, "the process that worked on it ended each time")
     assert calls == 3  # one that gets on, and two that do not
+
+
+def test_of_many_parts_a_runner_is_given_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maskwright.scale.rounds.PARTS_AT_A_TIME", 4)
+    given: list[list[int]] = []
+
+    def run(parts: Sequence[Part]) -> Iterator[Mark | Failure]:
+        given.append([part.number for part in parts])
+        yield from (marked(part.number) for part in parts)
+
+    assert list(do_all(run, PARTS)) == [marked(number) for number in range(6)]
+    assert given == [[0, 1, 2, 3], [4, 5]]
 
 
 def test_nothing_to_do_asks_nobody() -> None:

@@ -53,7 +53,10 @@ def test_pictures_of_a_store_are_fetched_and_one_that_is_gone_is_a_problem() -> 
 
 
 def test_a_shard_gives_its_pictures_and_leaves_the_rest(tmp_path: Path) -> None:
-    write_shard(tmp_path / "s.tar", {"x/1.jpg": b"one", "x/1.json": b"{}", "./2.png": b"two", "2.webp": b"twice"})
+    write_shard(
+        tmp_path / "s.tar",
+        {"x/1.jpg": b"one", "x/1.json": b"{}", "./2.png": b"two", "2.webp": b"twice", "x/._1.jpg": b""},
+    )
     source, entries = list_source(str(tmp_path))
     assert entries == [Entry("s.tar", (tmp_path / "s.tar").stat().st_size, None)]
     pictures = list(pictures_of(source, entries))
@@ -108,6 +111,66 @@ def test_a_damaged_table_is_a_problem_and_keeps_no_other_back(tmp_path: Path) ->
     pictures = list(pictures_of(*list_source(str(tmp_path))))
     assert pictures[0].content == b"1"
     assert pictures[1].problem == "b.parquet is no whole Parquet file; copy it again."
+
+
+def test_a_row_group_that_is_damaged_is_a_problem_from_the_damaged_row_on(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    write_table(path, {"image": [b"1", b"2", b"3"]}, group=1)
+    place = parquet.read_metadata(path).row_group(1).column(0).data_page_offset
+    content = bytearray(path.read_bytes())
+    content[place : place + 16] = b"\xff" * 16
+    path.write_bytes(content)
+    first, damaged, last = pictures_of(*list_source(str(path)))
+    assert (first.content, last.content) == (b"1", b"3")
+    assert damaged.problem is not None
+    assert damaged.problem.startswith("t.parquet is damaged from row 1 on")
+
+
+def test_a_table_that_cannot_be_reached_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_table(tmp_path / "t.parquet", {"image": [b"1"]})
+    source, entries = list_source(str(tmp_path))
+
+    def time_out(*_arguments: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(source.place.files, "open", time_out)
+    with pytest.raises(TimeoutError):
+        list(pictures_of(source, entries))
+    with pytest.raises(TimeoutError):
+        list_source(str(tmp_path))
+
+
+def test_tables_of_different_columns_are_refused(tmp_path: Path) -> None:
+    write_table(tmp_path / "a.parquet", {"image": [b"1"]})
+    write_table(tmp_path / "b.parquet", {"jpeg": [b"1"]})
+    with pytest.raises(InputError, match="have different columns"):
+        list_source(str(tmp_path))
+
+
+def test_rows_without_a_name_are_called_by_their_number(tmp_path: Path) -> None:
+    write_table(tmp_path / "t.parquet", {"name": ["x", None, ""], "image": [b"1", b"2", b"3"]})
+    pictures = pictures_of(*list_source(str(tmp_path)))
+    assert [picture.name for picture in pictures] == ["x", "0000001", "0000002"]
+
+
+@pytest.mark.parametrize("kind", ["store", "shard", "table"])
+def test_a_picture_of_too_many_bytes_is_not_read(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maskwright.scale.sources.MOST_BYTES", 3)
+    address = str(tmp_path)
+    match kind:
+        case "store":
+            import fsspec
+
+            address = "memory://large"
+            fsspec.filesystem("memory").pipe({"/large/1.jpg": b"four", "/large/2.jpg": b"two"})
+        case "shard":
+            write_shard(tmp_path / "s.tar", {"1.jpg": b"four", "2.jpg": b"two"})
+        case "table":
+            write_table(tmp_path / "t.parquet", {"name": ["1.jpg", "2.jpg"], "image": [b"four", b"two"]})
+    large, small = pictures_of(*list_source(address))
+    assert (large.content, small.content) == (None, b"two")
+    assert large.problem is not None
+    assert "1.jpg is larger than" in large.problem
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def _tell(out: Place, plan: Plan, marks: Mapping[int, Mark], undone: Sequence[Fa
     for part in undone[:_NAMED]:
         terminal.warn(f"Part {part.number} is not done: {part.reason}")
     if undone:
-        terminal.warn(f"{len(undone)} parts are not done; the same command tries them again.")
+        terminal.warn(f"Parts that are not done: {len(undone)}; the same command tries them again.")
     pictures = sum(mark.pictures for mark in marks.values())
     before = sum(mark.pictures for mark in plan.marks.values())
     already = f" ({before} of them by earlier runs; --overwrite begins anew)" if before else ""

@@ -5,7 +5,9 @@ import json
 import re
 import shutil
 import signal
+import threading
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from maskwright.data.groups import Groups
 from maskwright.data.reading import Formats
 from maskwright.errors import InputError
 from maskwright.models.build import build_network
+from maskwright.signals import Stopped, catching_signals
 from maskwright.training import ranks
 from maskwright.training.material import Material, kept_here
 from maskwright.training.shared_network import SharedNetwork
@@ -147,6 +150,26 @@ def test_restarts_that_would_meet_the_dead_are_refused_on_several_machines(monke
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match="TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"), ranks.joined():
         pass
+
+
+def test_a_signal_is_heard_while_one_that_never_comes_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    port, main = free_port(), threading.get_ident()
+    server = torch.distributed.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+    known = {**torchrun_environment(0, 2, port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    for name, value in known.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(ranks, "PATIENCE", timedelta(seconds=20))
+
+    def stop_it_then() -> None:
+        server.wait(["restart 0/rank 0 has begun"], timedelta(seconds=20))
+        signal.pthread_kill(main, signal.SIGTERM)
+
+    with catching_signals():
+        stopper = threading.Thread(target=stop_it_then)
+        stopper.start()
+        with pytest.raises(Stopped), ranks.joined():
+            pass
+        stopper.join()
 
 
 @pytest.mark.parametrize("is_store_gone", [False, True], ids=["before they join", "when the store is gone"])

@@ -28,6 +28,8 @@ Result = TypeVar("Result")
 
 # Others wait for the writer while it reads pictures and looks at the machine, which may take hours.
 PATIENCE = timedelta(days=2)
+# Between two looks for those that have not begun yet.
+LOOK_SECONDS = 0.1
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 # Where a command that starts torchrun says when it began itself: its minutes are theirs.
 COMMAND_BEGAN = "_MASKWRIGHT_BEGAN"
@@ -74,6 +76,7 @@ def joined() -> Iterator[None]:
         if not _is_on_several_machines():  # where torchrun counts restarts by machine
             # torchrun keeps its store, in which gloo would find the addresses of those that have ended.
             store = PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        _wait_for_all(store, rank, size)
         # Agreements go over gloo on GPUs too; their gradients have a group of their own.
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
     _company.rank, _company.size, _company.store = rank, size, store
@@ -82,6 +85,17 @@ def joined() -> Iterator[None]:
         dist.destroy_process_group()  # after an error it might wait for processes that are no more
     finally:
         _company.rank, _company.size = _Company.rank, _Company.size
+
+
+def _wait_for_all(store: Any, rank: int, size: int) -> None:  # noqa: ANN401 - torch's
+    """Wait until all have begun, where a signal is heard; where torch itself waits none is.
+
+    One that is killed while it imports torch would be missed by nobody, and torchrun asks the others to stop.
+    """
+    everyone = [f"rank {number} has begun" for number in range(size)]
+    store.set(everyone[rank], "yes")
+    while not store.check(everyone):
+        time.sleep(LOOK_SECONDS)
 
 
 def _keeps_its_store() -> bool:

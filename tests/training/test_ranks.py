@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from torch import nn
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch's stubs forget it
 
 from maskwright.config import Settings
 from maskwright.data.cache import Cache
@@ -154,7 +155,7 @@ def test_restarts_that_would_meet_the_dead_are_refused_on_several_machines(monke
 
 def test_a_signal_is_heard_while_one_that_never_comes_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     port, main = free_port(), threading.get_ident()
-    server = torch.distributed.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+    server = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
     known = {**torchrun_environment(0, 2, port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
     for name, value in known.items():
         monkeypatch.setenv(name, value)
@@ -178,8 +179,8 @@ def test_where_ranks_cannot_agree_only_the_first_of_a_machine_speaks(
 ) -> None:
     if is_store_gone:
         port = free_port()
-        server = torch.distributed.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
-        monkeypatch.setattr(ranks._company, "store", torch.distributed.TCPStore("127.0.0.1", port))
+        server = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+        monkeypatch.setattr(ranks._company, "store", TCPStore("127.0.0.1", port))
         del server
     for rank in range(2):
         for name, value in torchrun_environment(rank, 2, 1).items():
@@ -223,10 +224,11 @@ def agree(result: Path) -> None:
             "mean": layer.state_dict()["running_mean"].item(),
         }
         ranks.check_devices(f"cuda:{own}")
-        for name, work in {
-            "refusal": lambda: ranks.on_writer(refuse),
-            "devices": lambda: ranks.check_devices("cpu" if own else "cuda:0"),
-        }.items():
+        refusals: dict[str, Callable[[], None]] = {
+            "refusal": partial(ranks.on_writer, refuse),
+            "devices": partial(ranks.check_devices, "cpu" if own else "cuda:0"),
+        }
+        for name, work in refusals.items():
             try:
                 work()
             except InputError as error:

@@ -74,6 +74,10 @@ def test_of_thousands_of_pictures_samples_are_validated_and_scored() -> None:
     assert closing.seconds < 0.25 * 600
 
 
+def test_several_processes_share_pictures_out_and_one_of_them_saves() -> None:
+    assert Costs(validating=8.0, scoring=6.0, saving=2.0).shared_by(2) == Costs(validating=4.0, scoring=3.0, saving=2.0)
+
+
 def test_at_least_one_picture_is_validated_and_scored() -> None:
     closing = plan_closing(Costs(99, 99, 1.0), 6, part="val", available=5, held_out=5)
     assert (closing.validated, closing.scored) == (1, 1)

@@ -113,6 +113,10 @@ def test_a_size_is_lowered_where_the_minutes_buy_too_few_steps_and_the_reason_sa
     assert f"{THIN[size_of(facts)]:.3f}" in recipe.reasons[0]
 
 
+def test_several_processes_share_pixels_out_and_not_what_each_step_costs() -> None:
+    assert Speed(per_step=0.1, per_megapixel=2.0).shared_by(2) == Speed(per_step=0.1, per_megapixel=1.0)
+
+
 def test_a_batch_is_made_smaller_before_the_pictures_are() -> None:
     facts = with_means(CRACKS, 100, speed=Speed(0.0, 0.9))
     assert steps_bought(facts, OPEN, 512, 8) < LEAST_STEPS <= steps_bought(facts, OPEN, 512, 4)

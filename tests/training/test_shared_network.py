@@ -50,6 +50,18 @@ def test_layers_that_begin_to_learn_are_shared_from_then_on() -> None:
 
 
 @pytest.mark.usefixtures("company_of_one")
+def test_weights_that_lie_otherwise_in_memory_are_shared_as_they_lie() -> None:
+    network = UNet(base_channels=8, depth=1, norm="group")
+    shared = SharedNetwork(network, "cpu")
+    learn(shared, last=True)
+    wrapped = shared._wrapped
+    network.to(memory_format=torch.channels_last)
+    network.zero_grad(set_to_none=True)
+    learn(shared, last=True)
+    assert shared._wrapped is not wrapped
+
+
+@pytest.mark.usefixtures("company_of_one")
 def test_gradients_of_several_passes_are_added_up() -> None:
     shared = SharedNetwork(UNet(base_channels=8, depth=1, norm="group"), "cpu")
     once = learn(shared, last=False)

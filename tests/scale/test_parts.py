@@ -20,9 +20,10 @@ from maskwright.inference.jobs import Job
 from maskwright.inference.model_file import ModelCard
 from maskwright.inference.predictor import Predictor
 from maskwright.inference.results import Wish
+from maskwright.scale.attempts import watched
 from maskwright.scale.manifest import Part, begin
 from maskwright.scale.outcomes import KINDS, mean_certainty
-from maskwright.scale.parts import Order, do_part, finish_part, infer_part, prepare_part
+from maskwright.scale.parts import FINISHING, Order, do_part, finish_part, infer_part, prepare_part
 from maskwright.scale.places import open_place
 from maskwright.scale.sources import list_source
 from tests.scale.test_sources import write_shard
@@ -208,6 +209,24 @@ def test_three_steps_apart_give_what_one_process_gives(predictor: Predictor, pho
     prepared = prepare_part(apart, predictor, part)
     assert finish_part(apart, predictor, part, prepared, infer_part(predictor, prepared)).failed == 1
     assert contents(tmp_path / "apart") == contents(tmp_path / "out")
+
+
+def test_a_picture_whose_mask_ends_processes_is_given_up_and_the_others_are_done(
+    predictor: Predictor, photos: Path, tmp_path: Path
+) -> None:
+    order, (part,) = plan_of(photos, tmp_path / "out", ["mask"])
+    prepared = prepare_part(order, predictor, part)
+    dead = []
+    for _ in range(3):  # that say nothing when they end, as a dead process does not
+        dead.append(watched(order.out, part, [known.picture for known in prepared], step=FINISHING))
+        for _ in range(4):
+            last = next(dead[-1])
+    assert finish_part(order, predictor, part, prepared, infer_part(predictor, prepared)).failed == 2
+    made = contents(tmp_path / "out")
+    assert f"{last.target}_mask.png" not in made
+    assert sum(name.endswith("_mask.png") for name in made) == 3
+    assert f"{last.title} ended the process" in made[".predict/failed/0000000.jsonl"].decode()
+    assert not any("tried" in name for name in made)
 
 
 def test_of_several_classes_each_has_its_runs(photos: Path, tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
-"""A picture that ends the process that decodes it is found out, and given up.
+"""A picture that ends the process that works on it is found out, and given up.
 
 A decoder that crashes, or memory that the system takes back by force, leaves nobody to say which picture it was; the
-part is tried again elsewhere, and the same happens. So whoever begins a part leaves a note, and takes it away at the
-end. Who finds one knows that somebody ended without a word, and from then on notes each picture before it is touched.
-One at which that happened twice is a problem of its own, and the others are done.
+part is tried again elsewhere, and the same happens, without end. So whoever begins a part leaves a note, and takes it
+away at the end. Who finds one knows that somebody ended without a word, and from then on notes each picture before it
+is touched. One at which that happened twice is a problem of its own, and the others are done.
 
 That may have been the machine's end, too, which is why once is not enough.
 """
@@ -40,18 +40,19 @@ class Note:
     given_up: tuple[int, ...] = ()
 
 
-def watched(out: Place, part: Part, pictures: Iterable[Picture]) -> Iterator[Picture]:
+def watched(out: Place, part: Part, pictures: Iterable[Picture], *, step: str = "") -> Iterator[Picture]:
     """The pictures of a part, while notes are kept: each is worked on before the next is asked for.
 
     Args:
         out: Where results go.
         part: Which.
         pictures: All of them, in an order that is the same each time.
+        step: What is done with them, where steps of a part are taken apart: each has notes of its own.
 
     Yields:
         The same pictures; those that are given up have a problem and no content.
     """
-    name = f"{TRIED}/{part.name}"
+    name = f"{TRIED}/{part.name}{step and f'-{step}'}"
     before = _read(out, name)
     note = before and _judge(before)
     _write(out, name, note or Note())

@@ -3,7 +3,7 @@
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from maskwright.scale.sources import Source, pictures_of
 
 FOLDERS = ("parquet", "shards")
 """Below the results, the folders of files that are called by their part's number."""
+FINISHING = "finish"
+"""What the notes on the third step are called."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,17 @@ def infer_part(predictor: Predictor, pictures: Sequence[Prepared]) -> list[Any]:
 def finish_part(
     order: Order, predictor: Predictor, part: Part, pictures: Sequence[Prepared], logits: Sequence[Any]
 ) -> Mark:
-    """The third step, and the writing of it all."""
-    both = zip(pictures, logits, strict=True)
-    return commit(order, part, (finish(predictor, prepared, some, order.kinds) for prepared, some in both))
+    """The third step, and the writing of it all. A mask is as large as its picture, and may end a process too."""
+    known = watched(order.out, part, (prepared.picture for prepared in pictures), step=FINISHING)
+
+    def outcomes() -> Iterator[Outcome]:
+        for picture, prepared, some in zip(known, pictures, logits, strict=True):
+            if picture.problem is not None:
+                yield finish(predictor, Prepared(prepared.picture, problem=picture.problem), None, order.kinds)
+            else:
+                yield finish(predictor, prepared, some, order.kinds)
+
+    return commit(order, part, outcomes())
 
 
 def commit(order: Order, part: Part, outcomes: Iterable[Outcome]) -> Mark:

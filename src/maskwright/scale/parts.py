@@ -3,7 +3,7 @@
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,15 +58,13 @@ def finish_part(
 ) -> Mark:
     """The third step, and the writing of it all. A mask is as large as its picture, and may end a process too."""
     known = watched(order.out, part, (prepared.picture for prepared in pictures), step=FINISHING)
-
-    def outcomes() -> Iterator[Outcome]:
-        for picture, prepared, some in zip(known, pictures, logits, strict=True):
-            if picture.problem is not None:
-                yield finish(predictor, Prepared(prepared.picture, problem=picture.problem), None, order.kinds)
-            else:
-                yield finish(predictor, prepared, some, order.kinds)
-
-    return commit(order, part, outcomes())
+    outcomes = (
+        finish(predictor, prepared, some, order.kinds)
+        if picture.problem is None
+        else predict_one(predictor, picture, order.kinds)  # which says why it is given up
+        for picture, prepared, some in zip(known, pictures, logits, strict=True)
+    )
+    return commit(order, part, outcomes)
 
 
 def commit(order: Order, part: Part, outcomes: Iterable[Outcome]) -> Mark:

@@ -72,7 +72,7 @@ MEASUREMENTS = (
     Measurement("carvana-quick", "python benchmarks/carvana_quick.py {data}/carvana --minutes 5"),
     Measurement("multiclass", "python benchmarks/multiclass.py {data} --minutes 3"),
     Measurement("storage-modes", "python benchmarks/storage_modes.py"),
-    Measurement("classic-throughput", "python benchmarks/classic_throughput.py {data}/carvana"),
+    Measurement("classic-throughput", "python benchmarks/classic_throughput.py {data}/carvana --size 320 --steps 1"),
     Measurement("check-speed", "python benchmarks/check_speed.py 1000", f"{RESULTS}/check_speed.json"),
     Measurement("kill-test", "python benchmarks/kill_test.py"),
     Measurement("faults", "sudo python benchmarks/faults.py"),

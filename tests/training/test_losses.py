@@ -211,7 +211,7 @@ def test_lovasz_at_certain_predictions_is_one_minus_iou(channels: int) -> None:
 def test_outlines_count_more_and_regions_as_before() -> None:
     target = torch.zeros(1, 1, 32, 32)
     target[..., :16] = 1
-    outline = outline_of(target)
+    outline = outline_of(target, torch.ones_like(target))
     assert outline[0, 0, 16].argmax() in (15, 16)
     assert float(outline.max()) > 0.9
     assert not outline[..., :12].any()
@@ -225,6 +225,13 @@ def test_outlines_count_more_and_regions_as_before() -> None:
     assert emphasised[1] > emphasised[0]
     regions = [compute_loss(["dice"], near, target, weight, boundary_weight=value) for value in (0, 5)]
     assert regions[0] == regions[1]
+
+
+def test_where_foreground_meets_pixels_that_say_nothing_is_no_outline() -> None:
+    target, weight = torch.zeros(1, 1, 32, 32), torch.ones(1, 1, 32, 32)
+    target[..., :16] = 1
+    weight[..., 16:] = 0
+    assert outline_of(target, weight).max() < 1e-6
 
 
 def test_overlap_is_summed_over_the_batch_and_not_averaged_over_pictures() -> None:
@@ -321,9 +328,10 @@ def test_16_bit_logits_are_computed_with_in_32_bit(term: str, dtype: torch.dtype
     assert float(loss) == float(compute_loss([term], rounded.float(), target, weight))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("term", ALL)
-def test_a_batch_in_which_nothing_counts_has_a_finite_loss(term: str) -> None:
-    logits, target, weight = make(1)
+def test_a_batch_in_which_nothing_counts_has_no_loss(term: str, channels: int) -> None:
+    logits, target, weight = make(channels)
     assert float(compute_loss([term], logits, target, torch.zeros_like(weight))) == 0
 
 

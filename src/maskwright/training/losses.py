@@ -47,7 +47,7 @@ def compute_loss(
     logits = logits.float()  # sums over a picture overflow in 16 bit
     per_pixel = {"ce": cross_entropy_loss, "bce": cross_entropy_loss, "focal": focal_loss}
     per_region = {"dice": soft_dice_loss, "iou": soft_iou_loss, "tversky": tversky_loss, "lovasz": lovasz_loss}
-    emphasised = weight * (1 + boundary_weight * outline_of(target)) if boundary_weight else weight
+    emphasised = weight * (1 + boundary_weight * outline_of(target, weight)) if boundary_weight else weight
     if class_weights:
         emphasised = emphasised * _weight_of_classes(target, class_weights)
     losses = [
@@ -67,10 +67,16 @@ def _weight_of_classes(target: Tensor, class_weights: Sequence[float]) -> Tensor
     return torch.einsum("nchw,c->nhw", target, target.new_tensor(class_weights)).unsqueeze(1)
 
 
-def outline_of(target: Tensor, *, reach: int = 3) -> Tensor:
-    """1 along the outlines of a target ``(N, C, H, W)``, falling to 0 within ``reach`` pixels; ``(N, 1, H, W)``."""
-    side = 2 * reach + 1
-    local = F.avg_pool2d(target, side, stride=1, padding=reach, count_include_pad=False)
+def outline_of(target: Tensor, weight: Tensor, *, reach: int = 3) -> Tensor:
+    """1 along the outlines of a target ``(N, C, H, W)``, falling to 0 within ``reach`` pixels; ``(N, 1, H, W)``.
+
+    Where foreground meets pixels without weight is no outline: nobody knows what lies there.
+    """
+
+    def around(values: Tensor) -> Tensor:
+        return F.avg_pool2d(values, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
+
+    local = around(weight * target) / around(weight).clamp(min=1e-6)
     # Half and half is right on an outline, where the product of the shares is largest.
     return (4 * local * (1 - local)).amax(dim=1, keepdim=True)
 
@@ -213,11 +219,11 @@ def _probabilities(logits: Tensor) -> Tensor:
 
 
 def _mean_over_present(scores: Tensor, target: Tensor, weight: Tensor, total: Total) -> Tensor:
-    """The mean of scores ``(C,)`` over the classes that the batch shows; of one class, its score."""
+    """The mean of scores ``(C,)`` over the classes that the batch shows, or 1; of one class, its score."""
     if len(scores) == 1:
         return scores.mean()
     present = (total((weight * target).sum((0, 2, 3))) > 0).to(scores.dtype)
-    return (scores * present).sum() / present.sum().clamp(min=1)
+    return torch.where(present.any(), (scores * present).sum() / present.sum().clamp(min=1), 1.0)
 
 
 def _weighted_mean(per_pixel: Tensor, weight: Tensor, total: Total) -> Tensor:

@@ -69,6 +69,12 @@ def test_a_loss_far_above_its_minimum_and_its_start_diverges() -> None:
     assert is_diverging(after([1.2] + [0.3] * 50 + [50.0] * 5), CASE)
 
 
+@pytest.mark.parametrize(("terms", "last", "expected"), [(1, 0.99, True), (1, 0.9, False), (2, 1.98, True)])
+def test_losses_that_end_at_one_diverge_when_all_is_lost(terms: int, last: float, expected: bool) -> None:
+    case = dataclasses.replace(CASE, loss_terms=("dice", "iou")[:terms])
+    assert is_diverging(after([0.9 * terms] + [0.2 * terms] * 50 + [last] * 80), case) is expected
+
+
 def test_one_odd_batch_is_no_divergence() -> None:
     assert not is_diverging(after([1.2] + [0.3] * 50 + [8.0]), CASE)
 

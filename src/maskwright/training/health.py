@@ -47,6 +47,9 @@ FAR_ABOVE_LOWEST = 4.0
 FAR_ABOVE_UNTRAINED = 1.5
 # Of an untrained network, each term of the loss is at least about this.
 UNTRAINED_TERM = 0.5
+# Each of these terms is at most 1, which it is where nothing is found any more.
+BOUNDED = {"dice", "iou", "tversky"}
+ALL_LOST = 0.97
 # How far weights move in a step, as a share of their norm: a thousandth is usual, and many times that at the start.
 USUAL_RATIO = 1e-3
 TINY_RATIO = 1e-4
@@ -254,11 +257,11 @@ def is_diverging(health: Health, case: Circumstances) -> bool:
     """Whether the loss is far above its own minimum, and above that of a network that has learnt nothing."""
     if health.smoothed_over < SETTLED:
         return False
-    untrained = max(health.first_loss, UNTRAINED_TERM * len(case.loss_terms))
-    return (
-        health.smoothed_loss > FAR_ABOVE_LOWEST * health.lowest_loss
-        and health.smoothed_loss > FAR_ABOVE_UNTRAINED * untrained
-    )
+    terms = len(case.loss_terms)
+    bad = FAR_ABOVE_UNTRAINED * max(health.first_loss, UNTRAINED_TERM * terms)
+    if BOUNDED.issuperset(case.loss_terms):
+        bad = min(bad, ALL_LOST * terms)
+    return health.smoothed_loss > max(FAR_ABOVE_LOWEST * health.lowest_loss, bad)
 
 
 def find_collapse(health: Health, case: Circumstances) -> Finding | None:

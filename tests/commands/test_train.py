@@ -442,7 +442,8 @@ def test_a_run_starts_from_the_weights_of_a_model_and_its_network(
     assert (card.architecture, card.size) == (first.architecture, first.size)
     assert "Starting from" in capsys.readouterr().out
     config = tomllib.loads((run.folder / "config.toml").read_text())
-    assert config["started_from"] == {"name": "whole/model.safetensors", "fingerprint": fingerprint_of(model)}
+    parent = {"name": "whole/model.safetensors", "fingerprint": fingerprint_of(model)}
+    assert config["started_from"] == {**parent, "path": str(model)}
     assert card.parent == Parent("whole/model.safetensors", fingerprint_of(model))
     untouched = dataclasses.replace(read_settings(run.folder / "config.toml"), learning_rate=1e-12, ema=0.0)
     still = train(other_cars, out=tmp_path / "still", start_from=model, settings=untouched)

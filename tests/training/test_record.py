@@ -158,3 +158,6 @@ def test_the_command_gives_the_settings_again(monkeypatch: pytest.MonkeyPatch) -
 def test_the_command_names_the_model_that_a_run_started_from() -> None:
     command = train_command("photos", read_preset("classic"), started_from={"name": "old run/model.safetensors"})
     assert command == "maskwright train photos --preset classic --from 'old run/model.safetensors'"
+    found = {"name": "old run/model.safetensors", "path": "runs/old run/model.safetensors"}
+    command = train_command("photos", read_preset("classic"), started_from=found)
+    assert command == "maskwright train photos --preset classic --from 'runs/old run/model.safetensors'"

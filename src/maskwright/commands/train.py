@@ -1,6 +1,5 @@
 """`maskwright train`: from a folder of photographs and masks to a model file."""
 
-import dataclasses
 import functools
 import json
 import time
@@ -154,7 +153,7 @@ def _open_and_train(
     started: float,
 ) -> TrainedRun:
     """Begin a run, or go on with it, or say that there is nothing left to do."""
-    started_from = dataclasses.asdict(start.parent) if start else None
+    started_from = start.noted() if start else None
     found = ranks.on_writer(lambda: _look_into(folder, settings, started_from, resume=resume))
     if isinstance(found, TrainedRun):
         return found
@@ -227,7 +226,7 @@ def _open(
             material.unread,
             contents=material.contents(),
             photos=photos,
-            started_from=dataclasses.asdict(start.parent) if start else None,
+            started_from=start.noted() if start else None,
         )
     return _Opened(prepared, taken, resuming)
 

@@ -106,7 +106,7 @@ def train_command(photos: str, settings: Settings, *, started_from: Mapping[str,
     nearest = min(presets, key=lambda name: len(presets[name]))
     words = ["maskwright", "train", photos, "--preset", nearest, *presets[nearest]]
     if started_from:
-        words += ["--from", started_from["name"]]
+        words += ["--from", started_from.get("path", started_from["name"])]
     return shlex.join(words)
 
 

@@ -185,7 +185,7 @@ def start_run(
         unread: Pictures that there was no time to read.
         contents: A hash of what each picture and its mask hold.
         photos: Where they all lie.
-        started_from: What is known of the model that the run starts from, its ``name`` and ``fingerprint``.
+        started_from: What is known of the model that the run starts from: ``name``, ``fingerprint``, ``path``.
     """
     for left_behind in (folder.metrics, folder.health, folder.rates):
         left_behind.unlink(missing_ok=True)

@@ -40,6 +40,10 @@ class StartingPoint:
     card: ModelCard
     weights: dict[str, NDArray[Any]]
 
+    def noted(self) -> dict[str, str]:
+        """What the settings of a run say of it."""
+        return {**dataclasses.asdict(self.parent), "path": str(self.path)}
+
     def has_learnt_from(self, fingerprints: Iterable[str]) -> int:
         """How many of these pictures the model learnt from, or a model that it started from itself."""
         return len(set(self.card.trained_on) & set(fingerprints))

@@ -72,6 +72,23 @@ def test_the_minutes_and_what_was_chosen_are_shared(
     assert {settings.size for settings in asked[1:]} == {chosen.size} != {None}
 
 
+def test_a_rate_is_searched_for_the_first_fold_alone(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Settings] = []
+
+    def note(*args: object, settings: Settings, **options: object) -> TrainedRun:
+        asked.append(settings)
+        return train(*args, settings=settings, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "train", note)
+    searching = dataclasses.replace(TINY, find_rate=True)
+    assert cross_validate(photos, folds=2, out=tmp_path / "all", settings=searching).finished
+    found = read_settings(tmp_path / "all" / "fold-0" / "config.toml").learning_rate
+    assert [settings.find_rate for settings in asked] == [True, False]
+    assert asked[1].learning_rate == found != TINY.learning_rate
+
+
 def test_folds_that_were_stopped_go_on_where_they_were(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

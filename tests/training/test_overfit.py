@@ -92,6 +92,16 @@ def test_a_frozen_network_is_told_as_such(ellipse_batch: Batch) -> None:
     assert "no gradient reaches the weights" in found.sentence
 
 
+def test_layers_that_are_held_are_held_here_too(ellipse_batch: Batch) -> None:
+    held = network()
+    norm = next(module for module in held.modules() if isinstance(module, nn.BatchNorm2d)).eval()
+    learned: list[bool] = []
+    norm.register_forward_hook(lambda module, *_: learned.append(module.training))
+    learn(ellipse_batch, held)
+    assert learned
+    assert not any(learned)
+
+
 def test_foreground_that_vanishes_at_this_size_is_told(ellipse_batch: Batch) -> None:
     targets = torch.zeros_like(ellipse_batch.targets)
     targets[0, 0, 0, 0] = 1
@@ -99,6 +109,9 @@ def test_foreground_that_vanishes_at_this_size_is_told(ellipse_batch: Batch) -> 
     found = find_no_overfit(overfit, SETTINGS, NAMES)
     assert found is not None
     assert "too small at --size 32" in found.sentence
+    by_factor = find_no_overfit(overfit, dataclasses.replace(SETTINGS, size=None, factor=0.25), NAMES)
+    assert by_factor is not None
+    assert "too small at --factor 0.25" in by_factor.sentence
 
 
 def test_a_loss_that_is_no_number_is_told_at_once(ellipse_batch: Batch) -> None:

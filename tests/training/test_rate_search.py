@@ -8,7 +8,9 @@ from maskwright.config import Settings
 from maskwright.data.cache import Cache
 from maskwright.data.dataset import EpochBatches, Samples, build_loader
 from maskwright.models.build import build_network
+from maskwright.training.freezing import pretrained_layers
 from maskwright.training.rate_search import STEPS, Search, choose_rate, diverged_at, search_rates, smoothed
+from maskwright.training.state import build_learner
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -25,10 +27,10 @@ def search(cache: Cache, settings: Settings) -> Search:
     torch.manual_seed(0)
     order = EpochBatches(range(9), settings)
     loader = build_loader(Samples(cache, settings, augment=True), order, workers=0, pin=False)
-    network = build_network(settings.architecture())
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    found = search_rates(network, (), loader, order, settings, device="cpu", precision="fp32", show=lambda _: None)
-    torch.testing.assert_close(network.state_dict(), before, atol=0, rtol=0)
+    learner = build_learner(build_network(settings.architecture()), settings, precision="fp32")
+    before = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
+    found = search_rates(learner, loader, order, settings, device="cpu", show=lambda _: None)
+    torch.testing.assert_close(learner.network.state_dict(), before, atol=0, rtol=0)
     return found
 
 
@@ -39,6 +41,13 @@ def test_the_rate_of_the_steepest_descent_is_chosen() -> None:
     assert choice.rate == choice.steepest
     assert choice.diverged is not None
     assert 0.1 < choice.diverged < 0.6
+
+
+def test_a_first_batch_with_a_large_loss_is_no_descent() -> None:
+    losses = [curve(rate) + (0.8 if step == 0 else 0.05 * (-1) ** step) for step, rate in enumerate(RATES)]
+    choice = choose_rate(Search(RATES, tuple(losses)))
+    assert choice is not None
+    assert 5e-4 < choice.rate < 5e-3
 
 
 def test_it_is_at_most_a_tenth_of_where_the_loss_diverges() -> None:
@@ -84,6 +93,24 @@ def test_a_search_learns_real_batches_and_leaves_the_network_alone(ellipse_cache
 
 def test_a_search_is_the_same_each_time(ellipse_cache: Cache) -> None:
     assert search(ellipse_cache, SETTINGS) == search(ellipse_cache, SETTINGS)
+
+
+def test_what_the_run_will_hold_is_held_in_the_search_too(ellipse_cache: Cache) -> None:
+    settings = Settings(encoder="efficientnet_lite0", base_channels=8, size=32, batch_size=3, epochs=1, held_levels=2)
+    network = build_network(settings.architecture())
+    learner = build_learner(network, settings, precision="fp32", pretrained=pretrained_layers(network))
+    held: list[bool] = []
+    others: list[bool] = []
+    for layers, modes in ((learner.held, held), (learner.pretrained, others)):
+        for layer in layers:
+            layer.register_forward_hook(lambda module, *_, modes=modes: modes.append(module.training))
+    order = EpochBatches(range(9), settings)
+    loader = build_loader(Samples(ellipse_cache, settings, augment=True), order, workers=0, pin=False)
+    minutes = dataclasses.replace(settings, minutes=1e-6)  # one step shows it
+    search_rates(learner, loader, order, minutes, device="cpu", show=lambda _: None)
+    assert others
+    assert all(others)
+    assert not any(held)
 
 
 def test_minutes_too_short_for_a_search_have_none(ellipse_cache: Cache) -> None:

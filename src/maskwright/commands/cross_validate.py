@@ -106,7 +106,10 @@ def _as_chosen_before(settings: Settings, folder: Path) -> Settings:
     if not first.is_file():
         return settings
     chosen = read_settings(first)
-    return dataclasses.replace(settings, **{name: getattr(chosen, name) for name in CHOSEN_SETTINGS})
+    settings = dataclasses.replace(settings, **{name: getattr(chosen, name) for name in CHOSEN_SETTINGS})
+    if settings.find_rate and settings.fold:  # the first fold has found it
+        settings = dataclasses.replace(settings, find_rate=False, learning_rate=chosen.learning_rate)
+    return settings
 
 
 def _sum_up(folder: Path, folds: int) -> CrossValidation:

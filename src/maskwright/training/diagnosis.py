@@ -79,6 +79,7 @@ def _learn_cut_outs(session: Session) -> Overfit:
     pictures = choose_pictures(cache.foreground, train, seed=settings.seed)
     samples = Samples(cache, settings, augment=False)
     pixels = sum(cache.shapes[index][0] * cache.shapes[index][1] for index in train)
+    session.learner.begin_to_learn()
     with terminal.progressing("Checking that it learns") as update:
         for side in SIDES:
             batch = cut_out(samples, pictures, side)
@@ -107,14 +108,12 @@ def search_rate(session: Session, train: DataLoader[Batch], order: EpochBatches)
     try:
         with terminal.progressing("Searching a learning rate") as update:
             search = search_rates(
-                session.learner.network,
-                session.learner.pretrained,
+                session.learner,
                 train,
                 order,
                 settings,
                 class_weights=choose_weights(session.material, settings),
                 device=session.device,
-                precision=session.learner.precision,
                 show=lambda share: update(share, ""),
             )
     except (DoesNotFitError, MemoryError, RuntimeError) as error:
@@ -139,6 +138,5 @@ def search_rate(session: Session, train: DataLoader[Batch], order: EpochBatches)
         f"{choice.steepest:.2g}; {up_to})"
     )
     settings = dataclasses.replace(settings, learning_rate=choice.rate)
-    started_from = dataclasses.asdict(session.start.parent) if session.start else None
-    write_settings(folder.config, settings, started_from=started_from)
+    write_settings(folder.config, settings, started_from=session.start.noted() if session.start else None)
     return dataclasses.replace(session, settings=settings)

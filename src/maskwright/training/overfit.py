@@ -124,7 +124,7 @@ def learn_by_heart(
     """Let a copy of the network learn one batch.
 
     Args:
-        network: Stays as it is.
+        network: In the mode that it learns in; stays as it is.
         batch: What to learn.
         settings: Of the run; its loss is used.
         precision: What the forward pass computes in.
@@ -145,7 +145,7 @@ def learn_by_heart(
     blind = blind_dice(batch, scored_classes)
     moves = False
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
-        copied = copy.deepcopy(network).train()
+        copied = copy.deepcopy(network)
         optimizer = torch.optim.AdamW(copied.parameters(), lr=RATE)
         learner = Learner(copied, optimizer, None, build_scaler(device, precision), precision=precision)
         allowed = math.inf
@@ -213,7 +213,8 @@ def find_no_overfit(overfit: Overfit, settings: Settings, names: Sequence[str]) 
         return _finding(
             overfit,
             f"only {100 * overfit.foreground:.2g} % of its pixels are foreground",
-            f"what the masks show may be too small at --size {settings.size}",
+            "what the masks show may be too small at "
+            + (f"--factor {settings.factor:g}" if settings.size is None else f"--size {settings.size}"),
         )
     worst = sorted(range(len(names)), key=lambda place: -overfit.picture_losses[place])
     listed = ", ".join(dict.fromkeys(names[place] for place in worst[: PICTURES // 2]))

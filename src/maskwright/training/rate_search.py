@@ -15,13 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
 
 from maskwright.config import Settings
 from maskwright.data.dataset import Batch, EpochBatches
-from maskwright.device import ComputePrecision
-from maskwright.training.state import build_learner, set_rate
+from maskwright.training.state import Learner, build_learner, set_rate
 from maskwright.training.step import make_step
 
 LOWEST, HIGHEST = 1e-6, 1.0
@@ -35,6 +33,8 @@ SMOOTHING = 0.8
 DIVERGED = 2.0
 # A loss that falls to no less than this share of the first one shows no rate.
 FALLEN = 0.95
+# Of the first losses this share is not looked at: a mean over so few batches leaps, whatever the rate.
+UNSETTLED = 0.1
 
 
 @dataclass(frozen=True)
@@ -66,28 +66,24 @@ class Choice:
 
 
 def search_rates(
-    network: nn.Module,
-    pretrained: tuple[nn.Module, ...],
+    learner: Learner,
     loader: DataLoader[Batch],
     order: EpochBatches,
     settings: Settings,
     *,
     class_weights: Sequence[float] = (),
     device: str,
-    precision: ComputePrecision,
     show: Callable[[float], None],
 ) -> Search:
     """Let a copy of the network learn at rising rates until the loss diverges.
 
     Args:
-        network: Stays as it is.
-        pretrained: Those of its layers that learn at a rate of their own.
+        learner: At the start of its run; stays as it is.
         loader: Training batches.
         order: Theirs; starts at the first epoch, at the size that the run starts with.
         settings: Of the run: its optimizer, loss, decay and clipping.
         class_weights: How much a pixel of each class counts.
         device: Where the network lies.
-        precision: What the forward pass computes in.
         show: Called with the share that is done.
 
     Returns:
@@ -97,9 +93,10 @@ def search_rates(
     rates: list[float] = []
     losses: list[float] = []
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
-        copied, known = copy.deepcopy((network.train(), pretrained))
+        network, known = copy.deepcopy((learner.network, learner.held + learner.pretrained))
         alone = dataclasses.replace(settings, ema=0.0)
-        learner = build_learner(copied, alone, precision=precision, pretrained=known)
+        trial = build_learner(network, alone, precision=learner.precision, pretrained=known)
+        trial.begin_to_learn()
         started = time.monotonic()
         for step, cpu_batch in enumerate(_endless(loader, order, half=settings.small_first > 0)):
             if step == 1 and settings.minutes is not None:
@@ -108,10 +105,10 @@ def search_rates(
                 if steps < LEAST_STEPS:
                     return Search((), ())
             rate = LOWEST * (HIGHEST / LOWEST) ** (step / (steps - 1))
-            set_rate(learner.optimizer, rate)
+            set_rate(trial.optimizer, rate)
             rates.append(rate)
             try:
-                losses.append(make_step(learner, cpu_batch.to(device), settings, class_weights=class_weights).loss)
+                losses.append(make_step(trial, cpu_batch.to(device), settings, class_weights=class_weights).loss)
             except FloatingPointError:
                 losses.append(math.nan)
             show((step + 1) / steps)
@@ -128,17 +125,18 @@ def choose_rate(search: Search) -> Choice | None:
     0.01
     """
     finite = [loss for loss in search.losses if math.isfinite(loss)]
-    smooth = smoothed(finite)
+    first = int(UNSETTLED * len(finite))
+    rates, smooth = search.rates[first:], smoothed(finite)[first:]
     if len(smooth) < 3 or min(smooth) > FALLEN * smooth[0]:
         return None
     place = diverged_at(smooth)
     if place is None and len(finite) < len(search.losses):
-        place = len(finite)
+        place = len(smooth)
     lowest = smooth.index(min(smooth))
     steepest = min(range(1, lowest + 1), key=lambda step: smooth[step] - smooth[step - 1])
-    diverged = None if place is None else search.rates[place]
-    rate = min(search.rates[steepest], math.inf if diverged is None else diverged / 10)
-    return Choice(rate, search.rates[steepest], diverged)
+    diverged = None if place is None else rates[place]
+    rate = min(rates[steepest], math.inf if diverged is None else diverged / 10)
+    return Choice(rate, rates[steepest], diverged)
 
 
 def smoothed(losses: Sequence[float]) -> list[float]:

@@ -82,6 +82,10 @@ def test_a_plan_by_the_clock_adds_up_to_its_minutes(photos: Path) -> None:
     assert found.steps is not None
     assert by_clock.steps > 2 * found.steps
     assert by_clock.reasons
+    searching = dataclasses.replace(SETTINGS, epochs=None, find_rate=True)
+    searched = plan(photos, settings=searching, minutes=30.0)
+    assert searched.training_seconds == pytest.approx(by_clock.training_seconds - 180, abs=30)
+    assert searched.total_seconds == pytest.approx(30 * 60, rel=0.05)
 
 
 def test_a_plan_of_all_folds_is_that_of_one_with_its_share_of_the_minutes(photos: Path) -> None:

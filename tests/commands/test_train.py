@@ -413,7 +413,9 @@ def test_a_few_pictures_are_enough_and_one_of_them_is_held_out(
     run = train(some(photos, count, tmp_path / "photos"), out=tmp_path / "run", settings=OPEN)
     split = json.loads((run.folder / "split.json").read_text())["pictures"]
     assert (len(split["train"]), len(split["val"])) == (count - 1, 1)
-    assert "Few pictures: 1 held out is all" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Few pictures: 1 held out is all" in said
+    assert f"; --folds {count} scores every picture once" in said
 
 
 def test_a_single_picture_is_refused_with_a_sentence(photos: Path, tmp_path: Path) -> None:

@@ -176,6 +176,7 @@ def _plan(prepared: "Preparation", device: str, minutes: "Minutes", models: int,
     available, held_out = len(material.indices(part)), len(material.indices("val"))
     closing = plan_closing(costs, minutes.seconds, part=part, available=available, held_out=held_out)
     course = _reckon(prepared, minutes, closing)
+    checks = _seconds_of_checks(settings)
     ending = costs.saving + (closing.validation_seconds if settings.minutes is not None else 0.0)
     return Plan(
         models=models,
@@ -199,13 +200,13 @@ def _plan(prepared: "Preparation", device: str, minutes: "Minutes", models: int,
         step_seconds=course.step_seconds,
         epochs=course.epochs,
         steps=course.steps,
-        preparing_seconds=minutes.used(),
+        preparing_seconds=minutes.used() + checks,
         training_seconds=course.seconds,
         validation_seconds=closing.validation_seconds if is_here else math.nan,
         validated=closing.validated,
         scoring_seconds=closing.scoring_seconds if is_here else math.nan,
         scored=closing.scored,
-        total_seconds=minutes.used() + course.seconds + ending + closing.scoring_seconds,
+        total_seconds=minutes.used() + checks + course.seconds + ending + closing.scoring_seconds,
     )
 
 
@@ -242,11 +243,20 @@ def _reckon(prepared: "Preparation", minutes: "Minutes", closing: "Closing") -> 
         each = (1 - small) * whole + small * half
         courses.append((settings.epochs, settings.epochs * (batches * each + closing.validation_seconds), each))
     if settings.minutes is not None:
-        seconds = max(0.0, minutes.left() - closing.seconds)
+        seconds = max(0.0, minutes.left() - _seconds_of_checks(settings) - closing.seconds)
         passes = seconds * (1 - VALIDATION_SHARE) * ((1 - small) / whole + small / half)
         courses.append((passes / batches, seconds, seconds / max(1.0, passes)))
     epochs, seconds, each = min(courses, key=lambda course: course[1])
     return _Course(each * accumulate, epochs, math.ceil(epochs * batches / accumulate), seconds)
+
+
+def _seconds_of_checks(settings: Settings) -> float:
+    """What the checks before the first step take at most of a run by the clock."""
+    from maskwright.training import overfit, rate_search
+
+    seconds = 60 * (settings.minutes or 0.0)
+    check = min(overfit.MOST_SECONDS, overfit.SHARE_OF_RUN * seconds) if settings.overfit_check else 0.0
+    return check + (rate_search.SHARE_OF_RUN * seconds if settings.find_rate else 0.0)
 
 
 def _show(found: Plan) -> None:

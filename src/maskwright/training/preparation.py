@@ -43,6 +43,8 @@ TRAINING_SHARE = 0.85
 PROBING_SECONDS = 10.0
 # With fewer pictures than this held out, the score says little.
 FEW_HELD_OUT = 5
+# Cross-validation is advised with so many folds, or as many as there are groups.
+MOST_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -130,12 +132,13 @@ def prepare(
         _tell_unread(len(left_out), len(pairing.pairs), resumed)
     cache = _in_order(cache, pairing.pairs)
     material = dataclasses.replace(deal_out(cache, formats, settings), unread=left_out)
-    _tell_split(material, say)
+    _tell_split(material, settings, say)
     if settings.tint is None:
         tint, why = choose_tint(material, Samples(cache, settings, augment=False))
         settings = dataclasses.replace(settings, tint=tint)
         if why:
             say(why)
+            reasons = (*reasons, why)
     return Preparation(material, settings, recipe, reasons, precision, speed, memory)
 
 
@@ -293,7 +296,7 @@ def _tell_unread(count: int, found: int, resumed: RunFolder | None) -> None:
     )
 
 
-def _tell_split(material: Material, say: Callable[[str], None]) -> None:
+def _tell_split(material: Material, settings: Settings, say: Callable[[str], None]) -> None:
     """Say how the pictures were dealt out; refuse or warn where a part cannot do its work."""
     counts = " + ".join(
         f"{len(found)} {part} ({len(material.groups_of(part))} groups)"
@@ -301,18 +304,18 @@ def _tell_split(material: Material, say: Callable[[str], None]) -> None:
         if (found := material.indices(part))
     )
     say(f"Split: {counts}; {material.groups.rule}")
-    _check_parts(material)
+    _check_parts(material, settings)
 
 
-def _check_parts(material: Material) -> None:
+def _check_parts(material: Material, settings: Settings) -> None:
     """Refuse a part without foreground to learn, and say where parts are not independent."""
     if not material.has_foreground("train"):
         raise InputError("No mask of the pictures to learn from has any foreground; check what the masks hold.")
     held_out = len(material.indices("val"))
-    if held_out < FEW_HELD_OUT:
+    if held_out < FEW_HELD_OUT and settings.folds is None:
         terminal.warn(
             f"Few pictures: {held_out} held out {'is' if held_out == 1 else 'are'} all that the best weights are "
-            "chosen and scored on, so the score says little; --folds 5 scores every picture once."
+            f"chosen and scored on, so the score says little{_folds_instead(material, settings)}."
         )
     for part in ("val", "test"):
         if not material.indices(part):
@@ -325,6 +328,14 @@ def _check_parts(material: Material) -> None:
         copies = set(material.fingerprints("train")) & set(material.fingerprints(part))
         if copies:
             terminal.warn(f"LEAK: {len(copies)} pictures of {part} are in train too, byte for byte.")
+
+
+def _folds_instead(material: Material, settings: Settings) -> str:
+    """The option that scores more pictures; nothing where the parts are given."""
+    if settings.split is not None or any(pair.split == "val" for pair in material.cache.pairs):
+        return ""
+    folds = min(MOST_FOLDS, len(material.groups_of("train") | material.groups_of("val")))
+    return f"; --folds {folds} scores every picture once"
 
 
 def _refuse_problems(problems: Sequence[Problem], settings: Settings) -> None:

@@ -23,6 +23,7 @@ from maskwright.training.material import Material
 from maskwright.training.measuring import measure_costs
 from maskwright.training.minutes import Minutes, plan_closing
 from maskwright.training.run_folder import RunFolder
+from maskwright.training.schedules import Length, learning_rate_at
 from maskwright.training.session import (
     Session,
     architecture_for,
@@ -155,7 +156,8 @@ def test_the_whole_ends_within_the_minutes_and_uses_them(
     assert progress == sorted(progress)
     assert max(later - earlier for earlier, later in itertools.pairwise(progress)) < 0.25
     last = json.loads(whole.session.folder.metrics.read_text().splitlines()[-1])
-    assert last["learning_rate"] < 0.1 * SETTINGS.learning_rate
+    assert 1 - progress[-1] < 0.25
+    assert last["learning_rate"] == pytest.approx(learning_rate_at(SETTINGS, progress[-1], 0))
 
 
 def test_a_sample_is_validated_where_all_would_take_too_long_and_the_scores_say_so(
@@ -194,9 +196,7 @@ def test_a_resumed_run_ends_within_what_was_left(ellipse_cache: Cache, tmp_path:
     assert progress == sorted(progress)
 
 
-def test_a_run_that_was_stopped_with_nothing_left_learns_one_more_step_and_leaves_a_model(
-    ellipse_cache: Cache, tmp_path: Path
-) -> None:
+def test_a_run_that_was_stopped_with_nothing_left_leaves_a_model(ellipse_cache: Cache, tmp_path: Path) -> None:
     machine = Machine(step=50.0, validate=0.1, score=0.1)
     first = Whole(ellipse_cache, tmp_path / "run", machine, started=0.0)
     first.stopping = lambda: True
@@ -205,6 +205,50 @@ def test_a_run_that_was_stopped_with_nothing_left_learns_one_more_step_and_leave
     second = Whole(ellipse_cache, tmp_path / "run", machine, started=machine.now - 20, resume=True)
     assert second.fit()
     assert second.close() >= 1
+
+
+@pytest.mark.parametrize("during", ["the last step", "the last validation"])
+def test_a_run_that_was_stopped_at_its_very_end_is_validated_when_it_is_resumed(
+    during: str, ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    machine = Machine(step=1.5, validate=0.1, score=0.1)
+    first = Whole(ellipse_cache, tmp_path / "run", machine, started=0.0)
+    began, learner = machine.now, first.session.learner
+
+    def stopping() -> bool:
+        is_over = machine.now - began >= (learner.position.budget or 0)
+        return is_over and learner.network.training is (during == "the last step")
+
+    first.stopping = stopping
+    assert not first.fit()
+    steps = learner.position.step
+    second = Whole(ellipse_cache, tmp_path / "run", machine, started=machine.now, resume=True)
+    assert second.fit()
+    last = json.loads(second.session.folder.metrics.read_text().splitlines()[-1])
+    assert last["step"] == second.session.learner.position.step == steps
+    assert "val_dice" in last
+    assert second.close() >= 1
+
+
+def test_a_validation_that_takes_the_rest_of_the_time_is_the_last(ellipse_cache: Cache, tmp_path: Path) -> None:
+    machine = Machine(step=1.0, validate=0.01, score=0.1)
+    whole = Whole(ellipse_cache, tmp_path / "run", machine, started=0.0)
+    whole.run = dataclasses.replace(
+        whole.run,
+        length=Length(None, 10.0),
+        correct=lambda length: length,
+        show=lambda _: become_busy(),
+    )
+    learner = whole.session.learner
+
+    def become_busy() -> None:
+        if learner.position.step == 9:  # the last of the third epoch
+            machine.costs["validate"] = 5.0
+
+    assert whole.fit()
+    steps = [json.loads(line)["step"] for line in whole.session.folder.metrics.read_text().splitlines()]
+    assert steps[-1] == learner.position.step == 9
+    assert steps.count(9) == 1
 
 
 def test_a_finished_run_has_no_new_pace(ellipse_cache: Cache, tmp_path: Path) -> None:

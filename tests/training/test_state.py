@@ -23,6 +23,7 @@ from maskwright.training.state import (
     Tally,
     build_learner,
     build_optimizer,
+    fall_back_to_fp32,
     read_state,
     restore,
     save_state,
@@ -117,6 +118,16 @@ def test_in_16_bit_the_channels_of_a_pixel_lie_side_by_side() -> None:
         weights = [entry for entry in learner.kept().parameters() if entry.ndim == 4 and min(entry.shape) > 1]
         assert weights
         assert all(entry.is_contiguous(memory_format=torch.channels_last) == expected for entry in weights)
+
+
+def test_a_lite_encoder_that_falls_back_to_fp32_lies_as_one_that_began_there() -> None:
+    learner = build_learner(EncoderUNet(base_channels=8), SETTINGS, precision="bf16")
+    fall_back_to_fp32(learner)
+    for network in (learner.network, learner.kept()):
+        for name, weight in network.named_parameters():
+            if weight.ndim == 4 and min(weight.shape) > 1:
+                is_beside = weight.is_contiguous(memory_format=torch.channels_last)
+                assert is_beside is name.startswith("encoder."), name
 
 
 def test_on_a_processor_in_fp32_only_a_lite_encoder_has_the_channels_of_a_pixel_side_by_side() -> None:

@@ -54,6 +54,8 @@ from maskwright.training.whole_pictures import whole_logits, whole_pictures_at_o
 
 # In a run by the clock, validating and saving may take this share of the time.
 VALIDATION_SHARE = 0.1
+# An epoch that takes more than this share of it does not have to be over before.
+LONG_EPOCH = 0.1
 # Patience goes by the median of so many scores: one lucky validation on a few pictures is no progress.
 SMOOTHED = 3
 # What is said where nothing smaller is left to try.
@@ -96,6 +98,7 @@ class Run:
         agree: Called after each batch and each validation; `now` and ``stop_asked`` say the same on all ranks from one
             call to the next.
         watch: A clock that moves between two of those, for what this process takes by itself.
+        validation_seconds: What a validation is expected to take, while none was measured.
         stop_here: Whether this process was asked to stop; a validation is broken off for it.
         class_weights: How much a pixel of each class counts in the losses over pixels; empty where all count alike.
         record: Called with each line of metrics after it is written.
@@ -117,6 +120,7 @@ class Run:
     now: Callable[[], float] = time.monotonic
     agree: Callable[[], None] = lambda: None
     watch: Callable[[], float] | None = None
+    validation_seconds: float = 0.0
     stop_here: Callable[[], bool] | None = None
     class_weights: tuple[float, ...] = ()
     record: Callable[[dict[str, float]], None] = lambda _: None
@@ -161,7 +165,9 @@ def fit(
         while not finished:
             order.epoch, order.skip = position.epoch, position.batch
             order.is_half = functools.partial(_is_half, run, position, len(order), clock)
-            ending = _train_or_shrink(learner, train, order, run, clock, saver)
+            # Stopped after its last step and resumed, a run has only to validate.
+            is_learnt = is_over(learner, run)
+            ending = "time" if is_learnt else _train_or_shrink(learner, train, order, run, clock, saver)
             if ending != "memory":
                 run, finished = _end_epoch(learner, val, run, clock, saver, is_whole=ending == "whole")
             if run.stop_asked() and not finished:
@@ -212,7 +218,7 @@ def _end_epoch(
     if is_whole:
         position.epoch, position.batch, learner.tally = position.epoch + 1, 0, Tally()
     position.seconds = clock.seconds()
-    finished = is_finished(learner, run)
+    finished = is_over(learner, run)
     val_figures = None
     if finished or _validation_is_due(learner, run):
         try:
@@ -221,7 +227,7 @@ def _end_epoch(
             # Resumed, the epoch has no batches left, so that this comes next.
             learner.position, learner.tally = before
             raise
-        finished = finished or is_finished(learner, run)
+        finished = finished or is_over(learner, run)
     _write_metrics(learner, run, figures, val_figures)
     _look_for_findings(learner, run)
     _write_health(learner, run)
@@ -241,6 +247,11 @@ def _is_half(run: Run, position: Position, batches: int, clock: Clock, batch: in
 
 
 def is_finished(learner: Learner, run: Run) -> bool:
+    """Whether the run is over and what it learnt last has been validated, too: a stop may have come in between."""
+    return is_over(learner, run) and learner.position.validated_step == learner.position.step
+
+
+def is_over(learner: Learner, run: Run) -> bool:
     """Whether the run's length is reached, or its patience at an end."""
     position, patience = learner.position, run.settings.patience
     if run.length.progress(position.epoch, position.seconds) >= 1:
@@ -250,7 +261,7 @@ def is_finished(learner: Learner, run: Run) -> bool:
 
 def _train_or_shrink(
     learner: Learner, train: DataLoader[Batch], order: EpochBatches, run: Run, clock: Clock, saver: Saver
-) -> Literal["whole", "time", "memory"]:
+) -> Literal["whole", "time", "due", "memory"]:
     """Train for an epoch; where memory runs out, undo the step and hold less at a time.
 
     Raises:
@@ -274,11 +285,11 @@ def _train_or_shrink(
 
 def train_epoch(
     learner: Learner, loader: DataLoader[Batch], batches: int, run: Run, clock: Clock, saver: Saver
-) -> Literal["whole", "time"]:
+) -> Literal["whole", "time", "due"]:
     """Learn from every batch once, or from those that are left after a resume.
 
     Returns:
-        What ended it: the epoch, or the minutes.
+        What ended it: the epoch, the minutes, or a validation that is due long before the epoch's end.
 
     Raises:
         Stopped: A signal asked to.
@@ -290,7 +301,8 @@ def train_epoch(
     for number, batch in enumerate(loader):
         waiting = watch() - ready
         epochs = position.epoch + position.batch / batches
-        progress = run.length.progress(epochs, clock.seconds())
+        # Loading the first batch may take longer than there is; a step at a rate of zero would be none.
+        progress = run.length.progress(epochs, clock.seconds() if number else position.seconds)
         rate = learning_rate_at(settings, progress, epochs) * position.rate_factor
         if settings.freeze:
             hold(learner.pretrained, held=progress < settings.freeze)
@@ -312,6 +324,8 @@ def train_epoch(
             raise Stopped
         if position.batch < batches and run.length.progress(0, now) >= 1:
             return "time"
+        if position.batch < batches and _validation_is_overdue(learner, run, clock):
+            return "due"
         if saver.is_due():
             saver.try_to_save()
     return "whole"
@@ -476,13 +490,28 @@ def _validation_is_due(learner: Learner, run: Run) -> bool:
     return since * VALIDATION_SHARE >= position.validation_seconds
 
 
+def _validation_is_overdue(learner: Learner, run: Run, clock: Clock) -> bool:
+    """By the clock: whether an epoch is so long that validating before its end costs no more than half of the share."""
+    position = learner.position
+    expected = position.validation_seconds or run.validation_seconds
+    if run.length.seconds is None or not expected:
+        return False
+    since = clock.seconds() - position.validated_at
+    return since >= max(2 * expected / VALIDATION_SHARE, LONG_EPOCH * run.length.seconds)
+
+
 def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, clock: Clock) -> Figures:
-    """Validate the weights worth keeping, and note whether they are the best so far."""
+    """Validate the weights worth keeping, and note whether they are the best so far.
+
+    Raises:
+        InputError: Their loss is no number, and going back to earlier ones was of no use.
+    """
     position = learner.position
     started = clock.seconds()
-    if learner.shared is not None:
-        learner.shared.follow_writer(learner.kept())
     tally = _validate_in_memory(learner, val, run)
+    while not math.isfinite(tally.loss):
+        _recover(learner, run)
+        tally = _validate_in_memory(learner, val, run)
     run.agree()
     figures = figures_of(tally)
     if learner.health.note_validation(figures.loss, tally.predicted, tally.true):
@@ -492,7 +521,8 @@ def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, c
     if score > position.best_dice:
         position.best_dice, position.best_epoch, position.best_batch = score, position.epoch, position.batch
     _count_patience(position, score)
-    position.validated_at = clock.seconds()
+    position.validated_step = position.step
+    position.validated_at = position.seconds = clock.seconds()
     position.validation_seconds = position.validated_at - started
     return figures
 
@@ -500,6 +530,8 @@ def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, c
 def _validate_in_memory(learner: Learner, val: DataLoader[Batch], run: Run) -> Tally:
     """Validate; where memory runs out, fewer pictures at a time, now and later."""
     position = learner.position
+    if learner.shared is not None:
+        learner.shared.follow_writer(learner.kept())
     look = functools.partial(look_at_batches, learner.kept(), val, run, learner.precision)
     before = position.val_micro_batch or position.micro_batch
     pictures = whole_pictures_at_once(run.settings)

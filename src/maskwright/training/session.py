@@ -235,6 +235,7 @@ def build_run(
         stop_here=stop_asked,
         agree=pulse.beat,
         watch=now,
+        validation_seconds=closing.validation_seconds,
         class_weights=choose_weights(session.material, session.settings),
         record=_record_for(session),
     )

@@ -81,6 +81,7 @@ class Position:
         overhead: Seconds of the minutes that were used outside of ``seconds``: for reading and measuring.
         paced_seconds: ``seconds`` when the budget was last corrected.
         paced_progress: Progress then.
+        validated_step: ``step`` when the last validation looked at the weights, -1 before the first.
         validated: Pictures that each validation looks at; None before that was decided.
         rate_factor: What the learning rate is multiplied by; halved when the loss diverged.
         micro_batch: Pictures that go through the network at a time in a step; None where whole batches fit into memory.
@@ -106,6 +107,7 @@ class Position:
     overhead: float = 0.0
     paced_seconds: float = 0.0
     paced_progress: float = 0.0
+    validated_step: int = -1
     validated: int | None = None
     rate_factor: float = 1.0
     micro_batch: int | None = None
@@ -219,9 +221,11 @@ def fall_back_to_fp32(learner: Learner) -> None:
     """Give 16 bit up for the rest of the run, and the loss scaling and the memory layout that belong to it."""
     learner.position.full_precision = True
     learner.precision = "fp32"
-    learner.scaler = build_scaler(next(learner.network.parameters()).device.type, "fp32")
+    device = next(learner.network.parameters()).device.type
+    learner.scaler = build_scaler(device, "fp32")
     for network in (learner.network, learner.kept()):
         network.to(memory_format=torch.contiguous_format)
+        lay_out(network, device, "fp32")
 
 
 def build_optimizer(

@@ -20,6 +20,8 @@ WITHOUT_CLOCK = 512
 ENOUGH_EPOCHS = 30
 # ... in pictures seen: few pictures are to be seen more often, and many need not all be seen as often.
 LEAST_SEEN, MOST_SEEN = 1_200, 12_000
+# Above this side it takes twice as many: in 20 minutes, cars at 1280 pixels were seen too seldom (docs/experiments.md).
+LARGE = 768
 # Squares of pixels that the finest level of a decoder takes for one, where masks have no thin parts and where they may.
 COARSE, FINE = 4, 2
 # Pixels a side of what training sees of pictures that are used at a factor of their own size.
@@ -249,7 +251,9 @@ def _choose_size(facts: Facts, settings: Settings, batch_size: int, smallest_bat
     def steps(index: int) -> float:
         return steps_bought(facts, settings, sides[index], smallest_batch)
 
-    wanted = _enough_seen(facts)
+    def is_affordable(index: int) -> bool:
+        return seen(index) >= _enough_seen(facts, sides[index]) and steps(index) >= LEAST_STEPS
+
     if steps(place) < LEAST_STEPS and place > 0:
         first = sides[place]
         while place > 0 and steps(place) < LEAST_STEPS:
@@ -259,7 +263,7 @@ def _choose_size(facts: Facts, settings: Settings, batch_size: int, smallest_bat
             f"{_bound(facts, sides[place]):.3f}), but the minutes buy about {steps(place):.0f} steps even so"
         )
     raised = place
-    while raised + 1 < len(sides) and seen(raised + 1) >= wanted and steps(raised + 1) >= LEAST_STEPS:
+    while raised + 1 < len(sides) and is_affordable(raised + 1):
         raised += 1
     if raised > place:
         why = f"the minutes buy about {_in_epochs(seen(raised), facts)} there, and more pixels are worth more"
@@ -271,9 +275,9 @@ def _bound(facts: Facts, side: int) -> float:
     return 1.0 if side >= max(facts.height, facts.width) else facts.bounds.get(side, 1.0)
 
 
-def _enough_seen(facts: Facts) -> float:
-    """How many pictures a network must at least see before it gets larger ones."""
-    return min(max(ENOUGH_EPOCHS * facts.pictures, LEAST_SEEN), MOST_SEEN)
+def _enough_seen(facts: Facts, size: int) -> float:
+    """How many pictures of a size a network must at least see, or it gets smaller ones."""
+    return (2 if size > LARGE else 1) * min(max(ENOUGH_EPOCHS * facts.pictures, LEAST_SEEN), MOST_SEEN)
 
 
 def _in_epochs(seen: float, facts: Facts) -> str:
@@ -313,4 +317,4 @@ def _has_time_to_spare(facts: Facts, settings: Settings, size: int | None, batch
     """Whether the largest size is reached, and even a wider network sees enough pictures."""
     if facts.means is None or size is None or size < candidate_sizes(facts.height, facts.width)[-1]:
         return False
-    return pictures_seen(facts, settings, size, batch_size) >= WIDER_COST * 2 * _enough_seen(facts)
+    return pictures_seen(facts, settings, size, batch_size) >= WIDER_COST * 2 * _enough_seen(facts, size)

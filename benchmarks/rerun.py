@@ -69,6 +69,7 @@ MEASUREMENTS = (
     Measurement("serve-load", "python benchmarks/serve_load.py {work}/quick.onnx --seconds 60"),
     Measurement("serve-hostile", "python benchmarks/serve_hostile.py {work}/quick.onnx"),
     Measurement("network-speed", "python benchmarks/network_speed.py"),
+    Measurement("freed-memory", "python benchmarks/freed_memory.py"),
     Measurement("carvana-quick", "python benchmarks/carvana_quick.py {data}/carvana --minutes 5"),
     Measurement("multiclass", "python benchmarks/multiclass.py {data} --minutes 3"),
     Measurement("storage-modes", "python benchmarks/storage_modes.py"),

@@ -1,5 +1,6 @@
 """What the system says of memory, from files as it writes them, and from this process."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from maskwright.training.machine_memory import (
     forget_peak,
     free_memory,
     held_memory,
+    keep_freed_memory,
     peak_memory,
     return_freed_memory,
     trim_memory,
@@ -109,3 +111,17 @@ def test_freed_blocks_are_returned_at_once() -> None:
     more = [torch.ones(50_000) for _ in range(250)]
     del more
     assert held_memory("cpu") < held + 3.5e7  # of the 50 MB that they were
+    keep_freed_memory()  # what other tests do is slow without it
+
+
+@on_linux
+def test_large_blocks_are_kept_and_not_filled_with_zeros_again() -> None:
+    def faults() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    if not keep_freed_memory():
+        pytest.skip("another C library")
+    torch.ones(20_000_000)  # 80 MB, which glibc would return
+    before = faults()
+    torch.ones(20_000_000)
+    assert faults() - before < 2_000  # of the 20,000 pages that they are

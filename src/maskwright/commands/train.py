@@ -160,7 +160,7 @@ def _open_and_train(
     settings = found
     device = choose_device(settings.device)
     ranks.check_devices(device)
-    from maskwright.training.machine_memory import return_freed_memory
+    from maskwright.training.machine_memory import keep_freed_memory, return_freed_memory
     from maskwright.training.material import kept_here
     from maskwright.training.minutes import Minutes  # only now is it known that there is a torch to import
     from maskwright.training.session import Session
@@ -180,6 +180,8 @@ def _open_and_train(
     material = kept_here(opened.prepared.material, settings)
     if memory is not None and memory.returns_freed:
         return_freed_memory()
+    elif device == "cpu" and (memory is None or memory.keeps_freed):
+        keep_freed_memory()
     precision = opened.prepared.precision
     learner = _build_learner(settings, material.formats, device, precision, encoder_weights, opened.taken)
     session = Session(material, folder, settings, learner, device, budget, start)

@@ -20,6 +20,8 @@ CPU_SHARE, GPU_SHARE = 0.8, 0.95
 CUDA_CONTEXT = 400e6
 # Blocks from so many bytes on are asked of the system one by one, and returned as soon as they are free ...
 RETURNED_FROM = 65536
+# ... or only these, and what is freed is not returned at all, ...
+NEVER_RETURNED_BELOW = 2**30
 # ... by these parameters of glibc's `mallopt`. Source: malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _PROC, _CGROUPS = Path("/proc/self"), Path("/sys/fs/cgroup")
@@ -75,8 +77,21 @@ def return_freed_memory() -> bool:
     By default glibc keeps blocks of up to 32 MiB for later, between which holes remain. docs/decisions/0018 says what
     that takes, and what this costs.
     """
+    return _set_thresholds(RETURNED_FROM)
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep large blocks, too, when they are freed, from now on; whether it can.
+
+    A block of more than 32 MiB would otherwise be asked of the system each time, which fills all of it with zeros.
+    docs/decisions/0037 says what that takes.
+    """
+    return _set_thresholds(NEVER_RETURNED_BELOW)
+
+
+def _set_thresholds(size: int) -> bool:
     return _has_glibc() and all(
-        ctypes.CDLL(None).mallopt(name, RETURNED_FROM) == 1 for name in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD)
+        ctypes.CDLL(None).mallopt(name, size) == 1 for name in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD)
     )
 
 

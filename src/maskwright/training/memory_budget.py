@@ -22,6 +22,8 @@ BYTES_PER_CHANNEL, BYTES_IN_ENCODER, COPIES = 94e6, 1.5e9, 6
 MARGIN = 2.0
 # What a process may take, as a share of its peak, where the C library keeps what is freed; see `benchmarks/README.md`.
 HOLES = 1.3
+# Where there is this many times the peak, all that is freed may be kept.
+PLENTY = 2.0
 # Weights of a classic U-Net with 64 channels and four halvings, and of the largest network on an encoder of ours.
 CLASSIC_WEIGHTS, ENCODER_WEIGHTS = 31e6, 40e6
 
@@ -79,6 +81,11 @@ class MemoryUse:
     def returns_freed(self) -> bool:
         """Whether freed memory has to be given back at once, which takes time: kept for later, it may be too much."""
         return self.device == "cpu" and HOLES * self.peak.total > self.limit
+
+    @property
+    def keeps_freed(self) -> bool:
+        """Whether there is room to keep all that is freed for later, which saves time."""
+        return self.device == "cpu" and PLENTY * self.peak.total <= self.limit
 
     @property
     def can_be_measured(self) -> bool:

@@ -116,7 +116,7 @@ def megabytes_of(python: Path) -> dict[str, float]:
 
 
 def export_untrained(folder: Path) -> Path:
-    """A network as `quick` trains it, with first weights, exported."""
+    """A network such as `quick` trained before its decoder was bounded, with first weights, exported."""
     card = ModelCard(Architecture("efficientnet_lite0", base_channels=16, unshuffle=2), size=384)
     network = build_network(card.architecture)
     save_model(folder / "model.safetensors", card, {name: each.numpy() for name, each in network.state_dict().items()})

@@ -28,7 +28,7 @@ from maskwright.training.state import Learner, build_learner, read_state, restor
 
 RESULT = Path(__file__).parent / "results" / "saving.json"
 REPEATS = 5
-# Of `quick`, what is chosen for a few minutes on a CPU.
+# Of `quick`, the wider network, which is chosen where there is time to spare.
 WIDTHS = {"quick": 32, "classic": 64}
 
 

@@ -167,6 +167,15 @@ def test_a_model_to_start_from_brings_its_network_and_explicit_options_win(
     assert "ups afresh, wholly or in part (upsampling bilinear instead of transposed)" in capsys.readouterr().err
 
 
+def test_a_plan_from_a_model_is_one_of_its_network(
+    drawn: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", str(drawn), "--epochs", "1", "--from", str(model), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    first = read_settings(model.with_name("config.toml"))
+    assert (content["network"], content["base_channels"], content["size"]) == ("classic U-Net", 8, first.size)
+
+
 def test_an_hour_or_more_takes_the_preset_for_it(drawn: Path, tmp_path: Path) -> None:
     tiny = ["--encoder", "none", "--base-channels", "8", "--depth", "1", "--size", "32", "--no-overfit-check"]
     emas = []

@@ -84,6 +84,7 @@ def plan(
     settings: OmitArgPrefixes[Settings],
     *,
     preset: str | None = None,
+    start_from: Annotated[Path | None, tyro.conf.arg(name="from", metavar="MODEL")] = None,
     json: bool = False,
 ) -> int:
     """Say what train would do with a folder on this machine, and why.
@@ -92,11 +93,12 @@ def plan(
         photos: The folder, as for train.
         settings: Everything else, as for train.
         preset: Settings to start from: quick, best or classic; by default best from an hour or 10 GB of GPU on.
+        start_from: Model file whose weights train would start from; its network and size are the defaults then.
         json: Print JSON instead of a table.
     """
     from maskwright.commands.plan import plan as command
 
-    del preset  # its settings are the defaults of `settings`; see `main`
+    del preset, start_from  # their settings are the defaults of `settings`; see `main`
     command(photos, settings=settings, as_json=json)
     return DONE
 

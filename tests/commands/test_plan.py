@@ -68,6 +68,13 @@ def test_a_plan_of_cut_outs_has_their_steps(photos: Path, tmp_path: Path) -> Non
     assert read_settings(run.folder / "config.toml").crop == 48
 
 
+def test_a_plan_in_python_takes_the_network_of_a_model_too(photos: Path, tmp_path: Path) -> None:
+    run = train(photos, settings=SETTINGS, out=tmp_path / "run")
+    found = plan(photos, epochs=1, start_from=run.model_path)
+    card, _ = load_model(run.model_path)
+    assert (found.base_channels, found.size) == (8, card.size)
+
+
 def test_a_plan_leaves_nothing(planned: Plan, working_folder: Path) -> None:
     assert planned.steps
     assert list(working_folder.iterdir()) == []

@@ -14,7 +14,7 @@ from maskwright.config import Settings
 from maskwright.data.resizing import Resize
 from maskwright.device import choose_device, require_torch, why_unusable
 from maskwright.errors import InputError
-from maskwright.training.starting_point import default_settings
+from maskwright.training.starting_point import default_settings, read_starting_point
 
 if TYPE_CHECKING:
     from maskwright.training.memory_budget import MemoryUse
@@ -100,6 +100,7 @@ def plan(
     preset: str | None = None,
     minutes: float | None = None,
     epochs: int | None = None,
+    start_from: str | Path | None = None,
     settings: Settings | None = None,
     as_json: bool = False,
 ) -> Plan:
@@ -114,6 +115,8 @@ def plan(
         preset: The settings to start from; by default `quick`, or `best` with an hour or a large GPU.
         minutes: Of the whole command.
         epochs: Passes over the pictures.
+        start_from: A model file whose weights `train` would start from; its network and size count where there are no
+            ``settings``.
         settings: All settings; ``preset`` is not read then.
         as_json: Print JSON instead of a table.
 
@@ -121,7 +124,8 @@ def plan(
         InputError: Something given cannot be used; the sentence says what.
     """
     started = time.monotonic()
-    settings = (settings or default_settings(preset, None, minutes, may_use_gpu=epochs is None)).with_length(
+    start = read_starting_point(Path(start_from)) if start_from else None
+    settings = (settings or default_settings(preset, start, minutes, may_use_gpu=epochs is None)).with_length(
         minutes, epochs
     )
     device, is_here = _find_device(settings)

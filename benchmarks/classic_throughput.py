@@ -5,27 +5,28 @@
 Same network, same batches of as many pixels, fp32, one process:
 
 - ``ours``: `training.loop.train_epoch` as a run with the preset `classic` calls it, with its loader over a warm cache,
-  its augmentation, its losses and its figures.
+  its augmentation, its losses and its figures; freed memory is kept, as in a run with plenty of it.
 - ``plain`` and ``plain_channels_last``: batches that lie ready in memory; forward, cross-entropy, backward, Adam. It
   prepares no data at all, so that nobody can say that its loader was slow.
 - ``ours_bf16`` and ``plain_bf16``: the same in bf16, where the processor has it. No goal is measured on them.
+- ``plain_kept``: the plain loop with freed memory kept.
 - ``plain_fused_adam``, ``plain_without_optimizer``, ``plain_without_normalisation``: what these parts cost.
 
 The ways take turns, a few steps each, so that a machine whose speed drifts treats them alike; medians over the rounds.
 The share of the peak compares the arithmetic of the step, as torch counts it, with what a matrix product reaches on the
 same threads in the same round: no loop can be faster than the whole of it. The profile names what took the time.
 
-``--keep-memory`` tells glibc to keep freed memory instead of giving it back to the system, which has to clear every
-page of it anew at the next step; for that and for ``--threads``, start this again with another ``--out``.
+For ``--threads``, start this again with another ``--out``.
 """
 
 import argparse
+import contextlib
 import ctypes
 import dataclasses
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -49,14 +50,18 @@ from maskwright.files import write_json
 from maskwright.models.build import build_network
 from maskwright.training.health import Circumstances
 from maskwright.training.loop import Clock, Run, build_saver, train_epoch
+from maskwright.training.machine_memory import keep_freed_memory, trim_memory
 from maskwright.training.schedules import Length
 from maskwright.training.state import Tally, build_learner
 
 RESULT = Path(__file__).parent / "results" / "classic_throughput.json"
 TOP_OPERATIONS = 15
-# Words of glibc's mallopt: how much may lie free at the top of the heap, by how much it grows, and how many blocks may
-# lie outside of it.
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+# What glibc's thresholds have become after a large block or two, where nobody sets them: larger blocks are asked of the
+# system one by one, and so much may lie free at the top of the heap. The words are those of mallopt.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+AS_IT_IS = {M_MMAP_THRESHOLD: 2**25, M_TRIM_THRESHOLD: 2**26}
+# The ways that keep what they free.
+KEPT = {"ours", "ours_bf16", "plain_kept"}
 
 Steps = Callable[[], None]
 
@@ -126,11 +131,15 @@ def count_flops(network: nn.Module, images: Tensor) -> float:
     return float(counter.get_total_flops()) / 1e9
 
 
-def keep_memory() -> None:
-    """Let this process keep what it frees; glibc alone knows these words."""
-    libc = ctypes.CDLL("libc.so.6")
-    for word, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 64 * 2**20)):
-        assert libc.mallopt(word, value) == 1
+@contextlib.contextmanager
+def freed_memory(*, kept: bool) -> Iterator[None]:
+    """Let the C library keep what is freed meanwhile, or return it as it does by itself."""
+    if kept:
+        assert keep_freed_memory(), "another C library than glibc"
+    yield
+    for word, value in AS_IT_IS.items():
+        assert ctypes.CDLL(None).mallopt(word, value) == 1
+    trim_memory()
 
 
 def timed(steps: Steps) -> float:
@@ -159,7 +168,9 @@ def measure(ways: dict[str, Steps], pictures: int, rounds: int) -> tuple[dict[st
     for number in range(rounds + 1):
         peak = matmul_gflops(torch.float32)
         for name, steps in ways.items():
-            seconds = timed(steps)
+            with freed_memory(kept=name in KEPT):
+                steps()  # takes the memory that the way before has left
+                seconds = timed(steps)
             print(f"round {number}: {name} {pictures / seconds:.3f} pictures/s", flush=True)
             if number:  # the first one finds nothing warm
                 speeds[name].append(pictures / seconds)
@@ -176,13 +187,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="of each way in a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--keep-memory", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    if options.keep_memory:
-        keep_memory()
     machine = describe_machine()
     settings = dataclasses.replace(read_preset("classic"), size=options.size)
     pictures = options.steps * settings.batch_size
@@ -203,6 +211,7 @@ def main() -> None:
         ways = {
             "ours": ours(cache, settings, "fp32", Path(scratch)),
             "plain": plain(batches),
+            "plain_kept": plain(batches),
             "plain_channels_last": plain(batches, channels_last=True),
             "plain_fused_adam": plain(batches, fused=True),
             "plain_without_optimizer": plain(batches, optimize=False),
@@ -224,7 +233,6 @@ def main() -> None:
         "height_and_width": list(batches[0][0].shape[-2:]),
         "batch_size": settings.batch_size,
         "threads": torch.get_num_threads(),
-        "keeps_memory": options.keep_memory,
         "rounds": options.rounds,
         "gflop_per_picture": round(gflop, 1),
         "matmul_gflops_fp32": round(median(peaks), 1),

@@ -90,7 +90,8 @@ def ours(cache: Cache, settings: Settings, precision: ComputePrecision, scratch:
         position = learner.position
         order.epoch, order.skip = position.epoch, 0
         clock = Clock(0.0)
-        assert train_epoch(learner, loader, len(order), run, clock, build_saver(learner, run, clock))
+        ended = train_epoch(learner, loader, len(order), run, clock, build_saver(learner, run, clock))
+        assert ended == "whole"
         position.epoch, position.batch, learner.tally = position.epoch + 1, 0, Tally()
 
     return steps

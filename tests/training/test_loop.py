@@ -646,6 +646,7 @@ def test_a_frozen_network_is_told(ellipse_cache: Cache, tmp_path: Path) -> None:
         parameter.requires_grad_(name == "head.bias")
     bench.learner.optimizer.param_groups[1]["params"] = []
     assert bench.fit()
+    assert bench.learner.health.largest_ratio == 0
     assert said(bench) == ["constant-loss"]
     assert "the network is frozen" in findings(bench)[0].sentence
 

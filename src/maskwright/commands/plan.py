@@ -259,7 +259,7 @@ def _seconds_of_checks(settings: Settings) -> float:
     from maskwright.training import overfit, rate_search
 
     seconds = 60 * (settings.minutes or 0.0)
-    check = min(overfit.MOST_SECONDS, overfit.SHARE_OF_RUN * seconds) if settings.overfit_check else 0.0
+    check = overfit.seconds_of(seconds) if settings.overfit_check else 0.0
     return check + (rate_search.SHARE_OF_RUN * seconds if settings.find_rate else 0.0)
 
 

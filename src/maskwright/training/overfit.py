@@ -225,6 +225,11 @@ def find_no_overfit(overfit: Overfit, settings: Settings, names: Sequence[str]) 
     )
 
 
+def seconds_of(run: float) -> float:
+    """How long the check may take of a run of so many seconds."""
+    return min(MOST_SECONDS, SHARE_OF_RUN * run)
+
+
 def seconds_for(settings: Settings, batch: Batch, *, pixels: int) -> Callable[[float], float]:
     """How long the check may take, once a step of it is known: a fiftieth of the run.
 
@@ -238,7 +243,7 @@ def seconds_for(settings: Settings, batch: Batch, *, pixels: int) -> Callable[[f
         runs = [settings.minutes * 60] if settings.minutes is not None else []
         if settings.epochs is not None:
             runs.append(settings.epochs * pixels * step_seconds / batch.weights.numel())
-        return min([MOST_SECONDS, *(SHARE_OF_RUN * run for run in runs)])
+        return min([MOST_SECONDS, *map(seconds_of, runs)])
 
     return afford
 

@@ -253,15 +253,17 @@ def build_optimizer(
     if settings.optimizer == "muon":
         groups = [half for group in groups for half in _by_orthogonality(group, known)]
     rate = settings.learning_rate
+    # On a CPU, one pass over the memory instead of a dozen. Elsewhere PyTorch chooses by itself.
+    fused = True if next(network.parameters()).device.type == "cpu" else None
     match settings.optimizer:
         case "adamw":
-            return torch.optim.AdamW(groups, lr=rate)
+            return torch.optim.AdamW(groups, lr=rate, fused=fused)
         case "adam":
-            return torch.optim.Adam(groups, lr=rate)
+            return torch.optim.Adam(groups, lr=rate, fused=fused)
         case "muon":
             return Muon(groups, rate)
         case "sgd":
-            return torch.optim.SGD(groups, lr=rate, momentum=0.99, nesterov=True)
+            return torch.optim.SGD(groups, lr=rate, momentum=0.99, nesterov=True, fused=fused)
         case "rmsprop":
             return torch.optim.RMSprop(groups, lr=rate, momentum=0.9)
 

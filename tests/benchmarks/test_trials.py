@@ -1,0 +1,85 @@
+"""Ways to learn that are tried out: each changes what it says it does, and nothing else."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import trials
+from levers import fewer
+
+from maskwright.config import Settings
+from maskwright.models.unet import UNet
+from maskwright.training import losses, state, step
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place, name in (
+        (state, "build_optimizer"),
+        (step, "compute_loss"),
+        (state.Learner, "kept"),
+        (state.Learner, "begin_to_learn"),
+    ):
+        monkeypatch.setattr(place, name, getattr(place, name))
+
+
+def test_hard_targets_are_rounded() -> None:
+    logits, weight = torch.tensor([0.5, -1.0, 2.0, 0.0]).view(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
+    grey, rounded = (torch.tensor(shares).view(1, 1, 2, 2) for shares in ([0.6, 0.2, 1.0, 0.5], [1.0, 0.0, 1.0, 1.0]))
+    trials.hard_targets()
+    found = step.compute_loss(["ce"], logits, grey, weight)
+    assert found == losses.compute_loss(["ce"], logits, rounded, weight)
+    assert found != losses.compute_loss(["ce"], logits, grey, weight)
+
+
+def test_each_level_of_a_decoder_is_supervised_by_a_head_that_is_not_kept() -> None:
+    trials.deep_supervision()
+    network = UNet(base_channels=8, depth=2)
+    names = set(network.state_dict())
+    optimizer = state.build_optimizer(network, Settings())
+    heads = [parameter for parameter in optimizer.param_groups[-1]["params"] if parameter.ndim > 1]
+    images, target, weight = torch.rand(2, 3, 32, 48), torch.rand(2, 1, 32, 48).round(), torch.ones(2, 1, 32, 48)
+    logits = network.train()(images)
+    together = step.compute_loss(["ce"], logits, target, weight)
+    alone = step.compute_loss(["ce"], logits, target, weight)  # what the levels said has been used
+    assert together != alone == losses.compute_loss(["ce"], logits, target, weight)
+    together.backward()  # type: ignore[no-untyped-call]
+    assert [tuple(head.shape) for head in heads] == [(1, 16, 1, 1)]
+    assert all(head.grad is not None and head.grad.abs().sum() > 0 for head in heads)
+    network.eval()(images)
+    assert step.compute_loss(["ce"], logits, target, weight) == alone  # nor do they say anything outside of training
+    assert set(network.state_dict()) == names
+
+
+@pytest.mark.parametrize(("trial", "package"), [("soap", "pytorch_optimizer"), ("schedule-free", "schedulefree")])
+def test_another_optimizer_learns_with_the_groups_of_ours(trial: str, package: str) -> None:
+    pytest.importorskip(package)
+    network = UNet(base_channels=8, depth=1)
+    settings = Settings(weight_decay=0.1, learning_rate=0.01)
+    ours = state.build_optimizer(network, settings)
+    trials.TRIALS[trial]()
+    optimizer = state.build_optimizer(network, settings)
+    assert type(optimizer) is not type(ours)
+    for own, other in zip(ours.param_groups, optimizer.param_groups, strict=True):
+        assert [id(parameter) for parameter in other["params"]] == [id(parameter) for parameter in own["params"]]
+        assert (other["weight_decay"], other["rate_share"], other["lr"]) == (
+            own["weight_decay"],
+            own["rate_share"],
+            0.01,
+        )
+    before = [parameter.clone() for parameter in network.parameters()]
+    for _ in range(3):
+        optimizer.zero_grad()
+        network(torch.rand(1, 3, 16, 16)).square().mean().backward()
+        optimizer.step()
+    assert all((parameter != old).any() for parameter, old in zip(network.parameters(), before, strict=True))
+
+
+def test_fewer_pictures_are_taken_from_every_group_in_turn(tmp_path: Path) -> None:
+    names = ["a1", "a2", "a3", "b1", "c1", "c2"]
+    split = {"pictures": {"train": names, "val": ["d1"]}, "group_of": {name: name[0] for name in [*names, "d1"]}}
+    (tmp_path / "whole.json").write_text(json.dumps(split))
+    content = json.loads(fewer(tmp_path / "whole.json", 4, tmp_path / "few.json").read_text())
+    assert content["pictures"] == {"train": ["a1", "b1", "c1", "a2"], "val": ["d1"], "test": ["c2", "a3"]}
+    assert content["group_of"] == split["group_of"]

@@ -3,15 +3,18 @@
     python benchmarks/levers.py ../shared/data --name "512 pixels" --epochs 49 -- --size 512 --batch-size 4
 
 `--minutes` instead of `--epochs` gives every row the same time, to judge what makes steps faster on a quiet machine.
-What follows `--` are options of `maskwright train`. The last weights are scored on a fold that training never saw, at
-the pictures' own size; the error (1 - Dice) is taken apart into what lies within ten pixels of a true outline and what
-lies further off, and the scores with mirrored pictures averaged in are added. A row of the same name is replaced.
+What follows `--` are options of `maskwright train`; `--trial` names a way to learn that is none, see `trials.py`.
+`--learn-from 8` learns from eight pictures, as different as the groups allow. The last weights are scored on a fold
+that training never saw, at the pictures' own size; the error (1 - Dice) is taken apart into what lies within ten pixels
+of a true outline and what lies further off, and the scores with mirrored pictures averaged in are added. A row of the
+same name is replaced.
 """
 
 import argparse
 import json
 import sys
 import tempfile
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from numpy.typing import NDArray
 from one_run import run_command
 from quality_per_minute import fold_file, held_out
 from torch.nn import functional as F
+from trials import TRIALS
 
 from maskwright.data.reading import read_pair
 from maskwright.files import write_json
@@ -57,6 +61,18 @@ def errors_of(predictor: Predictor, image: NDArray[np.uint8], mask: NDArray[np.u
     }
 
 
+def fewer(split: Path, pictures: int, out: Path) -> Path:
+    """A split that learns from so many pictures of another one: of each group in turn, the first that is left."""
+    content = json.loads(split.read_text())
+    groups: dict[str, list[str]] = {}
+    for name in content["pictures"]["train"]:
+        groups.setdefault(content["group_of"][name], []).append(name)
+    in_turn = [name for names in zip_longest(*groups.values()) for name in names if name is not None]
+    content["pictures"] |= {"train": in_turn[:pictures], "test": in_turn[pictures:]}
+    write_json(out, content)
+    return out
+
+
 def main() -> None:
     """Train, score, write the row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -67,6 +83,8 @@ def main() -> None:
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--epochs", type=int)
     length.add_argument("--minutes", type=float)
+    parser.add_argument("--trial", choices=TRIALS)
+    parser.add_argument("--learn-from", type=int, help="pictures; by default all that the fold leaves")
     parser.add_argument("--out", type=Path, default=RESULT)
     # argparse gives all that is no option to the first positional, so what follows `--` is cut off beforehand.
     words = sys.argv[1:]
@@ -78,28 +96,30 @@ def main() -> None:
     row: dict[str, Any] = {"name": asked.name, "machine": describe_machine()}
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "run"
+        used = split if asked.learn_from is None else fewer(split, asked.learn_from, Path(scratch) / split.name)
         words = [
             "train",
             str(photos),
             "--preset",
             "quick",
             "--split",
-            str(split),
+            str(used),
             *ends,
             "--out",
             str(out),
         ]
-        row["seconds"] = round(run_command([*words, *given], cache=Path(scratch) / "cache"), 1)
+        row["seconds"] = round(run_command([*words, *given], cache=Path(scratch) / "cache", trial=asked.trial), 1)
         row["steps"] = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"]
         predictor = load(out / "last.safetensors")
         row["longer_side"] = predictor.card.size
     pictures = held_out(photos, split)
     errors = [errors_of(predictor, *read_pair(pair, pictures.formats)) for pair in pictures.pairs]
     means = {name: round(float(np.mean([error[name] for error in errors])), 5) for name in errors[0]}
-    row["command"] = f"maskwright train {asked.set} --preset quick --split {split.name} {' '.join(ends)} " + " ".join(
-        given
+    program = "maskwright" if asked.trial is None else f"python benchmarks/trials.py {asked.trial}"
+    row["command"] = " ".join(
+        [program, "train", asked.set, "--preset", "quick", "--split", split.name, *ends, *given],
     )
-    row |= {"set": asked.set, "fold": asked.fold, "pictures": len(errors), **means}
+    row |= {"set": asked.set, "fold": asked.fold, "learn_from": asked.learn_from, "pictures": len(errors), **means}
     rows = json.loads(asked.out.read_text()) if asked.out.is_file() else []
     write_json(asked.out, [*(other for other in rows if other["name"] != asked.name), row])
     print(json.dumps(row, indent=2))

@@ -46,19 +46,21 @@ def measure_each(
     print(json.dumps(result, indent=2))
 
 
-def run_command(words: list[str], *, cache: Path | None = None) -> float:
+def run_command(words: list[str], *, cache: Path | None = None, trial: str | None = None) -> float:
     """Run a command of ours.
 
     Args:
         words: What stands behind `maskwright`.
         cache: Where decoded pictures are kept; by default where the user's are, so that a second run finds them.
+        trial: One of `trials.py`, to learn in another way.
 
     Returns:
         Seconds that the whole of it took, from outside.
     """
     chosen = {} if cache is None else {"MASKWRIGHT_CACHE": str(cache)}
+    program = ["-m", "maskwright"] if trial is None else [str(Path(__file__).with_name("trials.py")), trial]
     started = time.monotonic()
-    subprocess.run([sys.executable, "-m", "maskwright", *words], check=True, env={**os.environ, **chosen})
+    subprocess.run([sys.executable, *program, *words], check=True, env={**os.environ, **chosen})
     return time.monotonic() - started
 
 

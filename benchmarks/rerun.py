@@ -46,6 +46,10 @@ class Measurement:
 MEASUREMENTS = (
     Measurement("demo", "maskwright demo --out {work}/demo"),
     Measurement("quick-model", "maskwright train {data}/carvana --size 384 --epochs 40 --out {work}/quick"),
+    Measurement(
+        "fold-model",
+        f"maskwright train {{data}}/carvana --split {RESULTS}/folds/carvana_0.json --minutes 5 --out {{work}}/fold",
+    ),
     Measurement("onnx-model", "maskwright export {work}/quick/model.safetensors --out {work}/quick.onnx"),
     Measurement(
         "cut-outs-model",
@@ -69,6 +73,11 @@ MEASUREMENTS = (
     Measurement("serve-load", "python benchmarks/serve_load.py {work}/quick.onnx --seconds 60"),
     Measurement("serve-hostile", "python benchmarks/serve_hostile.py {work}/quick.onnx"),
     Measurement("network-speed", "python benchmarks/network_speed.py"),
+    Measurement(
+        "finer-masks",
+        "python benchmarks/finer_masks.py {work}/fold/last.safetensors {data}/carvana"
+        f" --split {RESULTS}/folds/carvana_0.json",
+    ),
     Measurement("freed-memory", "python benchmarks/freed_memory.py"),
     Measurement("carvana-quick", "python benchmarks/carvana_quick.py {data}/carvana --minutes 5"),
     Measurement("multiclass", "python benchmarks/multiclass.py {data} --minutes 3"),

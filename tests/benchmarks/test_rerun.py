@@ -8,7 +8,7 @@ from rerun import MEASUREMENTS, Measurement
 
 BENCHMARKS = Path(rerun.__file__).parent
 # What is no table of README.md: rows of docs/experiments.md that have to be named one by one, and a part of another.
-NAMED_ONE_BY_ONE = {"levers.py", "peers.py", "rerun.py"}
+NAMED_ONE_BY_ONE = {"levers.py", "peers.py", "rerun.py", "trials.py"}
 
 
 def test_every_script_is_rerun() -> None:

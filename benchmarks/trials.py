@@ -17,7 +17,9 @@ from torch.nn import functional as F
 
 from maskwright.cli import main
 from maskwright.config import Settings
+from maskwright.data.dataset import Batch
 from maskwright.training import state, step
+from maskwright.training.losses import Total, alone
 
 # Steps until the learning rate of an optimizer without a schedule is at its height.
 WARMUP_STEPS = 12
@@ -27,18 +29,20 @@ HALVED = 0.5
 
 def hard_targets() -> None:
     """Pixels on an outline belong to the foreground or not, instead of by the share that it has of them."""
-    compute: Callable[..., Tensor] = step.compute_loss
+    compute = step.loss_of
 
-    def compute_loss(terms: Sequence[str], logits: Tensor, target: Tensor, weight: Tensor, **how: object) -> Tensor:
-        return compute(terms, logits, (target >= 0.5).to(target.dtype), weight, **how)
+    def loss_of(
+        logits: Tensor, batch: Batch, settings: Settings, class_weights: Sequence[float] = (), total: Total = alone
+    ) -> Tensor:
+        rounded = batch._replace(targets=(batch.targets >= 0.5).to(batch.targets.dtype))
+        return compute(logits, rounded, settings, class_weights, total)
 
-    step.compute_loss = compute_loss
+    step.loss_of = loss_of
 
 
 def deep_supervision() -> None:
     """Each level of the decoder has a head and a loss of its own while it learns, as in nnU-Net."""
-    build = state.build_optimizer
-    compute: Callable[..., Tensor] = step.compute_loss
+    build, compute = state.build_optimizer, step.loss_of
     answers: dict[int, Tensor] = {}
 
     def listen(place: int, level: nn.Module, head: nn.Module) -> None:
@@ -60,19 +64,21 @@ def deep_supervision() -> None:
         optimizer.add_param_group({"params": list(heads.parameters()), "weight_decay": 0.0, "rate_share": 1.0})
         return optimizer
 
-    def compute_loss(terms: Sequence[str], logits: Tensor, target: Tensor, weight: Tensor, **how: object) -> Tensor:
-        losses = [compute(terms, logits, target, weight, **how)]
+    def loss_of(
+        logits: Tensor, batch: Batch, settings: Settings, class_weights: Sequence[float] = (), total: Total = alone
+    ) -> Tensor:
+        losses = [compute(logits, batch, settings, class_weights, total)]
         height, width = logits.shape[-2:]
         for place in sorted(answers, reverse=True):
             # Their pixels are squares of a power of two; a network may have padded its input below and to the right.
             factor = 2 ** round(math.log2(height / answers[place].shape[-2]))
             whole = F.interpolate(answers[place], scale_factor=factor, mode="bilinear")[..., :height, :width]
-            losses.append(compute(terms, whole, target, weight, **how))
+            losses.append(compute(whole, batch, settings, class_weights, total))
         answers.clear()
         shares = [HALVED**place for place in range(len(losses))]
         return torch.stack([share * loss for share, loss in zip(shares, losses, strict=True)]).sum() / sum(shares)
 
-    state.build_optimizer, step.compute_loss = build_optimizer, compute_loss
+    state.build_optimizer, step.loss_of = build_optimizer, loss_of
 
 
 def schedule_free() -> None:
@@ -87,17 +93,17 @@ def schedule_free() -> None:
             moved: float | None = super().step(closure)
             return moved
 
-    def kept(learner: state.Learner) -> nn.Module:
-        if isinstance(learner.optimizer, ReadyAdamW):
-            learner.optimizer.eval()
-        return learner.network
+    def kept(self: state.Learner) -> nn.Module:
+        if isinstance(self.optimizer, ReadyAdamW):
+            self.optimizer.eval()
+        return self.network
 
     begin = state.Learner.begin_to_learn
 
-    def begin_to_learn(learner: state.Learner) -> None:
-        if isinstance(learner.optimizer, ReadyAdamW):
-            learner.optimizer.train()
-        begin(learner)
+    def begin_to_learn(self: state.Learner) -> None:
+        if isinstance(self.optimizer, ReadyAdamW):
+            self.optimizer.train()
+        begin(self)
 
     _replace_optimizer(lambda groups, rate: ReadyAdamW(groups, lr=rate, warmup_steps=WARMUP_STEPS))
     state.Learner.kept, state.Learner.begin_to_learn = kept, begin_to_learn  # type: ignore[method-assign]

@@ -9,46 +9,51 @@ import trials
 from levers import fewer
 
 from maskwright.config import Settings
+from maskwright.data.dataset import Batch
 from maskwright.models.unet import UNet
-from maskwright.training import losses, state, step
+from maskwright.training import state, step
 
 
 @pytest.fixture(autouse=True)
 def _nothing_stays_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     for place, name in (
         (state, "build_optimizer"),
-        (step, "compute_loss"),
+        (step, "loss_of"),
         (state.Learner, "kept"),
         (state.Learner, "begin_to_learn"),
     ):
         monkeypatch.setattr(place, name, getattr(place, name))
 
 
+def batch_of(*shares: float) -> Batch:
+    """Two by two pixels that all count."""
+    return Batch(torch.zeros(1, 3, 2, 2), torch.tensor(shares).view(1, 1, 2, 2), torch.ones(1, 1, 2, 2))
+
+
 def test_hard_targets_are_rounded() -> None:
-    logits, weight = torch.tensor([0.5, -1.0, 2.0, 0.0]).view(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
-    grey, rounded = (torch.tensor(shares).view(1, 1, 2, 2) for shares in ([0.6, 0.2, 1.0, 0.5], [1.0, 0.0, 1.0, 1.0]))
+    logits, settings = torch.tensor([0.5, -1.0, 2.0, 0.0]).view(1, 1, 2, 2), Settings(loss="ce")
+    grey, rounded = batch_of(0.6, 0.2, 1.0, 0.5), batch_of(1.0, 0.0, 1.0, 1.0)
+    usual = step.loss_of
     trials.hard_targets()
-    found = step.compute_loss(["ce"], logits, grey, weight)
-    assert found == losses.compute_loss(["ce"], logits, rounded, weight)
-    assert found != losses.compute_loss(["ce"], logits, grey, weight)
+    assert step.loss_of(logits, grey, settings) == usual(logits, rounded, settings) != usual(logits, grey, settings)
 
 
 def test_each_level_of_a_decoder_is_supervised_by_a_head_that_is_not_kept() -> None:
-    trials.deep_supervision()
-    network = UNet(base_channels=8, depth=2)
+    network, settings, usual = UNet(base_channels=8, depth=2), Settings(loss="ce"), step.loss_of
     names = set(network.state_dict())
-    optimizer = state.build_optimizer(network, Settings())
+    trials.deep_supervision()
+    optimizer = state.build_optimizer(network, settings)
     heads = [parameter for parameter in optimizer.param_groups[-1]["params"] if parameter.ndim > 1]
-    images, target, weight = torch.rand(2, 3, 32, 48), torch.rand(2, 1, 32, 48).round(), torch.ones(2, 1, 32, 48)
-    logits = network.train()(images)
-    together = step.compute_loss(["ce"], logits, target, weight)
-    alone = step.compute_loss(["ce"], logits, target, weight)  # what the levels said has been used
-    assert together != alone == losses.compute_loss(["ce"], logits, target, weight)
+    batch = Batch(torch.rand(2, 3, 32, 48), torch.rand(2, 1, 32, 48).round(), torch.ones(2, 1, 32, 48))
+    logits = network.train()(batch.images)
+    together = step.loss_of(logits, batch, settings)
+    alone = step.loss_of(logits, batch, settings)  # what the levels said has been used
+    assert together != alone == usual(logits, batch, settings)
     together.backward()  # type: ignore[no-untyped-call]
     assert [tuple(head.shape) for head in heads] == [(1, 16, 1, 1)]
     assert all(head.grad is not None and head.grad.abs().sum() > 0 for head in heads)
-    network.eval()(images)
-    assert step.compute_loss(["ce"], logits, target, weight) == alone  # nor do they say anything outside of training
+    network.eval()(batch.images)
+    assert step.loss_of(logits, batch, settings) == alone  # nor do they say anything outside of training
     assert set(network.state_dict()) == names
 
 

@@ -14,6 +14,7 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 # Of the quintic polynomial that Jordan chose: it drives singular values to about 1 in few steps, not exactly to it.
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -55,15 +56,39 @@ class Muon(torch.optim.Optimizer):
         with torch.enable_grad():
             loss = None if closure is None else closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
+            learnt = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not group["orthogonal"]:
+                self._adamw(learnt, group)
+                continue
+            for parameter in learnt:
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                change = (_orthogonal_change if group["orthogonal"] else _adam_change)(
-                    parameter.grad, self.state[parameter], group
-                )
+                change = _orthogonal_change(parameter.grad, self.state[parameter], group["momentum"])
                 parameter.add_(change, alpha=-group["lr"])
         return loss
+
+    def _adamw(self, learnt: list[Tensor], group: dict[str, Any]) -> None:
+        states = [self.state[parameter] for parameter in learnt]
+        for parameter, own in zip(learnt, states, strict=True):
+            if not own:
+                own.update(mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter), step=torch.zeros(()))
+        means, squares, steps = ([own[name] for own in states] for name in ("mean", "square", "step"))
+        first, second = group["betas"]
+        adamw(
+            learnt,
+            [parameter.grad for parameter in learnt if parameter.grad is not None],
+            means,
+            squares,
+            [],
+            steps,
+            fused=True if all(parameter.device.type == "cpu" for parameter in learnt) else None,
+            amsgrad=False,
+            beta1=first,
+            beta2=second,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=EPSILON,
+            maximize=False,
+        )
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
@@ -78,19 +103,8 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     return x.T if is_tall else x
 
 
-def _orthogonal_change(gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> Tensor:
-    momentum = group["momentum"]
+def _orthogonal_change(gradient: Tensor, state: dict[str, Tensor], momentum: float) -> Tensor:
     average = state.setdefault("momentum", torch.zeros_like(gradient))
     average.lerp_(gradient, 1 - momentum)
     ahead = gradient.lerp(average, momentum).flatten(1)
     return (orthogonalised(ahead) * (ADAMW_RMS * math.sqrt(max(ahead.shape)))).view_as(gradient)
-
-
-def _adam_change(gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> Tensor:
-    first, second = group["betas"]
-    mean = state.setdefault("mean", torch.zeros_like(gradient)).lerp_(gradient, 1 - first)
-    square = state.setdefault("square", torch.zeros_like(gradient)).lerp_(gradient.square(), 1 - second)
-    steps = state.setdefault("step", torch.zeros(())).add_(1)
-    unbiased = (square / (1 - second ** float(steps))).sqrt_().add_(EPSILON)
-    change: Tensor = mean / (1 - first ** float(steps)) / unbiased
-    return change

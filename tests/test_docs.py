@@ -1,9 +1,9 @@
 """The documentation says what there is, and what it says to type works.
 
 Commands of the README and of the guides run as they are written, in a folder of small drawn cars. Paths lie in that
-folder, minutes, counts and sizes are small, and nothing else is replaced. What sets an environment up (make, pip, venv)
-would need a network: `.ci/run` does it from a clean checkout, and here its names are checked. The original commands run
-in tests/commands/test_original.py.
+folder, minutes, counts and sizes are small, those of drawn pictures too, and nothing else is replaced. What sets an
+environment up (make, pip, venv) would need a network: `.ci/run` does it from a clean checkout, and here its names are
+checked. The original commands run in tests/commands/test_original.py.
 """
 
 import contextlib
@@ -28,6 +28,7 @@ import maskwright
 from docs.drawings.unet import DRAWINGS, PICTURES
 from docs.site import commands as reference
 from maskwright import cli
+from maskwright.commands import demo
 from maskwright.config import Settings
 from tests.commands import test_original
 from tests.commands.test_serve import serving
@@ -88,7 +89,9 @@ def stage(drawn_cars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         shutil.copy(picture, folder / "new")
     for name in ("car.jpg", "photo.jpg"):
         shutil.copy(pictures[0], folder / name)
-    with contextlib.chdir(folder):
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "WIDTH", 96)
+        patch.setattr(demo, "HEIGHT", 64)
         found = Stage(folder)
         for command in FIRST:
             run(command, found)

@@ -17,6 +17,8 @@ from maskwright.files import choose_new_folder, write_json
 
 # Unseen cars are drawn with another seed, so that no car stands on both sides.
 UNSEEN_SEED_STEP = 1_000_003
+# Of the drawn pictures, pixels.
+WIDTH, HEIGHT = 640, 427
 # What names a car in `<car>_<view>`. Said outright, since fewer than five cars are not recognised as groups.
 CAR = "([0-9a-f]{12})_"
 
@@ -69,5 +71,5 @@ def demo(*, out: str | Path | None = None, minutes: float = 2.5, cars: int = 16,
 
 def _draw(folder: Path, cars: int, seed: int) -> None:
     with terminal.counting(f"Drawing {folder.name}", cars * VIEWS) as advance:
-        for _ in write_drawn_cars(folder, cars=cars, seed=seed):
+        for _ in write_drawn_cars(folder, cars=cars, width=WIDTH, height=HEIGHT, seed=seed):
             advance()

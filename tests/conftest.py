@@ -1,4 +1,7 @@
-"""What several tests need."""
+"""What several tests need.
+
+What imports torch is imported where it is needed: the process that deals files out to the others starts seconds sooner.
+"""
 
 import dataclasses
 import fcntl
@@ -7,6 +10,7 @@ import importlib
 import json
 import os
 import resource
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -25,9 +28,7 @@ from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats, read_pair
 from maskwright.data.resizing import Resize
 from maskwright.inference.predictor import load
-from maskwright.interop.openvino import write_openvino
 from maskwright.interop.parity import Agreement
-from tests.tiny_models import write_lively_model
 
 # Files that take longest, with what others wait for before all. `make test` deals files out in this order.
 LONGEST = (
@@ -84,6 +85,8 @@ def real_data() -> Path:
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Torch on one thread: tiny networks wait for their threads longer than they compute."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -98,34 +101,24 @@ def largest_file() -> Iterator[Callable[[int], None]]:
     resource.setrlimit(resource.RLIMIT_FSIZE, usual)
 
 
-@pytest.fixture
-def ellipses(tmp_path: Path) -> tuple[Pair, ...]:
-    """Six groups of two pictures, 64x48: a coloured ellipse on noise, and its mask of 0 and 255."""
+@pytest.fixture(scope="session")
+def drawn_ellipses(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """The ellipses at 32x24, decoded. Each test has a copy of its own, since copying takes less long than drawing."""
+    folder = tmp_path_factory.mktemp("ellipses")
     rng = np.random.default_rng(0)
-    pairs = []
-    for group in range(6):
+    pairs = ellipse_pairs(folder)
+    for group in range(0, len(pairs), 2):
         colour = rng.integers(160, 256, 3)
-        for view in range(2):
-            name = f"images/g{group}_{view}"
-            pair = Pair(
-                name, tmp_path / "photos" / f"{name}.png", tmp_path / "photos/masks" / f"g{group}_{view}.png", None
-            )
+        for pair in pairs[group : group + 2]:
             image = rng.integers(0, 100, (48, 64, 3))
             mask = _ellipse(48, 64, rng)
             image[mask] = colour - rng.integers(0, 40, (int(mask.sum()), 3))
             for path, pixels in ((pair.image, image), (pair.mask_path, mask * 255)):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels.astype(np.uint8)).save(path)
-            pairs.append(pair)
-    return tuple(pairs)
-
-
-@pytest.fixture
-def ellipse_cache(ellipses: tuple[Pair, ...], tmp_path: Path) -> Cache:
-    """The ellipses at 32x24, decoded."""
     cache, problems = build_cache(
-        ellipses,
-        tmp_path / "cache",
+        pairs,
+        folder / "cache",
         read=partial(read_pair, formats=Formats()),
         num_classes=2,
         settings_key="",
@@ -134,6 +127,36 @@ def ellipse_cache(ellipses: tuple[Pair, ...], tmp_path: Path) -> Cache:
     )
     assert not problems
     return cache
+
+
+def ellipse_pairs(folder: Path) -> tuple[Pair, ...]:
+    """How the ellipses are called below a folder."""
+    names = [f"g{group}_{view}" for group in range(6) for view in range(2)]
+    photos = folder / "photos"
+    return tuple(
+        Pair(f"images/{name}", photos / f"images/{name}.png", photos / f"masks/{name}.png", None) for name in names
+    )
+
+
+@pytest.fixture
+def ellipses(drawn_ellipses: Cache, tmp_path: Path) -> tuple[Pair, ...]:
+    """Six groups of two pictures, 64x48: a coloured ellipse on noise, and its mask of 0 and 255."""
+    shutil.copytree(drawn_ellipses.pairs[0].image.parents[1], tmp_path / "photos")
+    return ellipse_pairs(tmp_path)
+
+
+@pytest.fixture
+def ellipse_cache(ellipses: tuple[Pair, ...], drawn_ellipses: Cache, tmp_path: Path) -> Cache:
+    """The ellipses at 32x24, decoded."""
+    (tmp_path / "cache").mkdir()
+    decoded = [entry.path for entry in drawn_ellipses.entries if entry.path is not None]
+    copies = [Path(shutil.copy(path, tmp_path / "cache")) for path in decoded]
+    entries = zip(drawn_ellipses.entries, copies, strict=True)
+    return dataclasses.replace(
+        drawn_ellipses,
+        pairs=ellipses,
+        entries=tuple(dataclasses.replace(entry, path=path) for entry, path in entries),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -156,6 +179,8 @@ def drawn_cars(common_folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(common_folder: Path) -> Path:
     """A model file of a few channels, at 48 pixels."""
+    from tests.tiny_models import write_lively_model
+
     path = common_folder / "tiny" / "model.safetensors"
     with one_process_at_a_time(path.parent):
         return path if path.exists() else write_lively_model(path)
@@ -182,6 +207,8 @@ def tiny_onnx(tiny_export: Exported) -> Path:
 def tiny_openvino(tiny_model: Path, tiny_onnx: Path, common_folder: Path) -> Path:
     """The same for OpenVINO; skipped where it is not installed."""
     pytest.importorskip("openvino", reason="pip install '.[openvino]'")
+    from maskwright.interop.openvino import write_openvino
+
     path = tiny_model.with_name("openvino") / "model.xml"
     with one_process_at_a_time(common_folder / "openvino"):
         if not path.exists():

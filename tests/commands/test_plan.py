@@ -9,7 +9,7 @@ import torch
 
 from maskwright.cli import main
 from maskwright.commands.plan import Plan, plan
-from maskwright.commands.train import train
+from maskwright.commands.train import TrainedRun, train
 from maskwright.config import Settings, read_settings
 from maskwright.inference.model_file import load_model
 from maskwright.training import memory_budget
@@ -39,11 +39,16 @@ def planned(photos: Path, working_folder: Path) -> Plan:
         return plan(photos, settings=SETTINGS)
 
 
-def test_a_plan_says_what_train_does(photos: Path, planned: Plan, tmp_path: Path) -> None:
-    run = train(photos, settings=SETTINGS, out=tmp_path / "run")
-    kept = read_settings(run.folder / "config.toml")
-    split = json.loads((run.folder / "split.json").read_text())
-    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+@pytest.fixture(scope="module")
+def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """A run of these settings."""
+    return train(photos, settings=SETTINGS, out=tmp_path_factory.mktemp("trained") / "run")
+
+
+def test_a_plan_says_what_train_does(trained: TrainedRun, planned: Plan) -> None:
+    kept = read_settings(trained.folder / "config.toml")
+    split = json.loads((trained.folder / "split.json").read_text())
+    lines = [json.loads(line) for line in (trained.folder / "metrics.jsonl").read_text().splitlines()]
     assert (planned.size, planned.batch_size, planned.base_channels) == (
         kept.size,
         kept.batch_size,
@@ -68,10 +73,9 @@ def test_a_plan_of_cut_outs_has_their_steps(photos: Path, tmp_path: Path) -> Non
     assert read_settings(run.folder / "config.toml").crop == 48
 
 
-def test_a_plan_in_python_takes_the_network_of_a_model_too(photos: Path, tmp_path: Path) -> None:
-    run = train(photos, settings=SETTINGS, out=tmp_path / "run")
-    found = plan(photos, epochs=1, start_from=run.model_path)
-    card, _ = load_model(run.model_path)
+def test_a_plan_in_python_takes_the_network_of_a_model_too(photos: Path, trained: TrainedRun) -> None:
+    found = plan(photos, epochs=1, start_from=trained.model_path)
+    card, _ = load_model(trained.model_path)
     assert (found.base_channels, found.size) == (8, card.size)
 
 

@@ -4,6 +4,7 @@ Nothing here changes what a run learns: steps are measured on a network of their
 """
 
 import contextlib
+import functools
 import math
 import tempfile
 import time
@@ -190,11 +191,16 @@ def measure_costs(session: Session, part: str) -> Costs:
     network.train(was_training)
     card, pair = model_card(session, {}), material.pairs(part)[0]
     scoring = on_device_or_cpu(score, session.device)
+    return Costs(validating, scoring, _seconds_of_drawing() + _bytes_of_files(learner) / BYTES_PER_SECOND)
+
+
+@functools.cache
+def _seconds_of_drawing() -> float:
+    """What the curves and the plots of a report take: the same for every run, so that a process measures it once."""
     with tempfile.TemporaryDirectory() as scratch:
         nothing, picture = Path(scratch) / "metrics.jsonl", Path(scratch) / "curves.png"
-        drawing = _second_time(lambda: draw_curves(nothing, picture), now)
-        drawing += PLOTS * _second_time(lambda: plot_curves(TRIAL_LINES), now)
-    return Costs(validating, scoring, drawing + _bytes_of_files(learner) / BYTES_PER_SECOND)
+        drawing = _second_time(lambda: draw_curves(nothing, picture), time.monotonic)
+        return drawing + PLOTS * _second_time(lambda: plot_curves(TRIAL_LINES), time.monotonic)
 
 
 def _random_batch(architecture: Architecture, count: int, side: int) -> Batch:

@@ -34,9 +34,10 @@ def run(command: str, *options: str, folder: Path) -> subprocess.CompletedProces
 
 def code_of(script: str, *options: str, folder: Path) -> object:
     """What a script ends with in this process, where it takes seconds less to start."""
-    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [script, *options])
-        runpy.run_path(str(ROOT / script), run_name="__main__")
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / script), run_name="__main__")
     return ended.value.code
 
 

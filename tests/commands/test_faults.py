@@ -46,6 +46,16 @@ def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def stopped(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped in its second epoch; who goes on with it makes a copy."""
+    folder = tmp_path_factory.mktemp("runs") / "stopped"
+    with pytest.MonkeyPatch.context() as patch:
+        after_batch(patch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert not train(photos, out=folder, settings=TINY).finished
+    return folder
+
+
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Stop:
     """Send SIGTERM to this process after its n-th batch."""
@@ -83,6 +93,10 @@ def before_call(monkeypatch: pytest.MonkeyPatch, room: object, name: str, act: C
 def die() -> None:
     """End as a kill does, as far as files can tell: no handler of ours catches this."""
     raise SystemExit
+
+
+def copy_of(run: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(run, folder / "run"))
 
 
 def resume(photos: Path, folder: Path, **changes: Any) -> bool:
@@ -161,11 +175,9 @@ def test_a_run_that_was_killed_between_two_files_goes_on(
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
 def test_of_a_damaged_state_the_one_before_is_used_and_said(
-    damage: str, photos: Path, whole: Path, tmp_path: Path, stop_after: Stop, capsys: pytest.CaptureFixture[str]
+    damage: str, photos: Path, whole: Path, stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "run"
-    stop_after(3)
-    train(photos, out=folder, settings=TINY)
+    folder = copy_of(stopped, tmp_path)
     state = folder / "state.pth"
     content = bytearray(state.read_bytes())
     content[len(content) // 2] ^= 1
@@ -179,24 +191,21 @@ def test_of_a_damaged_state_the_one_before_is_used_and_said(
 
 
 def test_a_run_that_was_killed_between_two_renames_goes_on(
-    photos: Path, whole: Path, tmp_path: Path, stop_after: Stop
+    photos: Path, whole: Path, stopped: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "run"
-    stop_after(3)
-    train(photos, out=folder, settings=TINY)
+    folder = copy_of(stopped, tmp_path)
     (folder / "state.pth").rename(folder / "state.previous.pth")
     (folder / ".0123456789abcdef.pth").write_bytes(b"half a st")
     assert resume(photos, folder)
     assert_equal(folder, whole)
 
 
-def test_without_any_whole_state_the_run_is_refused(photos: Path, tmp_path: Path, stop_after: Stop) -> None:
-    stop_after(3)
-    train(photos, out=tmp_path / "run", settings=TINY)
-    for state in (tmp_path / "run").glob("*.pth"):
+def test_without_any_whole_state_the_run_is_refused(photos: Path, stopped: Path, tmp_path: Path) -> None:
+    folder = copy_of(stopped, tmp_path)
+    for state in folder.glob("*.pth"):
         state.write_bytes(b"")
     with pytest.raises(InputError, match=r"state\.previous\.pth is damaged"):
-        resume(photos, tmp_path / "run")
+        resume(photos, folder)
 
 
 # --- Disks

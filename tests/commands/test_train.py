@@ -298,7 +298,7 @@ def test_a_folder_that_holds_a_run_is_not_written_into(photos: Path, run_folder:
 
 
 def test_minutes_end_the_run_and_the_schedule(photos: Path, tmp_path: Path) -> None:
-    run = train(photos, out=tmp_path / "run", settings=dataclasses.replace(TINY, epochs=None, minutes=0.15))
+    run = train(photos, out=tmp_path / "run", settings=dataclasses.replace(TINY, epochs=None, minutes=0.1))
     lines = metrics_of(run.folder)
     assert run.finished
     assert lines[-1]["learning_rate"] < 0.2 * TINY.learning_rate  # a last step on a busy machine is long

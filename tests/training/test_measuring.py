@@ -9,6 +9,7 @@ from maskwright.config import Architecture, Settings
 from maskwright.data.labels import LabelMap
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats
+from maskwright.training import measuring
 from maskwright.training.measuring import LEAST_OUTLINED, look_at_masks, measure_speed, perfect_logits, usual_shape
 from maskwright.training.recipe import LADDER
 
@@ -64,7 +65,11 @@ def test_pictures_that_cannot_be_read_are_left_to_those_who_refuse_them(tmp_path
 
 @pytest.mark.parametrize("num_classes", [1, 3])
 @pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_measuring_leaves_the_random_state_alone_and_finds_a_speed(num_classes: int, ema: float) -> None:
+def test_measuring_leaves_the_random_state_alone_and_finds_a_speed(
+    num_classes: int, ema: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "SMALL_PROBE", (2, 32))
+    monkeypatch.setattr(measuring, "LARGE_PROBE", (4, 64))
     architecture = Architecture(base_channels=8, depth=1, num_classes=num_classes)
     torch.manual_seed(3)
     expected = torch.rand(4)

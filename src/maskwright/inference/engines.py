@@ -190,10 +190,7 @@ def _open_onnx(path: Path, device: str, *, many_at_once: bool) -> tuple[ModelCar
 
 
 def _open_openvino(path: Path, device: str, *, many_at_once: bool, cores: int) -> tuple[ModelCard, Engine]:
-    try:
-        import openvino
-    except ImportError as error:
-        raise MissingExtraError("openvino", "openvino") from error
+    openvino = import_openvino()
     if device not in ("auto", "cpu"):
         raise InputError(f"--device {device} cannot be used with OpenVINO here; try --device cpu.")
     try:
@@ -206,6 +203,29 @@ def _open_openvino(path: Path, device: str, *, many_at_once: bool, cores: int) -
     threads = {"INFERENCE_NUM_THREADS": cores, "NUM_STREAMS": cores} if many_at_once else {}
     compiled = core.compile_model(model, "CPU", threads)
     return card_from_header(header, path), OpenVinoEngine(compiled, openvino.__version__)
+
+
+def import_openvino() -> Any:  # noqa: ANN401 - a module without types
+    """OpenVINO, which tells nobody.
+
+    By itself it sends its maker an event for each import and each conversion, from a process that it starts for that.
+    Where its package for that is not installed, it does without, and so it does where importing that fails.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    teller = "openvino_telemetry"
+    is_known = teller in sys.modules
+    if not is_known:
+        sys.modules[teller] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtraError("openvino", "openvino") from error
+    finally:
+        if not is_known:
+            del sys.modules[teller]
+    return openvino
 
 
 @contextmanager

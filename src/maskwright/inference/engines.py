@@ -22,6 +22,8 @@ from maskwright.inference.model_file import HEADER, ModelCard, card_from_header,
 
 # What computes a file, by its suffix.
 ENGINES: dict[str, EngineName] = {".safetensors": "torch", ".onnx": "onnx", ".xml": "openvino"}
+# By itself OpenVINO computes in bf16 where a processor can, and gives other masks there than elsewhere.
+OPENVINO_IN_FP32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 class Engine(Protocol):
@@ -201,7 +203,7 @@ def _open_openvino(path: Path, device: str, *, many_at_once: bool, cores: int) -
         raise InputError(f"{path} and its .bin are no whole OpenVINO model; export it again.") from error
     # Calls wait for each other within a stream, of which there is one by itself, with a thread for each core.
     threads = {"INFERENCE_NUM_THREADS": cores, "NUM_STREAMS": cores} if many_at_once else {}
-    compiled = core.compile_model(model, "CPU", threads)
+    compiled = core.compile_model(model, "CPU", {**OPENVINO_IN_FP32, **threads})
     return card_from_header(header, path), OpenVinoEngine(compiled, openvino.__version__)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.inference.engines import import_openvino
+from maskwright.inference.engines import OPENVINO_IN_FP32, import_openvino
 from maskwright.inference.model_file import ModelCard
 from maskwright.interop.onnx import metadata
 from maskwright.interop.parity import Compute
@@ -26,7 +26,7 @@ def write_openvino(path: Path, onnx_file: Path, card: ModelCard) -> None:
 
 def run_whole(path: Path) -> Compute:
     """A model as a program without this project uses it: stored pictures in, masks and logits at their size out."""
-    compiled = import_openvino().Core().compile_model(path, "CPU")
+    compiled = import_openvino().Core().compile_model(path, "CPU", OPENVINO_IN_FP32)
     others = {"resized": np.array(False)} if len(compiled.inputs) > 1 else {}
 
     def compute(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

@@ -69,7 +69,10 @@ def deep_supervision() -> None:
     ) -> Tensor:
         losses = [compute(logits, batch, settings, class_weights, total)]
         height, width = logits.shape[-2:]
-        for place in sorted(answers, reverse=True):
+        # What levels said in a pass that no loss followed, when a step was tried out, is of no use to another.
+        for place in sorted(answers, reverse=True) if logits.requires_grad else ():
+            if len(answers[place]) != len(logits):
+                continue
             # Their pixels are squares of a power of two; a network may have padded its input below and to the right.
             factor = 2 ** round(math.log2(height / answers[place].shape[-2]))
             whole = F.interpolate(answers[place], scale_factor=factor, mode="bilinear")[..., :height, :width]

@@ -52,6 +52,8 @@ def test_each_level_of_a_decoder_is_supervised_by_a_head_that_is_not_kept() -> N
     together.backward()  # type: ignore[no-untyped-call]
     assert [tuple(head.shape) for head in heads] == [(1, 16, 1, 1)]
     assert all(head.grad is not None and head.grad.abs().sum() > 0 for head in heads)
+    network(batch.images[:1])  # of a pass without a loss nothing stays for another batch
+    assert step.loss_of(logits, batch, settings) == alone
     network.eval()(batch.images)
     assert step.loss_of(logits, batch, settings) == alone  # nor do they say anything outside of training
     assert set(network.state_dict()) == names

@@ -68,6 +68,17 @@ def prefers_channels_last(kind: str, precision: ComputePrecision) -> bool:
     return precision != "fp32" and kind in ("cpu", "cuda")
 
 
+def prefers_fused_steps(kind: str) -> bool | None:
+    """Whether an optimizer is to pass over the memory once a step; None leaves it to PyTorch.
+
+    On a CPU PyTorch would pass over it a dozen times by itself.
+
+    >>> prefers_fused_steps("cpu"), prefers_fused_steps("cuda")
+    (True, None)
+    """
+    return True if kind == "cpu" else None
+
+
 def local_rank() -> int | None:
     """Which of the processes that torchrun started on this machine this one is; None where it is the only one of all.
 

@@ -392,6 +392,7 @@ def test_the_optimizer_is_as_asked(name: str, kind: type[torch.optim.Optimizer])
     optimizer = build_optimizer(UNet(base_channels=8, depth=1), settings)
     assert type(optimizer) is kind
     assert {group["lr"] for group in optimizer.param_groups} == {0.25}
+    assert {group["fused"] for group in optimizer.param_groups} == {True}  # here, on a CPU
 
 
 def test_weight_decay_pulls_at_convolutions_only() -> None:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from maskwright.device import prefers_fused_steps
+
 # Of the quintic polynomial that Jordan chose: it drives singular values to about 1 in few steps, not exactly to it.
 QUINTIC = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
@@ -80,7 +82,7 @@ class Muon(torch.optim.Optimizer):
             squares,
             [],
             steps,
-            fused=True if all(parameter.device.type == "cpu" for parameter in learnt) else None,
+            fused=prefers_fused_steps(group["params"][0].device.type),
             amsgrad=False,
             beta1=first,
             beta2=second,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from maskwright.config import Settings, Storage
-from maskwright.device import ComputePrecision, prefers_channels_last
+from maskwright.device import ComputePrecision, prefers_channels_last, prefers_fused_steps
 from maskwright.errors import InputError
 from maskwright.files import replacing
 from maskwright.models.encoder_unet import EncoderUNet
@@ -253,8 +253,7 @@ def build_optimizer(
     if settings.optimizer == "muon":
         groups = [half for group in groups for half in _by_orthogonality(group, known)]
     rate = settings.learning_rate
-    # On a CPU, one pass over the memory instead of a dozen. Elsewhere PyTorch chooses by itself.
-    fused = True if next(network.parameters()).device.type == "cpu" else None
+    fused = prefers_fused_steps(next(network.parameters()).device.type)
     match settings.optimizer:
         case "adamw":
             return torch.optim.AdamW(groups, lr=rate, fused=fused)

@@ -24,7 +24,7 @@ from statistics import median
 
 import numpy as np
 import torch
-from levers import near_outlines
+from levers import dice_and_error, near_outlines
 from machine import describe_machine
 from numpy.typing import NDArray
 from quality_per_minute import held_out
@@ -115,7 +115,7 @@ def main() -> None:
     assert card.size is not None, "the model has learnt from pictures at a factor of their own size"
     predictors = {factor: Predictor(replace(card, size=round(factor * card.size)), engine) for factor in FACTORS}
     pictures = held_out(options.photos, options.split)
-    found: dict[str, list[list[float]]] = {way: [] for way in WAYS}
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     with terminal.counting("Predicting", len(pictures.pairs)) as advance:
         for pair in pictures.pairs:
             image, mask = read_pair(pair, pictures.formats)
@@ -125,27 +125,25 @@ def main() -> None:
                 started = time.perf_counter()
                 inside = (predict(predictors.__getitem__, image)[0] >= 0) & counted
                 seconds = time.perf_counter() - started
-                wrong, area = (inside != truth) & counted, max(1, inside.sum() + truth.sum())
-                parts = (1 - wrong.sum() / area, (wrong & near).sum() / area, (wrong & ~near).sum() / area)
-                found[way].append([*map(float, parts), seconds])
+                found[way].append({**dice_and_error(inside, truth, near), "seconds": seconds})
             advance()
-    row = {
+    result_row = {
         "machine": describe_machine(),
         "longer_side": card.size,
         "pictures": len(pictures.pairs),
         "ways": {
             way: {
-                "dice": round(float(np.mean([score for score, *_ in rows])), 5),
-                "error_near_outlines": round(float(np.mean([near for _, near, *_ in rows])), 5),
-                "error_elsewhere": round(float(np.mean([elsewhere for *_, elsewhere, _ in rows])), 5),
-                "seconds": round(median(seconds for *_, seconds in rows), 3),
+                **{
+                    name: round(float(np.mean([row[name] for row in rows])), 5) for name in rows[0] if name != "seconds"
+                },
+                "seconds": round(median(row["seconds"] for row in rows), 3),
             }
             for way, rows in found.items()
         },
     }
     result = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    write_json(options.out, result | {options.name or options.photos.name: row})
-    print(json.dumps(row, indent=2))
+    write_json(options.out, result | {options.name or options.photos.name: result_row})
+    print(json.dumps(result_row, indent=2))
 
 
 if __name__ == "__main__":

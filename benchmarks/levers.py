@@ -27,6 +27,7 @@ from quality_per_minute import fold_file, held_out
 from torch.nn import functional as F
 from trials import TRIALS
 
+from maskwright.config import read_settings
 from maskwright.data.reading import read_pair
 from maskwright.files import write_json
 from maskwright.inference.predictor import Predictor, load
@@ -34,6 +35,8 @@ from maskwright.inference.predictor import Predictor, load
 RESULT = Path(__file__).parent / "results" / "levers.json"
 # Pixels to each side of a true outline.
 NEAR = 10
+
+Mask = NDArray[np.bool_]
 
 
 def near_outlines(truth: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -46,18 +49,22 @@ def near_outlines(truth: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def errors_of(predictor: Predictor, image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> dict[str, float]:
-    """One picture: Dice, Dice with its mirror image averaged in, and the two parts of the error."""
+    """One picture: Dice, the two parts of its error, and Dice with its mirror image averaged in."""
     counted, truth = mask <= 1, mask == 1
     logits = predictor.logits(image)[0]
     mirrored = predictor.logits(np.ascontiguousarray(image[:, ::-1]))[0][:, ::-1]
     found, both = (logits >= 0) & counted, (logits + mirrored >= 0) & counted
-    wrong, near = found != truth, near_outlines(truth)
-    area = found.sum() + truth.sum()
+    with_mirrored = float(2 * (both & truth).sum() / (both.sum() + truth.sum()))
+    return dice_and_error(found, truth, near_outlines(truth)) | {"dice_with_mirrored": with_mirrored}
+
+
+def dice_and_error(found: Mask, truth: Mask, near: Mask) -> dict[str, float]:
+    """Dice, and its error in two parts: near a true outline, and elsewhere. What does not count is in neither mask."""
+    wrong, area = found != truth, found.sum() + truth.sum()
     return {
-        "dice": 1 - float(wrong[counted].sum() / area),
-        "dice_with_mirrored": float(2 * (both & truth).sum() / (both.sum() + truth.sum())),
-        "error_near_outlines": float((wrong & near & counted).sum() / area),
-        "error_elsewhere": float((wrong & ~near & counted).sum() / area),
+        "dice": 1 - float(wrong.sum() / area),
+        "error_near_outlines": float((wrong & near).sum() / area),
+        "error_elsewhere": float((wrong & ~near).sum() / area),
     }
 
 
@@ -109,6 +116,7 @@ def main() -> None:
             str(out),
         ]
         row["seconds"] = round(run_command([*words, *given], cache=Path(scratch) / "cache", trial=asked.trial), 1)
+        row["optimizer"] = read_settings(out / "config.toml").optimizer  # which a trial may have replaced
         row["steps"] = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"]
         predictor = load(out / "last.safetensors")
         row["longer_side"] = predictor.card.size

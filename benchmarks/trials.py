@@ -9,15 +9,19 @@ requirements.txt of this folder.
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskwright.cli import main
 from maskwright.config import Settings
-from maskwright.data.dataset import Batch
+from maskwright.data import dataset
+from maskwright.data.augmentation import Change
+from maskwright.data.dataset import Batch, Draw, Samples
 from maskwright.training import state, step
 from maskwright.training.losses import Total, alone
 
@@ -25,6 +29,16 @@ from maskwright.training.losses import Total, alone
 WARMUP_STEPS = 12
 # How much the loss of a level counts that has half as many pixels a side.
 HALVED = 0.5
+# Of the stages of an encoder whose maps get styles of other pictures: those at strides 4 and 8. Each in half of the
+# batches, by shares drawn from a beta distribution of this parameter.
+MIXED_STAGES, MIXED, BETA = (1, 2), 0.5, 0.3
+# Share of the pictures whose foreground takes the mean colour of its background, and the brightness and contrast
+# that it then has, as factors.
+HIDDEN, BRIGHTNESS, CONTRAST = 0.25, (0.8, 1.25), (0.6, 1.1)
+# What tells the chance of a trial from that of the program.
+OWN_CHANCE = 77
+# Share of the pictures that are mirrored at most, so that no pixel is a mean of others.
+UNMOVED = 0.33
 
 
 def hard_targets() -> None:
@@ -119,6 +133,60 @@ def soap() -> None:
     _replace_optimizer(lambda groups, rate: SOAP(groups, lr=rate))
 
 
+def mixed_styles() -> None:
+    """MixStyle (Zhou and others, 2021): means and deviations of a map's channels mixed with another picture's."""
+    build = state.build_optimizer
+
+    def hook(_stage: nn.Module, _inputs: object, maps: Tensor) -> Tensor | None:
+        if not torch.is_grad_enabled() or len(maps) < 2 or torch.rand(()) > MIXED:
+            return None
+        own = torch.distributions.Beta(BETA, BETA).sample((len(maps), 1, 1, 1)).to(maps)
+        mean = maps.detach().mean((2, 3), keepdim=True)
+        deviation = (maps.detach().float().var((2, 3), keepdim=True) + 1e-6).sqrt().to(maps)
+        other = torch.randperm(len(maps))
+        mixed_mean, mixed_deviation = (own * part + (1 - own) * part[other] for part in (mean, deviation))
+        return (maps - mean) / deviation * mixed_deviation + mixed_mean
+
+    def build_optimizer(
+        network: nn.Module, settings: Settings, pretrained: tuple[nn.Module, ...] = ()
+    ) -> torch.optim.Optimizer:
+        stages = list(network.get_submodule("encoder.stages").children())
+        for place in MIXED_STAGES:
+            stages[place].register_forward_hook(hook)
+        return build(network, settings, pretrained)
+
+    state.build_optimizer = build_optimizer
+
+
+def hidden_foregrounds() -> None:
+    """Some foregrounds have about the mean colour of their background, so that only shapes tell them apart."""
+    fill = Samples._fill
+
+    def fill_and_hide(self: Samples, draw: Draw, sample: Batch) -> None:
+        fill(self, draw, sample)
+        rng = np.random.default_rng((self.settings.seed, OWN_CHANCE, draw.epoch, draw.picture))
+        shares = sample.targets[:1] * sample.weights, (1 - sample.targets[:1]) * sample.weights
+        if not self.augment or rng.random() > HIDDEN or min(float(share.sum()) for share in shares) < 1:
+            return
+        mean, goal = ((sample.images * share).sum((1, 2), keepdim=True) / share.sum() for share in shares)
+        brightness, contrast = float(rng.uniform(*BRIGHTNESS)), float(rng.uniform(*CONTRAST))
+        hidden = (sample.images - mean) * contrast + goal * brightness
+        sample.images.lerp_(hidden.clamp_(0, 1), sample.targets[:1])
+
+    Samples._fill = fill_and_hide  # type: ignore[method-assign]
+
+
+def unmoved_pictures() -> None:
+    """Some pictures are neither turned, shifted nor scaled: moving averages pixels, and a photograph is sharper."""
+    draw = dataset.draw_change  # type: ignore[attr-defined]
+
+    def draw_change(settings: Settings, rng: np.random.Generator) -> Change:
+        change = draw(settings, rng)
+        return replace(change, degrees=0.0, scale=1.0, shift=(0.0, 0.0)) if rng.random() < UNMOVED else change
+
+    dataset.draw_change = draw_change  # type: ignore[attr-defined]
+
+
 def _replace_optimizer(make: Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]) -> None:
     """Give the groups that AdamW would have to another optimizer."""
     build = state.build_optimizer
@@ -138,8 +206,11 @@ def _replace_optimizer(make: Callable[[list[dict[str, Any]], float], torch.optim
 TRIALS: dict[str, Callable[[], None]] = {
     "deep-supervision": deep_supervision,
     "hard-targets": hard_targets,
+    "hidden-foregrounds": hidden_foregrounds,
+    "mixed-styles": mixed_styles,
     "schedule-free": schedule_free,
     "soap": soap,
+    "unmoved-pictures": unmoved_pictures,
 }
 
 if __name__ == "__main__":

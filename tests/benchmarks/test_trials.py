@@ -3,13 +3,18 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import trials
 from levers import fewer
 
 from maskwright.config import Settings
-from maskwright.data.dataset import Batch
+from maskwright.data import dataset
+from maskwright.data.augmentation import draw_change
+from maskwright.data.cache import Cache
+from maskwright.data.dataset import Batch, Draw, Samples
+from maskwright.models.encoder_unet import EncoderUNet
 from maskwright.models.unet import UNet
 from maskwright.training import state, step
 
@@ -21,6 +26,8 @@ def _nothing_stays_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
         (step, "loss_of"),
         (state.Learner, "kept"),
         (state.Learner, "begin_to_learn"),
+        (Samples, "_fill"),
+        (dataset, "draw_change"),
     ):
         monkeypatch.setattr(place, name, getattr(place, name))
 
@@ -81,6 +88,50 @@ def test_another_optimizer_learns_with_the_groups_of_ours(trial: str, package: s
         network(torch.rand(1, 3, 16, 16)).square().mean().backward()
         optimizer.step()
     assert all((parameter != old).any() for parameter, old in zip(network.parameters(), before, strict=True))
+
+
+def test_styles_are_mixed_among_pictures_that_are_learnt_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "MIXED", 1.0)
+    network, settings = EncoderUNet(base_channels=8, unshuffle=4), Settings(encoder="efficientnet_lite0")
+    names, pictures = set(network.state_dict()), torch.rand(2, 3, 64, 64) * torch.tensor([0.2, 1.0]).view(2, 1, 1, 1)
+    network.train()
+    plain = network(pictures)
+    trials.mixed_styles()
+    state.build_optimizer(network, settings)
+    assert not torch.allclose(network(pictures), plain)
+    assert torch.equal(network(pictures[:1]), network(pictures[:1]))  # alone, there is no other style
+    with torch.no_grad():
+        assert torch.equal(network(pictures), plain)
+    assert set(network.state_dict()) == names
+
+
+def test_a_hidden_foreground_has_the_mean_of_its_background(
+    monkeypatch: pytest.MonkeyPatch, ellipse_cache: Cache
+) -> None:
+    for name, value in {"HIDDEN": 1.0, "BRIGHTNESS": (1.0, 1.0), "CONTRAST": (0.1, 0.1)}.items():
+        monkeypatch.setattr(trials, name, value)
+
+    def contrast(*, augment: bool) -> float:
+        settings = Settings(flip=0, rotate=0, shift=0, scale=0, colour=0, tint=0)
+        image, target, weight = Samples(ellipse_cache, settings, augment=augment)[Draw(0, 0, half=False)]
+        inside, outside = target * weight, (1 - target) * weight
+        means = [(image * share).sum((1, 2)) / share.sum() for share in (inside, outside)]
+        return float((means[0] - means[1]).abs().mean())
+
+    usual = contrast(augment=True)
+    trials.hidden_foregrounds()
+    assert contrast(augment=True) < 0.3 * usual
+    assert contrast(augment=False) == pytest.approx(usual)
+
+
+def test_a_picture_that_stays_where_it_is_may_be_mirrored_and_recoloured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "UNMOVED", 1.0)
+    settings = Settings(flip=1.0, tint=1.0)
+    usual = draw_change(settings, np.random.default_rng(0))
+    trials.unmoved_pictures()
+    change = dataset.draw_change(settings, np.random.default_rng(0))  # type: ignore[attr-defined]
+    assert (change.degrees, change.scale, change.shift) == (0, 1, (0, 0)) != (usual.degrees, usual.scale, usual.shift)
+    assert (change.mirror, change.brightness, change.tint) == (usual.mirror, usual.brightness, usual.tint)
 
 
 def test_fewer_pictures_are_taken_from_every_group_in_turn(tmp_path: Path) -> None:

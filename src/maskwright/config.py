@@ -317,7 +317,8 @@ class Settings(MaskSettings):
     """Share of the groups held out to choose the best weights."""
 
     test_share: float = 0.0
-    """Share of the groups that nothing is chosen on; scored once at the end."""
+    """Share of the groups that nothing is chosen on; scored once at the end. With --folds no model learns from them,
+    and `evaluate` scores them."""
 
     skip_bad: bool = False
     """Leave out pictures that cannot be used instead of refusing to start."""

@@ -72,6 +72,24 @@ def test_the_minutes_and_what_was_chosen_are_shared(
     assert {settings.size for settings in asked[1:]} == {chosen.size} != {None}
 
 
+def test_what_the_first_fold_had_no_time_to_read_is_left_out_of_all(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def note(*args: object, settings: Settings, out: Path, **options: object) -> TrainedRun:
+        run = train(*args, settings=settings, out=out, **options)  # type: ignore[arg-type]
+        if settings.fold == 0:
+            split = json.loads((out / "split.json").read_text())
+            split["unread"] = [split["pictures"]["train"].pop()]
+            (out / "split.json").write_text(json.dumps(split))
+        return run
+
+    monkeypatch.setattr(module, "train", note)
+    assert cross_validate(photos, folds=3, out=tmp_path / "all", settings=TINY).finished
+    splits = [json.loads((tmp_path / "all" / f"fold-{fold}" / "split.json").read_text()) for fold in range(3)]
+    assert splits[0]["unread"] == splits[1]["unread"] == splits[2]["unread"]
+    assert all(not {*splits[0]["unread"]} & {*names} for split in splits for names in split["pictures"].values())
+
+
 def test_a_rate_is_searched_for_the_first_fold_alone(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

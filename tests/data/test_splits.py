@@ -210,8 +210,25 @@ def test_a_fold_that_is_none_is_refused(folds: int, fold: int) -> None:
 
 
 def test_more_folds_than_groups_are_refused() -> None:
-    with pytest.raises(InputError, match=r"form 2 group.*--folds 3 needs at least 3;.*--group"):
+    with pytest.raises(InputError, match=r"form 2 group.*--folds 3 needs at least 3;.*--group, or take --folds 2"):
         fold_groups({"a": "a", "b": "b"}, folds=3, fold=0)
+    with pytest.raises(InputError, match="or leave --folds out"):
+        fold_groups({"a": "a", "b": "a"}, folds=3, fold=0)
+
+
+def test_whoever_has_too_few_groups_is_told_how_they_were_found() -> None:
+    pairs = [Pair(f"a_{n}", Path(f"a_{n}.jpg"), Path(f"a_{n}.png")) for n in range(4)]
+    for folds in (None, 4):
+        with pytest.raises(InputError, match=r"form 1 group\(s\) \(.*near-duplicates joined 4 groups to 1\), and"):
+            make_split(
+                pairs,
+                pattern=None,
+                val_share=0.2,
+                test_share=0,
+                seed=0,
+                folds=folds,
+                near=[(f"a_{n}", f"a_{n + 1}") for n in range(3)],
+            )
 
 
 # --- The whole way

@@ -172,7 +172,7 @@ def test_a_collapse_that_ends_is_forgotten() -> None:
         (("ce", "dice"), [984, 16], 1e-3, "--find-rate"),
         (("ce",), [700, 300], 1e-3, "maskwright check"),
         (("ce", "dice"), [700, 300], 0.5, "--learning-rate 0.001 is too high; try 0.0001"),
-        (("ce", "dice"), [700, 300], 1e-6, "--learning-rate 0.001 is too low"),
+        (("ce", "dice"), [700, 300], 1e-6, "--learning-rate 0.001 is too low; --find-rate searches one"),
     ],
 )
 def test_a_collapse_names_its_likely_cause(terms: tuple[str, ...], true: list[float], ratio: float, cause: str) -> None:
@@ -206,6 +206,22 @@ def test_weights_that_hardly_move_under_a_loss_that_hardly_falls_have_too_low_a_
 @pytest.mark.parametrize(("ratio", "until"), [(1e-3, 0.3), (0.0, 0.3), (2e-5, 0.15)])
 def test_no_rate_is_too_low_where_weights_move_or_are_frozen_or_it_is_early(ratio: float, until: float) -> None:
     assert find_low_rate(after([1.2, 1.19] * 30, until=until, ratio=ratio), CASE) is None
+
+
+def test_a_model_that_goes_on_learning_may_start_where_its_loss_stays() -> None:
+    tuned = dataclasses.replace(CASE, is_tuned=True)
+    hardly, still = after([0.1] * 60, until=0.4, ratio=2e-5), after([0.1] * 100, until=0.4, ratio=1e-3)
+    assert find_low_rate(hardly, CASE) is not None
+    assert find_constant_loss(still, CASE) is not None
+    assert find_low_rate(hardly, tuned) is None
+    assert find_constant_loss(still, tuned) is None
+
+
+@pytest.mark.parametrize(("classes", "expected"), [(2, False), (3, True)])
+def test_lovasz_is_bounded_for_several_classes(classes: int, expected: bool) -> None:
+    names = tuple(str(number) for number in range(classes))
+    case = dataclasses.replace(CASE, loss_terms=("lovasz",), class_names=names)
+    assert is_diverging(after([0.9] + [0.2] * 50 + [0.99] * 80), case) is expected
 
 
 def test_weights_that_leap_under_a_loss_back_at_its_start_have_too_high_a_rate() -> None:

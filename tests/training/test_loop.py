@@ -40,7 +40,7 @@ from maskwright.training.loop import (
 )
 from maskwright.training.recovery import go_back
 from maskwright.training.schedules import Length, learning_rate_at
-from maskwright.training.state import Learner, Position, Tally, build_learner, read_state, restore
+from maskwright.training.state import Learner, Position, Tally, build_learner, read_state, restore, save_state
 from tests.other_masks import with_drawn_masks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -404,6 +404,24 @@ def test_an_epoch_longer_than_validations_lie_apart_is_validated_in_between(
         assert one.fit()
     assert [line["step"] for line in bench.metrics() if "val_dice" in line] == validated
     torch.testing.assert_close(numbers(bench.learner), numbers(plain.learner), atol=0, rtol=0)
+
+
+def test_a_save_counts_in_the_share_of_time_that_validations_may_take(
+    ellipse_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", change(epochs=None, batch_size=1), seconds=60)
+    lost = 0.0
+
+    def save_slowly(path: Path, learner: Learner) -> None:
+        nonlocal lost
+        save_state(path, learner)
+        lost += 2.0
+
+    monkeypatch.setattr("maskwright.training.saving.save_state", save_slowly)
+    bench.run = dataclasses.replace(bench.run, now=lambda: bench.learner.position.step + lost)
+    assert bench.fit()
+    # An epoch takes nine seconds, and two of saving ask for twenty.
+    assert [line["step"] for line in bench.metrics() if "val_dice" in line][:3] == [9, 27, 45]
 
 
 def _steps_of(bench: Bench) -> Callable[[], float]:

@@ -58,7 +58,32 @@ def test_a_run_that_goes_on_takes_what_was_chosen_and_leaves_out_what_was_left_o
     assert second.settings == first.settings
     assert second.material.split == first.material.split
     assert second.material.unread == first.material.unread
-    assert "as when this run began" in capsys.readouterr().err
+    assert f"as in {folder.path} when it began" in capsys.readouterr().err
+
+
+def test_a_run_that_is_compared_with_another_has_its_pictures_whatever_the_clock_says(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, late = RunFolder(tmp_path / "run"), Minutes(0.0, 0.0, lambda: 99.0)
+    first = prepare(photos, OPEN, device="cpu", minutes=in_time()).material
+    unread = sorted(pair.name for pair in first.cache.pairs)[:3]
+    start_run(folder, OPEN, first.split, first.groups, unread)
+    second = prepare(photos, OPEN, device="cpu", minutes=late, read_before=folder).material
+    assert sorted(second.unread) == unread
+    assert sorted(second.split) == sorted(set(first.split) - set(unread))
+    assert f"as in {folder.path} when it began" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("test_share", "said"), [(0.0, "chosen and scored on"), (0.2, "that is scored"), (0.5, "")])
+def test_few_pictures_are_told_of_the_part_that_is_scored(
+    test_share: float, said: str, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = dataclasses.replace(OPEN, test_share=test_share)
+    prepare(photos, settings, device="cpu", minutes=in_time())
+    warned = capsys.readouterr().err
+    assert ("Few pictures" in warned) is bool(said)
+    assert said in warned
+    assert ("--folds" in warned) is (test_share == 0)
 
 
 def test_by_epochs_nothing_is_measured_unless_that_is_asked(photos: Path) -> None:

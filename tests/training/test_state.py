@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from maskwright.config import Settings
+from maskwright.config import Optimizer, Settings
 from maskwright.device import ComputePrecision
 from maskwright.errors import InputError
 from maskwright.files import previous_of
@@ -178,6 +178,30 @@ def test_the_moments_of_the_optimizer_are_kept(tmp_path: Path) -> None:
     for mine, theirs in zip(moments, learner.optimizer.state.values(), strict=True):
         assert mine["exp_avg_sq"].any()
         assert_identical(dict(mine), dict(theirs))
+
+
+@pytest.mark.parametrize(("saved", "resumed"), [("bf16", "fp32"), ("fp32", "bf16")])
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "muon", "sgd", "rmsprop"])
+def test_averages_lie_in_memory_as_the_weights_do_whatever_the_precision_was(
+    optimizer: Optimizer, saved: ComputePrecision, resumed: ComputePrecision, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(SETTINGS, optimizer=optimizer)
+    learner, other = start(settings, precision=saved), start(settings, seed=1, precision=resumed)
+    learn(learner, range(2))
+    for group in learner.optimizer.param_groups:
+        if "fused" in group:
+            group["fused"] = None  # as on another device
+    save_state(tmp_path / "state.pth", learner)
+    load(tmp_path / "state.pth", other)
+    moved = 0
+    for (weight, mine), theirs in zip(other.optimizer.state.items(), learner.optimizer.state.values(), strict=True):
+        for name, average in mine.items():
+            if isinstance(average, Tensor) and average.shape == weight.shape:
+                assert average.stride() == weight.stride()
+                moved += average.stride() != theirs[name].stride()
+                torch.testing.assert_close(average, theirs[name])
+    assert moved > 0
+    assert all(group.get("fused", True) for group in other.optimizer.param_groups)
 
 
 def test_the_position_and_the_tally_are_kept(tmp_path: Path) -> None:

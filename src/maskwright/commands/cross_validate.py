@@ -12,7 +12,7 @@ from maskwright.config import Settings, read_settings
 from maskwright.device import require_torch
 from maskwright.errors import InputError
 from maskwright.files import dated_folder, write_json
-from maskwright.training.run_folder import CHOSEN_SETTINGS, RunFolder, latest_folder
+from maskwright.training.run_folder import CHOSEN_SETTINGS, fold_folder, latest_folder
 from maskwright.training.starting_point import default_settings, read_starting_point
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def cross_validate(
     settings = dataclasses.replace(settings, folds=folds, minutes=each)
     folder = _choose_folder(out, f"{Path(photos).resolve().name}-folds", resume=resume)
     for fold in range(folds):
-        run_folder = folder / f"fold-{fold}"
+        run_folder = fold_folder(folder, fold).path
         terminal.say(f"Fold {fold} of {folds} (counted from 0), in {run_folder}")
         settings = _as_chosen_before(dataclasses.replace(settings, fold=fold), folder)
         started_before = resume and run_folder.is_dir() and any(run_folder.iterdir())
@@ -102,7 +102,7 @@ def _choose_folder(out: str | Path | None, name: str, *, resume: bool) -> Path:
 
 def _as_chosen_before(settings: Settings, folder: Path) -> Settings:
     """The settings with what was chosen for the first fold, so that the models differ in their pictures alone."""
-    first = RunFolder(folder / "fold-0").config
+    first = fold_folder(folder, 0).config
     if not first.is_file():
         return settings
     chosen = read_settings(first)
@@ -117,7 +117,7 @@ def _sum_up(folder: Path, folds: int) -> CrossValidation:
     from maskwright.evaluation.evaluate import number_or_nan, without_nan
     from maskwright.evaluation.metrics import bootstrap_interval
 
-    contents = [json.loads((folder / f"fold-{fold}" / "scores.json").read_text("utf-8")) for fold in range(folds)]
+    contents = [json.loads(fold_folder(folder, fold).scores.read_text("utf-8")) for fold in range(folds)]
     pictures = [{**picture, "fold": fold} for fold, content in enumerate(contents) for picture in content["pictures"]]
     groups = [picture["group"] for picture in pictures]
     dice, iou = (

@@ -164,7 +164,7 @@ def _find_device(settings: Settings) -> tuple[str, bool]:
 def _plan(prepared: "Preparation", device: str, minutes: "Minutes", models: int, *, is_here: bool) -> Plan:
     """Measure what is not known yet, and reckon."""
     from maskwright.models.build import count_parameters
-    from maskwright.training.closing import scored_part
+    from maskwright.training.material import scored_part
     from maskwright.training.measuring import measure_costs
     from maskwright.training.minutes import Costs, plan_closing
     from maskwright.training.run_folder import RunFolder

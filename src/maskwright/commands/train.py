@@ -25,6 +25,7 @@ from maskwright.training.run_folder import (
     check_pictures,
     check_settings,
     choose_folder,
+    fold_folder,
     start_run,
 )
 from maskwright.training.starting_point import default_settings, read_starting_point, take_weights
@@ -214,7 +215,14 @@ def _open(
     from maskwright.training.preparation import prepare
 
     resuming = folder.is_saved
-    prepared = prepare(photos, settings, device=device, minutes=minutes, resumed=folder if resuming else None)
+    prepared = prepare(
+        photos,
+        settings,
+        device=device,
+        minutes=minutes,
+        resumed=folder if resuming else None,
+        read_before=_first_of_folds(folder, settings),
+    )
     settings, material = prepared.settings, prepared.material
     taken = _start_from(start, settings, material) if start else None
     if resuming:
@@ -231,6 +239,12 @@ def _open(
             started_from=start.noted() if start else None,
         )
     return _Opened(prepared, taken, resuming)
+
+
+def _first_of_folds(folder: RunFolder, settings: Settings) -> RunFolder | None:
+    """The run of the first fold beside one of another: with other pictures, groups would be dealt out differently."""
+    first = fold_folder(folder.path.parent, 0) if settings.fold else None
+    return first if first is not None and first.split.is_file() else None
 
 
 def _already_finished(folder: RunFolder) -> TrainedRun:

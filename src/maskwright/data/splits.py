@@ -25,6 +25,7 @@ def split_groups(
     test_share: float = 0.0,
     seed: int = 0,
     shares: Mapping[str, float] | None = None,
+    rule: str = "",
 ) -> dict[str, str]:
     """Deal whole groups out to train, val and test.
 
@@ -43,6 +44,7 @@ def split_groups(
         test_share: The same for test.
         seed: Another seed, another split.
         shares: Foreground share of each name; a group has the mean of its pictures.
+        rule: How the groups were found, for whoever has too few of them.
 
     Returns:
         "train", "val" or "test" for each name; train keeps at least one group.
@@ -57,7 +59,7 @@ def split_groups(
         )
     ordered = _shuffled(groups, seed)
     parts = 1 + (val_share > 0) + (test_share > 0)
-    _require_groups(len(ordered), parts, "a split")
+    _require_groups(len(ordered), parts, "a split", rule=rule, otherwise="give the parts as folders train/ and val/")
     num_test = min(_count(test_share, len(ordered)), len(ordered) - (parts - 1))
     num_val = min(_count(val_share, len(ordered)), len(ordered) - 1 - num_test)
     share_of = _mean_shares(groups, shares)
@@ -69,7 +71,13 @@ def split_groups(
 
 
 def fold_groups(
-    groups: Mapping[str, str], *, folds: int, fold: int, seed: int = 0, shares: Mapping[str, float] | None = None
+    groups: Mapping[str, str],
+    *,
+    folds: int,
+    fold: int,
+    seed: int = 0,
+    shares: Mapping[str, float] | None = None,
+    rule: str = "",
 ) -> dict[str, str]:
     """Deal whole groups out to folds, and hold one fold out.
 
@@ -82,6 +90,7 @@ def fold_groups(
         fold: The one that is val, from 0.
         seed: Another seed, other folds.
         shares: See `split_groups`.
+        rule: The same.
 
     Returns:
         "train" or "val" for each name.
@@ -94,7 +103,8 @@ def fold_groups(
             f"There is no --fold {fold} of --folds {folds}; choose 2 folds or more, and count them from 0."
         )
     ordered = _shuffled(groups, seed)
-    _require_groups(len(ordered), folds, f"--folds {folds}")
+    fewer = f"take --folds {len(ordered)}" if len(ordered) > 1 else "leave --folds out"
+    _require_groups(len(ordered), folds, f"--folds {folds}", rule=rule, otherwise=fewer)
     share_of = _mean_shares(groups, shares)
     place = {group: number for number, group in enumerate(ordered)}
     line = sorted(ordered, key=lambda group: share_of[group])
@@ -149,10 +159,17 @@ def make_split(
     val_share = 0.0 if "val" in given or folds is not None else val_share
     test_share = 0.0 if "test" in given else test_share
     split |= split_groups(
-        _groups_in_train(split, groups), val_share=val_share, test_share=test_share, seed=seed, shares=shares
+        _groups_in_train(split, groups),
+        val_share=val_share,
+        test_share=test_share,
+        seed=seed,
+        shares=shares,
+        rule=groups.rule,
     )
     if folds is not None:
-        split |= fold_groups(_groups_in_train(split, groups), folds=folds, fold=fold, seed=seed, shares=shares)
+        split |= fold_groups(
+            _groups_in_train(split, groups), folds=folds, fold=fold, seed=seed, shares=shares, rule=groups.rule
+        )
     return split, groups
 
 
@@ -225,11 +242,11 @@ def _groups_in_train(split: Mapping[str, str], groups: Groups) -> dict[str, str]
     return {name: groups.of[name] for name, part in split.items() if part == "train"}
 
 
-def _require_groups(found: int, needed: int, what: str) -> None:
+def _require_groups(found: int, needed: int, what: str, *, rule: str, otherwise: str) -> None:
     if found < needed:
         raise InputError(
-            f"The pictures form {found} group(s), and {what} needs at least {needed}; add pictures, choose smaller "
-            "groups with --group, or give the parts as folders train/ and val/."
+            f"The pictures form {found} group(s){rule and f' ({rule})'}, and {what} needs at least {needed}; add "
+            f"pictures, choose smaller groups with --group, or {otherwise}."
         )
 
 

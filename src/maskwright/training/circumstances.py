@@ -9,7 +9,9 @@ from maskwright.training.health import Circumstances
 from maskwright.training.material import Material
 
 
-def circumstances_of(material: Material, settings: Settings, device: str, workers: int) -> Circumstances:
+def circumstances_of(
+    material: Material, settings: Settings, device: str, workers: int, *, is_tuned: bool = False
+) -> Circumstances:
     """What the figures of this run are judged by."""
     cache = material.cache
     labels = material.formats.labels
@@ -28,5 +30,6 @@ def circumstances_of(material: Material, settings: Settings, device: str, worker
         cores=os.cpu_count() or 1,
         uncached=cache.uncached,
         device=device,
+        is_tuned=is_tuned,
         **known,
     )

@@ -3,14 +3,13 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from maskwright.evaluation.evaluate import Scores, count_pairs, summarise
 from maskwright.evaluation.machine import Effort, machine_here
 from maskwright.evaluation.pages.gallery import Gallery, hung_together
 from maskwright.inference.predictor import Predictor
 from maskwright.training import ranks
-from maskwright.training.material import Material
+from maskwright.training.material import scored_part
 from maskwright.training.measuring import measure_costs
 from maskwright.training.minutes import Closing, drawn, in_time, plan_closing
 from maskwright.training.session import Session
@@ -23,11 +22,6 @@ class Scored:
     scores: Scores
     gallery: Gallery
     effort: Effort
-
-
-def scored_part(material: Material, *, folds: bool) -> Literal["test", "val"]:
-    """The part that is scored: test where there is one, else val; of a fold, what it holds out."""
-    return "test" if material.indices("test") and not folds else "val"
 
 
 def choose_closing(session: Session) -> Closing:

@@ -47,7 +47,7 @@ FAR_ABOVE_LOWEST = 4.0
 FAR_ABOVE_UNTRAINED = 1.5
 # Of an untrained network, each term of the loss is at least about this.
 UNTRAINED_TERM = 0.5
-# Each of these terms is at most 1, which it is where nothing is found any more.
+# Each of these terms is at most 1, which it is where nothing is found any more; lovasz is so for several classes.
 BOUNDED = {"dice", "iou", "tversky"}
 ALL_LOST = 0.97
 # How far weights move in a step, as a share of their norm: a thousandth is usual, and many times that at the start.
@@ -55,6 +55,8 @@ USUAL_RATIO = 1e-3
 TINY_RATIO = 1e-4
 HUGE_RATIO = 0.1
 MEASURED_EVERY = 25
+# No higher rate is advised without a search.
+HIGHEST_ADVISED = 1e-3
 # A loss of this share of the first one has not fallen.
 HARDLY_FALLEN = 0.95
 # Predictions are all of one class when the others have less than this share of the pixels that they should have.
@@ -97,6 +99,7 @@ class Circumstances:
         cores: That the machine has.
         uncached: Pictures that are decoded each time they are needed.
         device: Where the network lies.
+        is_tuned: Whether the weights are those of a model, so that the loss may be low from the first batch on.
     """
 
     loss_terms: tuple[str, ...]
@@ -108,6 +111,7 @@ class Circumstances:
     cores: int = 1
     uncached: int = 0
     device: str = "cpu"
+    is_tuned: bool = False
 
 
 @dataclass
@@ -259,7 +263,8 @@ def is_diverging(health: Health, case: Circumstances) -> bool:
         return False
     terms = len(case.loss_terms)
     bad = FAR_ABOVE_UNTRAINED * max(health.first_loss, UNTRAINED_TERM * terms)
-    if BOUNDED.issuperset(case.loss_terms):
+    bounded = BOUNDED | ({"lovasz"} if len(case.class_names) > 2 else set())
+    if bounded.issuperset(case.loss_terms):
         bad = min(bad, ALL_LOST * terms)
     return health.smoothed_loss > max(FAR_ABOVE_LOWEST * health.lowest_loss, bad)
 
@@ -295,7 +300,7 @@ def find_collapse(health: Health, case: Circumstances) -> Finding | None:
 
 def find_low_rate(health: Health, case: Circumstances) -> Finding | None:
     """A loss that hardly falls while the weights hardly move."""
-    if not _has_trend(health, case, after=0.15) or not 0 < _ratio(health) < TINY_RATIO:
+    if case.is_tuned or not _has_trend(health, case, after=0.15) or not 0 < _ratio(health) < TINY_RATIO:
         return None
     if _latest(health) < HARDLY_FALLEN * health.first_loss:
         return None
@@ -320,7 +325,7 @@ def find_high_rate(health: Health, case: Circumstances) -> Finding | None:
 def find_constant_loss(health: Health, case: Circumstances) -> Finding | None:
     """A loss that stays where it began for a quarter of the run."""
     means = health.segment_means()[-SEGMENTS // 4 :]
-    if not _has_trend(health, case, after=0.25) or len(means) < SEGMENTS // 4:
+    if case.is_tuned or not _has_trend(health, case, after=0.25) or len(means) < SEGMENTS // 4:
         return None
     spread = 1 - min(means) / max(*means, 1e-12)
     if spread > 0.01 or min(means) < 0.9 * health.first_loss:
@@ -469,10 +474,11 @@ def _too_few(health: Health) -> str:
 
 
 def _too_low(health: Health, case: Circumstances) -> str:
-    rate = case.learning_rate * USUAL_RATIO / max(_ratio(health), 1e-9)
+    rate = min(case.learning_rate * USUAL_RATIO / max(_ratio(health), 1e-9), HIGHEST_ADVISED)
+    advice = f"try {rate:.1g}, or --find-rate" if rate > case.learning_rate else "--find-rate searches one"
     return (
         f"weights move by {_ratio(health):.1g} of their size in a step, where {USUAL_RATIO:g} is usual, so "
-        f"--learning-rate {case.learning_rate:g} is too low; try {min(rate, 1e-3):.1g}, or --find-rate."
+        f"--learning-rate {case.learning_rate:g} is too low; {advice}."
     )
 
 

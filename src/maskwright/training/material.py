@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from maskwright.config import Settings
 from maskwright.data.cache import Cache, build_cache, default_cache_folder
@@ -91,6 +92,11 @@ def read_pictures(
         advance=advance,
         spent=spent,
     )
+
+
+def scored_part(material: Material, *, folds: bool) -> Literal["test", "val"]:
+    """The part that is scored: test where there is one, else val; of a fold, what it holds out."""
+    return "test" if material.indices("test") and not folds else "val"
 
 
 def kept_here(material: Material, settings: Settings) -> Material:

@@ -25,7 +25,7 @@ from maskwright.errors import InputError
 from maskwright.training import ranks
 from maskwright.training.appearance import choose_tint
 from maskwright.training.fitting import Way
-from maskwright.training.material import Material, deal_out, read_pictures
+from maskwright.training.material import Material, deal_out, read_pictures, scored_part
 from maskwright.training.measuring import look_at_masks, measure_speed, shapes_of, usual_shape
 from maskwright.training.memory_budget import Device, MemoryUse, fit_into_memory
 from maskwright.training.memory_plan import CannotPlanError
@@ -78,6 +78,7 @@ def prepare(
     is_here: bool = True,
     minutes: Minutes | None,
     resumed: RunFolder | None = None,
+    read_before: RunFolder | None = None,
     always_measure: bool = False,
     say: Callable[[str], None] = terminal.say,
 ) -> Preparation:
@@ -92,6 +93,8 @@ def prepare(
         is_here: Whether this machine has that device; what would have to be measured on another one stays unknown.
         minutes: What the command may take; None in a run by epochs.
         resumed: The folder of a run that goes on: what was chosen for it holds, and what it left out stays out.
+        read_before: The folder of another run whose pictures these are to be: what it left out stays out, and all
+            others are read, whatever that takes.
         always_measure: Measure the speed, and predict the memory, also where no choice depends on them.
         say: Prints a sentence.
 
@@ -99,11 +102,12 @@ def prepare(
         InputError: The pictures cannot be used; the sentence says why.
     """
     pairing = _find_pairs(photos, settings, say)
-    unread: set[str] = set()
     if resumed is not None:
-        settings, unread, minutes = as_started(resumed, settings), read_unread(resumed), None
+        settings, minutes = as_started(resumed, settings), None
+    earlier = resumed or read_before
+    unread, for_reading = (set[str](), minutes) if earlier is None else (read_unread(earlier), None)
     settings = dataclasses.replace(settings, storage=check_storage(settings, device))
-    formats, pairs = _choose_formats(pairing, settings, minutes, unread, say=say)
+    formats, pairs = _choose_formats(pairing, settings, for_reading, unread, say=say)
     precision = choose_precision(read_facts(device) if is_here else assumed_facts(device), settings.precision)
     place = Device(device, precision, is_here)
     recipe, speed = _choose_recipe(pairs, formats, settings, place, minutes, always_measure=always_measure)
@@ -119,7 +123,7 @@ def prepare(
     way = wish if memory is None else memory.fit.way
     batch_size = recipe.batch_size if way.batch_size == slice_size else way.batch_size * ranks.size()
     settings = dataclasses.replace(way.applied_to(recipe.applied_to(settings)), batch_size=batch_size)
-    spent = _no_limit if minutes is None else minutes.part(READING_SHARE)
+    spent = _no_limit if for_reading is None else for_reading.part(READING_SHARE)
     with terminal.counting("Reading", len(pairs)) as advance:
         cache, problems = read_pictures(pairs, formats, settings, spent=spent, advance=advance)
     _refuse_problems(problems, settings)
@@ -129,7 +133,7 @@ def prepare(
     known = {pair.name for pair in cache.pairs}
     left_out = tuple(pair.name for pair in pairing.pairs if pair.name not in known and pair.image not in bad)
     if left_out:
-        _tell_unread(len(left_out), len(pairing.pairs), resumed)
+        _tell_unread(len(left_out), len(pairing.pairs), earlier)
     cache = _in_order(cache, pairing.pairs)
     material = dataclasses.replace(deal_out(cache, formats, settings), unread=left_out)
     _tell_split(material, settings, say)
@@ -284,10 +288,10 @@ def _in_order(cache: Cache, pairs: Sequence[Pair]) -> Cache:
     return dataclasses.replace(cache, pairs=found, entries=tuple(cache.entries[index] for index in order))
 
 
-def _tell_unread(count: int, found: int, resumed: RunFolder | None) -> None:
-    """Say how many pictures are left out for want of time."""
-    if resumed is not None:
-        terminal.warn(f"Left out: {count} of {found} pictures, as when this run began.")
+def _tell_unread(count: int, found: int, earlier: RunFolder | None) -> None:
+    """Say how many pictures are left out for want of time, or were so in an earlier run."""
+    if earlier is not None:
+        terminal.warn(f"Left out: {count} of {found} pictures, as in {earlier.path} when it began.")
         return
     terminal.warn(
         f"Left out: {count} of {found} pictures, for which there was no time: reading may take "
@@ -311,12 +315,8 @@ def _check_parts(material: Material, settings: Settings) -> None:
     """Refuse a part without foreground to learn, and say where parts are not independent."""
     if not material.has_foreground("train"):
         raise InputError("No mask of the pictures to learn from has any foreground; check what the masks hold.")
-    held_out = len(material.indices("val"))
-    if held_out < FEW_HELD_OUT and settings.folds is None:
-        terminal.warn(
-            f"Few pictures: {held_out} held out {'is' if held_out == 1 else 'are'} all that the best weights are "
-            f"chosen and scored on, so the score says little{_folds_instead(material, settings)}."
-        )
+    if settings.folds is None:
+        _tell_few(material, settings)
     for part in ("val", "test"):
         if not material.indices(part):
             continue
@@ -330,9 +330,22 @@ def _check_parts(material: Material, settings: Settings) -> None:
             terminal.warn(f"LEAK: {len(copies)} pictures of {part} are in train too, byte for byte.")
 
 
+def _tell_few(material: Material, settings: Settings) -> None:
+    """Say where a score rests on very few pictures."""
+    part = scored_part(material, folds=False)
+    found = len(material.indices(part))
+    if found < FEW_HELD_OUT:
+        use = "the best weights are chosen and scored on" if part == "val" else "is scored"
+        terminal.warn(
+            f"Few pictures: {found} held out {'is' if found == 1 else 'are'} all that {use}, so the score says "
+            f"little{_folds_instead(material, settings)}."
+        )
+
+
 def _folds_instead(material: Material, settings: Settings) -> str:
-    """The option that scores more pictures; nothing where the parts are given."""
-    if settings.split is not None or any(pair.split == "val" for pair in material.cache.pairs):
+    """The option that scores more pictures; nothing where the parts are given, or some are to be left for a test."""
+    is_given = settings.split is not None or any(pair.split == "val" for pair in material.cache.pairs)
+    if is_given or material.indices("test"):
         return ""
     folds = min(MOST_FOLDS, len(material.groups_of("train") | material.groups_of("val")))
     return f"; --folds {folds} scores every picture once"

@@ -20,8 +20,9 @@ WITHOUT_CLOCK = 512
 ENOUGH_EPOCHS = 30
 # ... in pictures seen: few pictures are to be seen more often, and many need not all be seen as often.
 LEAST_SEEN, MOST_SEEN = 1_200, 12_000
-# Above this side it takes twice as many: in 20 minutes, cars at 1280 pixels were seen too seldom (docs/experiments.md).
-LARGE = 768
+# Above this side it takes so many times as many: cars at 960 pixels that were seen twice as often lost parts here and
+# there, and scored no better than at 768 (docs/experiments.md).
+LARGE, LARGE_TAKES = 768, 3
 # Squares of pixels that the finest level of a decoder takes for one, where masks have no thin parts and where they may.
 COARSE, FINE = 4, 2
 # Pixels a side of what training sees of pictures that are used at a factor of their own size.
@@ -277,7 +278,7 @@ def _bound(facts: Facts, side: int) -> float:
 
 def _enough_seen(facts: Facts, size: int) -> float:
     """How many pictures of a size a network must at least see, or it gets smaller ones."""
-    return (2 if size > LARGE else 1) * min(max(ENOUGH_EPOCHS * facts.pictures, LEAST_SEEN), MOST_SEEN)
+    return (LARGE_TAKES if size > LARGE else 1) * min(max(ENOUGH_EPOCHS * facts.pictures, LEAST_SEEN), MOST_SEEN)
 
 
 def _in_epochs(seen: float, facts: Facts) -> str:

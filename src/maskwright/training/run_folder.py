@@ -105,6 +105,11 @@ class RunFolder:
         return self.path / "report.html"
 
 
+def fold_folder(folder: Path, fold: int) -> RunFolder:
+    """Where in the folder of a cross-validation the model of a fold is."""
+    return RunFolder(folder / f"fold-{fold}")
+
+
 def choose_folder(out: Path | None, name: str, *, resume: bool) -> RunFolder:
     """The folder of a new run, or of the one to resume.
 

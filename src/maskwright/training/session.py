@@ -225,7 +225,11 @@ def build_run(
         metrics_path=session.folder.metrics,
         health_path=session.folder.health,
         circumstances=circumstances_of(
-            session.material, settings, session.device, _choose_workers(settings, session.device)
+            session.material,
+            settings,
+            session.device,
+            _choose_workers(settings, session.device),
+            is_tuned=session.start is not None,
         ),
         tell=tell,
         keep_best=keep_best,

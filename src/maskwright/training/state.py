@@ -226,6 +226,22 @@ def fall_back_to_fp32(learner: Learner) -> None:
     for network in (learner.network, learner.kept()):
         network.to(memory_format=torch.contiguous_format)
         lay_out(network, device, "fp32")
+    suit_weights(learner.optimizer)
+
+
+def suit_weights(optimizer: torch.optim.Optimizer) -> None:
+    """Lay an optimizer's averages out in memory as the weights that they belong to, and let it step as suits them.
+
+    A step that passes over the memory once pairs numbers by where they lie. The averages may have been made, or saved,
+    where weights lay otherwise: on another device, or in 16 bit.
+    """
+    for group in optimizer.param_groups:
+        if "fused" in group:
+            group["fused"] = prefers_fused_steps(group["params"][0].device.type)
+    for weight, averages in optimizer.state.items():
+        for name, average in averages.items():
+            if isinstance(average, Tensor) and average.shape == weight.shape and average.stride() != weight.stride():
+                averages[name] = torch.empty_like(weight, dtype=average.dtype).copy_(average)
 
 
 def build_optimizer(
@@ -349,6 +365,7 @@ def restore(learner: Learner, content: dict[str, Any], path: Path) -> None:
     try:
         learner.network.load_state_dict(content["network"])
         learner.optimizer.load_state_dict(content["optimizer"])
+        suit_weights(learner.optimizer)
         if learner.average is not None:
             learner.average.load_state_dict(content["average"])
         if content["scaler"] and learner.scaler.is_enabled():  # another machine may compute in another precision

@@ -220,7 +220,7 @@ def _end_epoch(
     position.seconds = clock.seconds()
     finished = is_over(learner, run)
     val_figures = None
-    if finished or _validation_is_due(learner, run, saving=saver.took):
+    if finished or _validation_is_due(learner, run, saver):
         try:
             val_figures = _validate_and_remember(learner, val, run, clock)
         except (Stopped, DoesNotFitError, OthersEndedError):
@@ -481,12 +481,13 @@ def add_up(mine: tuple[list[list[_Look]], float] | None) -> Tally:
     return tally
 
 
-def _validation_is_due(learner: Learner, run: Run, *, saving: float) -> bool:
+def _validation_is_due(learner: Learner, run: Run, saver: Saver) -> bool:
     """By epochs: after each. By the clock: when it and the save after it cost no more than their share of the time."""
     position = learner.position
     if run.length.seconds is None:
         return True
     since = position.seconds - position.validated_at
+    saving = max(ranks.gathered(saver.took))  # one process saves, and all decide alike
     return since * VALIDATION_SHARE >= position.validation_seconds + saving
 
 

@@ -43,6 +43,7 @@ def draw_picture(rows: Sequence[dict[str, Any]], path: Path) -> None:
     Each peer is drawn at its best size. The ground is white, so that the picture reads on dark pages as well.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
     figure = Figure(figsize=(11, 4.2), layout="constrained", facecolor="white")
     lines, bars = figure.subplots(1, 2, width_ratios=(1, 1.2))
@@ -61,8 +62,10 @@ def draw_picture(rows: Sequence[dict[str, Any]], path: Path) -> None:
     bars.set_xticks(range(len(OTHER_SETS)), OTHER_SETS)
     if lines.has_data():
         lines.set_yscale("log")
-        for axis_part in (lines.yaxis.set_major_formatter, lines.yaxis.set_minor_formatter):
-            axis_part(lambda error, _: f"{error:.3g}")
+        # More of them would lie on one another.
+        lines.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        lines.yaxis.set_minor_locator(NullLocator())
+        lines.yaxis.set_major_formatter(lambda error, _: f"{error:.3g}")
     if not bars.has_data():
         bars.set_yticks([])
         bars.text(1, 0.5, "not measured yet", ha="center", transform=bars.get_xaxis_transform())

@@ -334,7 +334,7 @@ class Settings(MaskSettings):
     """auto: in ce and focal, pixels of rare classes count more, where there are several classes; none: all alike."""
 
     optimizer: Optimizer = "adamw"
-    """The optimizer; sgd has Nesterov's momentum of 0.99, as in nnU-Net; muon turns to adamw for a pretrained encoder."""
+    """The optimizer; sgd has Nesterov's momentum of 0.99, as in nnU-Net; muon leaves a pretrained encoder to adamw."""
 
     learning_rate: float = 1e-3
     """Peak learning rate."""

@@ -11,7 +11,6 @@ from maskwright.training.recipe import (
     ENOUGH_EPOCHS,
     FINE,
     LADDER,
-    LARGE_TAKES,
     LEAST_STEPS,
     SMALLEST_BATCH,
     WITHOUT_CLOCK,
@@ -100,9 +99,9 @@ def test_a_larger_size_is_one_at_which_the_minutes_still_buy_enough_passes() -> 
     assert pictures_seen(facts, OPEN, size, 4) >= ENOUGH_EPOCHS * 52 > pictures_seen(facts, OPEN, larger, 4)
 
 
-def test_large_pictures_have_to_be_seen_more_often() -> None:
+def test_large_pictures_have_to_be_seen_three_times_as_often() -> None:
     facts = next(found for seconds in range(500, 20_000, 50) if size_of(found := with_means(CARS, seconds)) == 960)
-    assert pictures_seen(facts, OPEN, 960, 4) >= LARGE_TAKES * ENOUGH_EPOCHS * 52
+    assert pictures_seen(facts, OPEN, 960, 4) >= 3 * ENOUGH_EPOCHS * 52
     assert size_of(dataclasses.replace(facts, pictures=2 * facts.pictures)) == 768
 
 

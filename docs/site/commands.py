@@ -190,7 +190,8 @@ def row_of(name: str, kind: Any, default: Any, text: str) -> Row:  # noqa: ANN40
     """An option as the command line has it: `--flag`, `--no-flag`, or a word and what follows it."""
     word = name.replace("_", "-")
     if kind is bool:
-        return Row(f"`--no-{word}`" if default else f"`--{word}`", "on" if default else "off", text)
+        switch = f"`--{word}`, `--no-{word}`" if default else f"`--{word}`"
+        return Row(switch, "on" if default else "off", text)
     missing = default is None or default is inspect.Parameter.empty
     return Row(f"`--{word} {value_of(name, kind)}`", "" if missing else in_words(default), text)
 

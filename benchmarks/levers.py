@@ -100,6 +100,7 @@ def main() -> None:
     photos = asked.data / asked.set
     split = fold_file(photos, asked.fold)
     ends = ["--epochs", str(asked.epochs)] if asked.minutes is None else ["--minutes", f"{asked.minutes:g}"]
+    preset = [] if "--preset" in given else ["--preset", "quick"]
     row: dict[str, Any] = {"name": asked.name, "machine": describe_machine()}
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "run"
@@ -107,8 +108,7 @@ def main() -> None:
         words = [
             "train",
             str(photos),
-            "--preset",
-            "quick",
+            *preset,
             "--split",
             str(used),
             *ends,
@@ -125,7 +125,7 @@ def main() -> None:
     means = {name: round(float(np.mean([error[name] for error in errors])), 5) for name in errors[0]}
     program = "maskwright" if asked.trial is None else f"python benchmarks/trials.py {asked.trial}"
     row["command"] = " ".join(
-        [program, "train", asked.set, "--preset", "quick", "--split", split.name, *ends, *given],
+        [program, "train", asked.set, *preset, "--split", split.name, *ends, *given],
     )
     row |= {"set": asked.set, "fold": asked.fold, "learn_from": asked.learn_from, "pictures": len(errors), **means}
     rows = json.loads(asked.out.read_text()) if asked.out.is_file() else []

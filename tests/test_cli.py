@@ -179,10 +179,17 @@ def test_a_plan_from_a_model_is_one_of_its_network(
 def test_an_hour_or_more_takes_the_preset_for_it(drawn: Path, tmp_path: Path) -> None:
     tiny = ["--encoder", "none", "--base-channels", "8", "--depth", "1", "--size", "32", "--no-overfit-check"]
     emas = []
-    for name, words in (("long", ["--minutes", "90"]), ("short", ["--minutes=9.5"]), ("named", ["--preset", "best"])):
+    cases = {
+        "long": ["--minutes", "90"],
+        "short": ["--minutes=9.5"],
+        "named": ["--preset", "best"],
+        "twice": ["--preset", "quick", "--preset=best"],
+        "again": ["--preset", "best", "--preset", "quick"],
+    }
+    for name, words in cases.items():
         assert main(["train", str(drawn), "--epochs", "1", *tiny, *words, "--out", str(tmp_path / name)]) == 0
         emas.append(read_settings(tmp_path / name / "config.toml").ema)
-    assert emas == [read_preset(name).ema for name in ("best", "quick", "best")]
+    assert emas == [read_preset(name).ema for name in ("best", "quick", "best", "best", "quick")]
 
 
 def test_an_option_that_makes_a_network_nothing_fits_is_named(

@@ -426,13 +426,14 @@ def _number_of(option: str, arguments: Sequence[str]) -> float | None:
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str | None:
-    """What follows an option."""
+    """What follows an option; of one that is given twice the last counts, as it does for the parser."""
+    value = None
     for word, following in zip(arguments, [*arguments[1:], None], strict=True):
         if word == option:
-            return following
-        if word.startswith(f"{option}="):
-            return word.partition("=")[2]
-    return None
+            value = following
+        elif word.startswith(f"{option}="):
+            value = word.partition("=")[2]
+    return value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

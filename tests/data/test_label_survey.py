@@ -144,6 +144,11 @@ def test_unnamed_numbers_are_classes_and_one_question() -> None:
     assert "--ignore 3" in questions(decision)[0]
 
 
+def test_fractions_are_no_numbers_of_classes() -> None:
+    with pytest.raises(InputError, match="no class but the background"):
+        decide(flat(0.5, 2.5, dtype=np.float32))
+
+
 def test_an_ignored_number_answers_the_question() -> None:
     decision = decide(flat(0, 1, 2, 11), ignore=("11",))
     assert decision.labels.ignore == (11,)

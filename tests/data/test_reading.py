@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,6 +207,42 @@ def write_masks(folder: Path, *values: tuple[int, ...]) -> list[Pair]:
 def test_masks_decide_together_how_they_are_read(tmp_path: Path) -> None:
     pairs = write_masks(tmp_path, (0, 0), (0, 1), (2, 3))
     assert survey(pairs).values == ((0,), (1,), (2,), (3,))
+
+
+def write_arrays(folder: Path, *masks: NDArray[Any]) -> list[Pair]:
+    pairs = []
+    for index, mask in enumerate(masks):
+        image = write(folder / f"{index}.png", np.zeros((*mask.shape[:2], 3), np.uint8))
+        np.save(folder / f"{index}_mask.npy", mask)
+        pairs.append(Pair(str(index), image, folder / f"{index}_mask.npy"))
+    return pairs
+
+
+def read_all(pairs: list[Pair], labels: LabelMap) -> list[list[int]]:
+    return [read_classes(pair.mask, labels)[0].tolist() for pair in pairs if not isinstance(pair.mask, Drawing)]
+
+
+@pytest.mark.parametrize(
+    ("masks", "classes"),
+    [
+        ([[0, 255], [0, 3, 250, 255], [0, 0]], [[0, 1], [0, 0, 1, 1], [0, 0]]),
+        ([[0, 1, 2], [0, 3], [0, 1]], [[0, 1, 2], [0, 3], [0, 1]]),
+        ([[0, 65535], [0, 30000, 40000, 65535]], [[0, 1], [0, 0, 1, 1]]),
+        ([[0, 1], [0, 0.3, 0.8, 1.0]], [[0, 1], [0, 0, 1, 1]]),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floats_are_the_numbers_they_stand_for(
+    tmp_path: Path, dtype: type, masks: list[list[float]], classes: list[list[int]]
+) -> None:
+    pairs = write_arrays(tmp_path, *[np.array([some], dtype) for some in masks])
+    assert read_all(pairs, survey(pairs)) == classes
+
+
+def test_floats_of_a_tiff_file_are_numbers_too(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 255]], np.float32)).save(tmp_path / "a_mask.tif")
+    pair = Pair("a", write(tmp_path / "a.png", np.zeros((1, 2, 3), np.uint8)), tmp_path / "a_mask.tif")
+    assert read_all([pair], survey([pair])) == [[0, 1]]
 
 
 def test_an_unreadable_mask_decides_nothing(tmp_path: Path) -> None:

@@ -226,7 +226,10 @@ def _is_cutout(values: NDArray[Any]) -> bool:
 
 def _count_values(values: NDArray[Any]) -> dict[int | Colour, int]:
     if values.dtype.kind == "f":
-        values = values.round(3)
+        present, counts = np.unique(values.round(3), return_counts=True)
+        # Zeros and ones among floats are the zeros and ones of other files.
+        keys = [int(value) if value.is_integer() else value for value in present.tolist()]
+        return dict(zip(keys, counts.tolist(), strict=True))
     if values.dtype != np.uint8:
         present, counts = np.unique(values, return_counts=True)
     else:  # nearly all masks, and counting is faster than sorting
@@ -430,7 +433,7 @@ def _default_names(facts: Sequence[MaskFacts], present: Sequence[int], ignore: S
 
 
 def _question_of_names(kept: Sequence[ClassEntry], options: LabelOptions) -> list[Remark]:
-    if not kept[0].name.startswith("class ") or options.ignore:
+    if not kept or not kept[0].name.startswith("class ") or options.ignore:
         return []
     values = [str(entry.value) for entry in kept]
     sentence = (

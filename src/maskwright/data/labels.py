@@ -156,6 +156,21 @@ def middle(dtype: np.dtype[Any]) -> float:
     return 0.5 if dtype.kind in "fb" else full_scale(dtype) // 2
 
 
+def whole_numbers(values: NDArray[Any]) -> NDArray[Any]:
+    """Floats that can only be numbers or shades as integers, of as few bits as hold them; other values as they are.
+
+    Whole floats up to 1 stay what they are, since white is 1 among floats.
+    """
+    if values.dtype.kind != "f" or (values != np.rint(values)).any():
+        return values
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and high <= 1:
+        return values
+    holders = (dtype for dtype in (np.uint8, np.uint16, np.int32, np.int64) if np.iinfo(dtype).min <= low)
+    fitting = next((dtype for dtype in holders if high <= np.iinfo(dtype).max), None)
+    return values if fitting is None else values.astype(fitting)
+
+
 def is_zero_or_one(present: NDArray[Any]) -> bool:
     """Whether sorted distinct values are 0 and 1 or one of them."""
     return bool(np.isin(present, (0, 1)).all())

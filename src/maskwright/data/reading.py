@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,15 @@ from numpy.typing import NDArray
 from maskwright.data import image_files, shapes
 from maskwright.data.input_format import PHOTOGRAPH, InputFormat, choose_input_format, read_image
 from maskwright.data.label_survey import Decision, LabelOptions, MaskFacts, decide_labels, decide_names, look_at
-from maskwright.data.labels import BLACK_AND_WHITE, LOSSY_SUFFIXES, LabelMap, MaskError, apply_labels, foreground
+from maskwright.data.labels import (
+    BLACK_AND_WHITE,
+    LOSSY_SUFFIXES,
+    LabelMap,
+    MaskError,
+    apply_labels,
+    foreground,
+    whole_numbers,
+)
 from maskwright.data.pairs import AlphaChannel, Drawing, Layers, Mask, Pair, mask_files
 from maskwright.data.threads import in_threads
 from maskwright.errors import InputError
@@ -112,7 +121,7 @@ def read_classes(mask: Path | Layers | AlphaChannel, labels: LabelMap) -> NDArra
         return _paint_layers(mask.paths, mask.class_names, labels)
     classes = None
     for path in mask_files(mask):
-        layer = apply_labels(labels, image_files.read_mask_values(path), path)
+        layer = apply_labels(labels, _values_in(path), path)
         if classes is None:
             classes = layer
         else:
@@ -159,9 +168,12 @@ def _look_at_mask(mask: Path | Layers | AlphaChannel) -> list[MaskFacts]:
     """Say what each file of a mask holds."""
     if isinstance(mask, AlphaChannel):
         return [look_at(_alpha(mask.path), mask.path)]
-    return [
-        look_at(image_files.read_mask_values(path), path, image_files.read_palette(path)) for path in mask_files(mask)
-    ]
+    return [look_at(_values_in(path), path, image_files.read_palette(path)) for path in mask_files(mask)]
+
+
+def _values_in(path: Path) -> NDArray[Any]:
+    """What a mask file holds; floats as what they stand for."""
+    return whole_numbers(image_files.read_mask_values(path))
 
 
 def _class_names_in(mask: Mask) -> list[str] | None:
@@ -230,7 +242,7 @@ def _paint_layers(paths: Sequence[Path], names: Sequence[str], labels: LabelMap)
     index_of = labels.index_of()
     classes: NDArray[np.uint8] | None = None
     for path, name in zip(paths, names, strict=True):
-        light = foreground(image_files.read_mask_values(path), path, is_lossy=path.suffix.lower() in LOSSY_SUFFIXES)
+        light = foreground(_values_in(path), path, is_lossy=path.suffix.lower() in LOSSY_SUFFIXES)
         if classes is None:
             classes = np.zeros(light.shape, np.uint8)
         _check_layer(path, light.shape, classes.shape)

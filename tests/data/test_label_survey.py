@@ -163,6 +163,16 @@ def test_the_usual_void_is_ignored_and_said() -> None:
     assert any("255" in remark.sentence for remark in decision.remarks if remark.kind == "note")
 
 
+def test_minus_one_marks_what_does_not_count() -> None:
+    for facts in ([flat(-1, 0, 1, dtype=np.int64)], [flat(0, 1), flat(-1, 0, 1, dtype=np.int8), flat(0)]):
+        decision = decide(*facts)
+        assert decision.labels.class_names == ("background", "foreground")
+        assert decision.labels.ignore == (-1,)
+        assert any("-1" in remark.sentence for remark in decision.remarks if remark.kind == "note")
+    named = decide(flat(-1, 0, dtype=np.int32), classes=parse_classes("nothing=-1,something=0"))
+    assert named.labels.values == ((-1,), (0,))
+
+
 def test_names_are_given_to_numbers_in_order() -> None:
     decision = decide(flat(0, 2), flat(0, 1), classes=parse_classes("background,road,car"))
     assert decision.labels.class_names == ("background", "road", "car")
@@ -230,6 +240,15 @@ def test_an_ignored_colour_is_no_class() -> None:
     decision = decide(flat((255, 0, 0), (0, 0, 0), (255, 255, 255)), ignore=("#ffffff",))
     assert decision.labels.class_names == ("background", "red")
     assert decision.labels.ignore == ((255, 255, 255),)
+
+
+def test_a_number_that_no_colour_has_ignores_none() -> None:
+    masks = [flat((255, 0, 0), (0, 0, 0), (9, 9, 9))] * 2
+    for word, ignored in (("-1", ()), ("65535", ()), ("9", ((9, 9, 9),))):
+        decision = decide(*masks, ignore=(word,))
+        assert decision.labels.ignore == ignored
+        read = apply_labels(decision.labels, np.array([[(0, 0, 0), (255, 0, 0)]], np.uint8), Path("a.png"))
+        assert read.tolist() == [[0, decision.labels.class_names.index("red")]]
 
 
 def test_mixed_colours_are_read_by_their_main_ones_and_asked_about() -> None:

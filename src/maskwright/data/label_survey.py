@@ -24,8 +24,8 @@ from maskwright.errors import InputError
 
 # Of masks that tell something, so many have to be in colour where others are grey: fewer are mistakes.
 LEAST_COLOURED = 0.05
-# Index files mark pixels that do not count with the largest number there is; VOC draws them in this colour.
-VOID_VALUES = (255, 65535)
+# Index files mark pixels that do not count with the largest number there is, or with -1; VOC draws them in this colour.
+VOID_VALUES = (-1, 255, 65535)
 VOID_COLOUR = (224, 224, 192)
 # Files with more colours than this hold mixed ones, not classes.
 MOST_COLOURS = 64
@@ -368,9 +368,9 @@ def _decide_indices(facts: Sequence[MaskFacts], options: LabelOptions) -> Decisi
     if len(kept) < 2:
         kept = [ClassEntry(BACKGROUND, 0), *(entry for entry in kept if entry.value != 0)]
     palette = next((fact.palette for fact in facts if fact.palette), ())
+    drawn = dict(enumerate(palette))
     colours = tuple(
-        entry.colour or (palette[entry.value] if entry.value is not None and entry.value < len(palette) else (0, 0, 0))
-        for entry in kept
+        entry.colour or ((0, 0, 0) if entry.value is None else drawn.get(entry.value, (0, 0, 0))) for entry in kept
     )
     names = tuple(entry.name for entry in kept)
     most = max(facts, key=lambda fact: len(fact.counts), default=None)
@@ -538,7 +538,7 @@ def _ignored_colours(
     # Where colours are named, one that is not is unexpected; VOC's void is the exception everybody knows.
     void = [VOID_COLOUR] if VOID_COLOUR in present and VOID_COLOUR not in named.values() else []
     void += [VOID_COLOUR] if not options.classes and VOID_COLOUR in present else []
-    greys = [(raw, raw, raw) if isinstance(raw, int) else raw for raw in [*asked, *listed, *void]]
+    greys = [(raw, raw, raw) if isinstance(raw, int) and 0 <= raw <= 255 else raw for raw in [*asked, *listed, *void]]
     return tuple(dict.fromkeys(raw for raw in greys if isinstance(raw, tuple)))
 
 

@@ -133,6 +133,28 @@ def test_flat_levels_are_classes_and_a_question() -> None:
     assert ignoring.labels == LabelMap(ignore=(128,))
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.int64])
+def test_255_is_white_where_wide_masks_hold_nothing_else(dtype: Any) -> None:
+    masks = [flat(0, 0, 255, dtype=dtype), flat(0, 255), flat(0, dtype=dtype), flat(0, 0, 0, 255, dtype=dtype)]
+    stored = np.array([[0, 255, 0]], dtype)
+    decision = decide(*masks)
+    assert decision.labels.class_names == ("background", "foreground")
+    assert questions(decision) == []
+    assert apply_labels(decision.labels, stored, Path("a.png")).tolist() == [[0, 1, 0]]
+    assert apply_labels(decision.labels, stored.astype(np.uint8), Path("b.png")).tolist() == [[0, 1, 0]]
+    dark = decide(*masks, foreground="dark")
+    assert apply_labels(dark.labels, stored, Path("a.png")).tolist() == [[1, 0, 1]]
+    assert decide(*masks, classes=parse_classes("road,crack")).labels.class_names == ("road", "crack")
+    inverted = [flat(255, 255, 0, 255, dtype=dtype)] * 3
+    assert "--foreground dark" in questions(decide(*inverted))[0]
+
+
+def test_255_among_numbers_of_many_bits_is_no_white() -> None:
+    decision = decide(*[flat(0, 255, dtype=np.uint16)] * 3, flat(0, 1, 255, dtype=np.uint16))
+    assert decision.labels.ignore == (255,)
+    assert decision.labels.values == ((0,), (1,))
+
+
 # --- Numbers
 
 

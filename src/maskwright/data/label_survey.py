@@ -27,6 +27,8 @@ LEAST_COLOURED = 0.05
 # Index files mark pixels that do not count with the largest number there is, or with -1; VOC draws them in this colour.
 VOID_VALUES = (-1, 255, 65535)
 VOID_COLOUR = (224, 224, 192)
+# Black and white in 8 bits, which wider types hold as well.
+BYTE_ENDS = frozenset({0, 255})
 # Files with more colours than this hold mixed ones, not classes.
 MOST_COLOURS = 64
 # Of mixed colours, one is a class where it and its neighbours make up this share of all pixels ...
@@ -46,7 +48,7 @@ class MaskFacts:
         storage: ``empty`` (nothing but zeros), ``grey`` (black and white, perhaps with soft edges), ``levels`` (grey
             with flat areas of a middle shade), ``indices`` or ``colours``.
         counts: Pixels of each raw value or colour.
-        light: Share of light pixels, for ``grey``.
+        light: Share of light pixels, for ``grey`` and for masks of nothing but 0 and 255 in any type.
         light_border: The same along the picture's border.
         palette: The colours of a palette file.
         is_mixed: For ``colours``: there are too many of them for classes; neighbours are counted as one.
@@ -113,11 +115,14 @@ def look_at(values: NDArray[Any], path: Path, palette: tuple[Colour, ...] | None
     counts = _count_values(values)
     if len(present) == 1 and present[0] == 0:
         return MaskFacts(path, "empty", counts, palette=palette)
-    if not is_grey:
+    if not is_grey and not counts.keys() <= BYTE_ENDS:
         return MaskFacts(path, "indices", counts, palette=palette)
-    light = values >= 1 if lb.is_zero_or_one(present) and not is_lossy else values > lb.middle(values.dtype)
+    is_bit = lb.is_zero_or_one(present) and not is_lossy
+    light = values >= 1 if is_bit or not is_grey else values > lb.middle(values.dtype)
     border = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
-    storage: Storage = "levels" if not is_lossy and _has_flat_middle(values, present) else "grey"
+    storage: Storage = "indices"
+    if is_grey:
+        storage = "levels" if not is_lossy and _has_flat_middle(values, present) else "grey"
     return MaskFacts(path, storage, counts, float(light.mean()), float(border.mean()), palette)
 
 
@@ -129,12 +134,18 @@ def decide_labels(facts: Sequence[MaskFacts], options: LabelOptions) -> Decision
     """
     if _are_coloured(facts, options):
         return _decide_colours(facts, options)
-    facts = [fact for fact in facts if fact.storage != "colours"]  # mistakes, refused one by one when they are read
+    # Colours are mistakes then, refused one by one when they are read.
+    return _decide_one_channel([fact for fact in facts if fact.storage != "colours"], options)
+
+
+def _decide_one_channel(facts: Sequence[MaskFacts], options: LabelOptions) -> Decision:
     told = [fact for fact in facts if fact.storage != "empty"]
-    counted = Counter(fact.storage for fact in told)
-    binary = counted["grey"] + counted["levels"]
     if options.classes and any(entry.value is not None for entry in options.classes.entries):
         return _decide_indices(facts, options)
+    if any(fact.storage == "indices" for fact in told) and all(fact.counts.keys() <= BYTE_ENDS for fact in told):
+        return _decide_bytes(told, options)
+    counted = Counter(fact.storage for fact in told)
+    binary = counted["grey"] + counted["levels"]
     # Names alone are those of 0, 1, 2 ..., unless the masks are 0 and 255 throughout.
     is_plain = counted["grey"] == len(told) > 0 and not all({*fact.counts} <= {0, 1} for fact in told)
     if options.classes and len(options.classes.entries) > 2 and not is_plain:
@@ -331,6 +342,15 @@ def _decide_grey(told: Sequence[MaskFacts], options: LabelOptions) -> Decision:
         )
     ignore = tuple(parse_raw(word) for word in options.ignore)
     return Decision(LabelMap("grey", names, ignore=ignore, foreground=options.foreground or "light"), tuple(remarks))
+
+
+def _decide_bytes(told: Sequence[MaskFacts], options: LabelOptions) -> Decision:
+    """0 and 255 and nothing else, some of them in types that can hold more: black and white, by these two numbers."""
+    decision = _decide_grey([replace(fact, storage="grey") for fact in told], options)
+    labels = decision.labels
+    dark, light = (() if value in labels.ignore else (value,) for value in sorted(BYTE_ENDS))
+    values = (dark, light) if labels.foreground == "light" else (light, dark)
+    return replace(decision, labels=LabelMap("indices", labels.class_names, values=values, ignore=labels.ignore))
 
 
 def _seems_inverted(told: Sequence[MaskFacts]) -> bool:

@@ -617,6 +617,13 @@ def test_coloured_palettes_give_their_indices(tmp_path: Path) -> None:
     assert read_mask_values(path).tolist() == [[0, 1, 2]]
 
 
+def test_coloured_palettes_give_their_colours_where_asked(tmp_path: Path) -> None:
+    path = save_palette(tmp_path / "a.png", [[0, 1, 2]], [BLACK, RED, GREEN])
+    assert read_mask_values(path, in_colour=True).tolist() == [[[*BLACK], [*RED], [*GREEN]]]
+    grey = save_palette(tmp_path / "b.png", [[0, 1]], [WHITE, BLACK])
+    assert read_mask_values(grey, in_colour=True).tolist() == [[255, 0]]
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_grey_masks_keep_their_values_and_type(tmp_path: Path, dtype: type) -> None:
     stored: NDArray[Any] = np.array([[0, 1, np.iinfo(dtype).max]], dtype=dtype)

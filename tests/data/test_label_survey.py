@@ -232,6 +232,62 @@ def test_colours_of_a_list_are_looked_up_in_the_palette() -> None:
     assert decision.labels.values == ((0,), (2,), (1,))
 
 
+# --- Palettes
+
+
+INK, ROSE, LEAF, SNOW = (0, 0, 0), (255, 0, 0), (0, 255, 0), (255, 255, 255)
+BITS = np.array([[0, 1]], np.uint8)
+
+
+def test_palettes_that_disagree_are_read_as_colours_and_asked_about() -> None:
+    decision = decide(with_palette(BITS, [INK, ROSE]), with_palette(BITS, [ROSE, INK]))
+    assert decision.labels.kind == "colours"
+    assert decision.labels.class_names == ("background", "red")
+    assert "a.png" in questions(decision)[0]
+    assert "--classes 'class 0=0,class 1=1'" in questions(decision)[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "palettes"),
+    [
+        ([[0, 1], [0, 2]], [[INK, ROSE], [INK, ROSE, LEAF]]),
+        ([[0, 1], [0, 2]], [[INK, ROSE, INK], [INK, ROSE, LEAF]]),  # an entry that fills up
+        ([[0, 1, 2], [0, 1]], [[INK, ROSE, LEAF], [INK, ROSE, (9, 9, 9)]]),
+        ([[0, 1, 2], [0, 7]], [[INK, ROSE, LEAF], [INK, ROSE]]),
+        ([[0, 1, 2], [0, 1]], [[INK, ROSE, LEAF], [(grey,) * 3 for grey in range(8)]]),
+    ],
+)
+def test_palettes_that_agree_on_what_is_in_use_leave_numbers_what_they_are(
+    values: list[list[int]], palettes: list[list[Any]]
+) -> None:
+    facts = [with_palette(np.array([some], np.uint8), palette) for some, palette in zip(values, palettes, strict=True)]
+    decision = decide(*facts)
+    assert decision.labels.kind == "indices"
+
+
+def test_a_palette_of_greys_may_disagree_as_well() -> None:
+    coloured = with_palette(np.array([[0, 1, 2]], np.uint8), [INK, SNOW, ROSE])
+    grey = with_palette(np.array([[0, 255]], np.uint8), [INK, SNOW])  # as the reader resolves it
+    assert decide(coloured, grey).labels.class_names == ("background", "red", "white")
+
+
+def test_a_list_settles_what_palettes_disagree_on() -> None:
+    facts = with_palette(BITS, [INK, ROSE]), with_palette(BITS, [ROSE, INK])
+    by_number = decide(*facts, classes=parse_classes("soil=0,weed=1"))
+    assert by_number.labels.values == ((0,), (1,))
+    by_colour = decide(*facts, classes=parse_classes("soil=#000000,weed=#ff0000"))
+    assert by_colour.labels.values == ((INK,), (ROSE,))
+    assert questions(by_number) == questions(by_colour) == []
+    with pytest.raises(InputError, match=r"palettes of a.png and a.png .* --classes soil=#000000, .* --classes soil=0"):
+        decide(*facts, classes=parse_classes("soil,weed"))
+
+
+def test_palettes_that_disagree_and_tell_nothing_apart_are_refused() -> None:
+    twice = with_palette(np.array([[0, 1, 2]], np.uint8), [INK, ROSE, ROSE])
+    with pytest.raises(InputError, match="several numbers alike; export all masks with one palette"):
+        decide(twice, with_palette(BITS, [ROSE, INK]))
+
+
 # --- Colours
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskwright.config import MaskSettings
+from maskwright.data import image_files
 from maskwright.data.label_survey import LabelOptions, read_options
 from maskwright.data.labels import IGNORED, LabelMap
 from maskwright.data.pairs import AlphaChannel, Drawing, Layers, Pair, Polygons, Shape
@@ -243,6 +244,37 @@ def test_floats_of_a_tiff_file_are_numbers_too(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 255]], np.float32)).save(tmp_path / "a_mask.tif")
     pair = Pair("a", write(tmp_path / "a.png", np.zeros((1, 2, 3), np.uint8)), tmp_path / "a_mask.tif")
     assert read_all([pair], survey([pair])) == [[0, 1]]
+
+
+Palette = list[tuple[int, int, int]]
+BLACK, WHITE, RED = (0, 0, 0), (255, 255, 255), (255, 0, 0)
+
+
+def write_palettes(folder: Path, *masks: tuple[list[int], Palette]) -> list[Pair]:
+    pairs = []
+    for index, (values, palette) in enumerate(masks):
+        image = write(folder / f"{index}.png", np.zeros((1, len(values), 3), np.uint8))
+        path = folder / f"{index}_mask.png"
+        image_files.write_image(path, np.array([values], np.uint8), palette=palette)
+        pairs.append(Pair(str(index), image, path))
+    return pairs
+
+
+def test_masks_of_different_palettes_are_read_by_their_colours(tmp_path: Path) -> None:
+    pairs = write_palettes(
+        tmp_path, ([0, 0, 1], [BLACK, RED]), ([1, 1, 0], [RED, BLACK]), ([0], [RED, BLACK]), ([0, 1], [WHITE, BLACK])
+    )
+    assert read_all(pairs[:3], survey(pairs[:3])) == [[0, 0, 1], [0, 0, 1], [1]]
+    assert read_all(pairs, survey(pairs)) == [[0, 0, 1], [0, 0, 1], [1], [2, 0]]
+    assert survey([pairs[0]] * 5 + [pairs[1]], most=2).kind == "colours"
+
+
+def test_a_palette_among_colours_means_its_colours(tmp_path: Path) -> None:
+    pairs = write_palettes(tmp_path, ([0, 1], [RED, BLACK]))
+    for index in (1, 2):
+        path = write(tmp_path / f"{index}_mask.png", np.array([[BLACK, RED]], np.uint8))
+        pairs.append(Pair(str(index), pairs[0].image, path))
+    assert read_all(pairs, survey(pairs)) == [[1, 0], [0, 1], [0, 1]]
 
 
 def test_an_unreadable_mask_decides_nothing(tmp_path: Path) -> None:

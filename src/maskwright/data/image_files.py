@@ -125,7 +125,7 @@ def read_pixels(path: Path) -> NDArray[Any]:
         return finite(pixels if pixels.ndim == 3 else pixels[..., None], path)
 
 
-def read_mask_values(path: Path) -> NDArray[Any]:
+def read_mask_values(path: Path, *, in_colour: bool = False) -> NDArray[Any]:
     """Read the values stored in a mask, as far as they can be one channel.
 
     A palette says what its indices look like: where every colour it stores is a grey, the greys are returned, so that a
@@ -135,6 +135,7 @@ def read_mask_values(path: Path) -> NDArray[Any]:
 
     Args:
         path: As for `read_pixels`.
+        in_colour: Return the colours of a coloured palette, where those stand for classes and the indices for nothing.
 
     Returns:
         ``(H, W)``: 0/1 for 1-bit files, uint8 for 8-bit grey and palette, else the type that is stored; or
@@ -154,7 +155,7 @@ def read_mask_values(path: Path) -> NDArray[Any]:
             case "pillow":
                 with open_picture(path) as picture:
                     refuse_lost_bits(picture, path)
-                    return finite(picture_mask(picture), path)
+                    return finite(picture_mask(picture, in_colour=in_colour), path)
 
 
 def read_mask_bytes(content: bytes, name: str) -> NDArray[Any]:

@@ -62,6 +62,11 @@ class MaskFacts:
     palette: tuple[Colour, ...] | None = field(default=None, repr=False)
     is_mixed: bool = False
 
+    @property
+    def has_coloured_palette(self) -> bool:
+        """Whether the values are places in a palette; one of greys has been resolved by the reader."""
+        return self.palette is not None and not all(_is_grey(colour) for colour in self.palette)
+
 
 @dataclass(frozen=True)
 class LabelOptions:
@@ -133,14 +138,17 @@ def decide_labels(facts: Sequence[MaskFacts], options: LabelOptions) -> Decision
         InputError: The masks hold things that no one map can read, or the options do not fit them.
     """
     if _are_coloured(facts, options):
-        return _decide_colours(facts, options)
+        return _decide_colours([_in_colour(fact) for fact in facts], options)
+    disagreement = None if _says_numbers(options) else _disagreement(facts)
+    if disagreement:
+        return _decide_by_palettes(facts, disagreement, options)
     # Colours are mistakes then, refused one by one when they are read.
     return _decide_one_channel([fact for fact in facts if fact.storage != "colours"], options)
 
 
 def _decide_one_channel(facts: Sequence[MaskFacts], options: LabelOptions) -> Decision:
     told = [fact for fact in facts if fact.storage != "empty"]
-    if options.classes and any(entry.value is not None for entry in options.classes.entries):
+    if _says_numbers(options):
         return _decide_indices(facts, options)
     if any(fact.storage == "indices" for fact in told) and all(fact.counts.keys() <= BYTE_ENDS for fact in told):
         return _decide_bytes(told, options)
@@ -295,6 +303,10 @@ def _are_coloured(facts: Sequence[MaskFacts], options: LabelOptions) -> bool:
     shared = Counter(colour for fact in coloured for colour in fact.counts if not _is_grey(colour))
     is_code = not any(fact.is_mixed for fact in coloured) and len(shared) <= MOST_COLOURS
     return is_code and max(shared.values(), default=0) > 1 and len(coloured) >= LEAST_COLOURED * len(told)
+
+
+def _says_numbers(options: LabelOptions) -> bool:
+    return options.classes is not None and any(entry.value is not None for entry in options.classes.entries)
 
 
 def _is_grey(colour: int | Colour) -> bool:
@@ -461,6 +473,77 @@ def _question_of_names(kept: Sequence[ClassEntry], options: LabelOptions) -> lis
         f"not count, say so with --ignore {values[-1]}; --classes names them."
     )
     return [Remark("question", sentence)]
+
+
+# --- Palettes
+
+
+def _disagreement(facts: Sequence[MaskFacts]) -> tuple[MaskFacts, MaskFacts] | None:
+    """Two masks whose palettes draw a number that both hold in different colours, or a grey under different numbers."""
+    drawn: dict[int | Colour, tuple[Colour, MaskFacts]] = {}
+    for fact in facts:
+        for value, colour in _drawn(fact).items():
+            known, other = drawn.setdefault(value, (colour, fact))
+            if known != colour:
+                return other, fact
+    numbers = {colour: (value, fact) for value, (colour, fact) in drawn.items()}
+    for fact in facts:
+        greys = [value for value in fact.counts if isinstance(value, int)]
+        for grey in greys if fact.palette and not fact.has_coloured_palette else []:
+            number, other = numbers.get((grey, grey, grey), (grey, fact))
+            if number != grey:
+                return other, fact
+    return None
+
+
+def _drawn(fact: MaskFacts) -> dict[int | Colour, Colour]:
+    """The colour of each number in use that a coloured palette has one for."""
+    if not fact.has_coloured_palette or fact.storage == "colours":
+        return {}
+    colours = dict(enumerate(fact.palette or ()))
+    return {value: colours[value] for value in fact.counts if isinstance(value, int) and value in colours}
+
+
+def _in_colour(fact: MaskFacts) -> MaskFacts:
+    """What `look_at` says of a mask that is read by the colours of its palette."""
+    if not fact.has_coloured_palette or fact.storage == "colours":
+        return fact
+    drawn = _drawn(fact)
+    counts: Counter[int | Colour] = Counter()
+    for value, count in fact.counts.items():
+        counts[drawn.get(value, (0, 0, 0))] += count
+    return MaskFacts(fact.path, "colours", dict(counts))
+
+
+def _decide_by_palettes(
+    facts: Sequence[MaskFacts], disagreement: tuple[MaskFacts, MaskFacts], options: LabelOptions
+) -> Decision:
+    """Palettes that differ between files: a class is what is drawn alike, whatever its number in a file."""
+    one, other = disagreement
+    why = f"The palettes of {one.path} and {other.path} give the same numbers different colours"
+    coloured = [_in_colour(fact) for fact in facts]
+    unclear = next((old for old, new in zip(facts, coloured, strict=True) if len(new.counts) < len(old.counts)), None)
+    if unclear:
+        raise InputError(
+            f"{why}, and {unclear.path} draws several numbers alike; export all masks with one palette, or say with "
+            "--classes which number is which class, such as --classes soil=0,crop=1."
+        )
+    if options.classes and not any(entry.colour for entry in options.classes.entries):
+        name = options.classes.entries[0].name
+        raise InputError(
+            f"{why}, and {options.classes.source} says neither numbers nor colours; name each class with its colour, "
+            f"such as --classes {name}=#000000, or with its number, such as --classes {name}=0."
+        )
+    decision = _decide_colours(coloured, options)
+    if options.classes:
+        return decision
+    numbers = sorted({value for fact in facts for value in _drawn(fact)})
+    example = ",".join([f"class {value}={value}" for value in numbers[:6]] + ["..."] * (len(numbers) > 6))
+    question = Remark(
+        "question",
+        f"{why}, so these masks are read by their colours; --classes '{example}' reads them by their numbers.",
+    )
+    return replace(decision, remarks=(question, *decision.remarks))
 
 
 # --- Colours

@@ -121,7 +121,7 @@ def read_classes(mask: Path | Layers | AlphaChannel, labels: LabelMap) -> NDArra
         return _paint_layers(mask.paths, mask.class_names, labels)
     classes = None
     for path in mask_files(mask):
-        layer = apply_labels(labels, _values_in(path), path)
+        layer = apply_labels(labels, _values_in(path, in_colour=labels.kind == "colours"), path)
         if classes is None:
             classes = layer
         else:
@@ -171,9 +171,9 @@ def _look_at_mask(mask: Path | Layers | AlphaChannel) -> list[MaskFacts]:
     return [look_at(_values_in(path), path, image_files.read_palette(path)) for path in mask_files(mask)]
 
 
-def _values_in(path: Path) -> NDArray[Any]:
-    """What a mask file holds; floats as what they stand for."""
-    return whole_numbers(image_files.read_mask_values(path))
+def _values_in(path: Path, *, in_colour: bool = False) -> NDArray[Any]:
+    """What a mask file holds; floats as what they stand for, and where asked palettes as their colours."""
+    return whole_numbers(image_files.read_mask_values(path, in_colour=in_colour))
 
 
 def _class_names_in(mask: Mask) -> list[str] | None:
@@ -211,7 +211,7 @@ def _decide(
         return decide_names([name for names in named for name in names], options)
     step = 1 if most is None else max(1, len(pairs) // most)
     facts = _look_at_all(pairs[::step], skip if step == 1 else lambda _: False, advance)
-    if step > 1 and any(fact.storage not in ("empty", "grey") for fact in facts):
+    if step > 1 and any(fact.storage not in ("empty", "grey") or fact.has_coloured_palette for fact in facts):
         facts = _look_at_all(pairs, skip, advance)
     return decide_labels(facts, options)
 

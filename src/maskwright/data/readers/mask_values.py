@@ -12,12 +12,12 @@ from maskwright.data.readers.refusals import finite
 from maskwright.errors import InputError
 
 
-def picture_mask(picture: Image.Image) -> NDArray[Any]:
-    """The values of a mask that Pillow has opened."""
+def picture_mask(picture: Image.Image, *, in_colour: bool = False) -> NDArray[Any]:
+    """The values of a mask that Pillow has opened; ``in_colour`` gives the colours of a coloured palette."""
     if picture.mode == "1":
         return decoded(picture, None).astype(np.uint8)
     if picture.mode == "P":
-        return _palette_mask(picture)
+        return _palette_mask(picture, in_colour=in_colour)
     if len(picture.getbands()) == 1:
         white = ppm_maximum(picture)
         values = deep_grey(picture) if is_deep_grey(picture) else decoded(picture, None)
@@ -31,14 +31,14 @@ def picture_mask(picture: Image.Image) -> NDArray[Any]:
     return _without_equal_channels(decoded(picture, "RGBA" if has_alpha else "RGB"))
 
 
-def _palette_mask(picture: Image.Image) -> NDArray[np.uint8]:
+def _palette_mask(picture: Image.Image, *, in_colour: bool) -> NDArray[np.uint8]:
     indices: NDArray[np.uint8] = decoded(picture, None)
     stored = palette_of(picture)
-    if not _is_grey(stored):
-        return indices
-    greys = np.zeros(256, dtype=np.uint8)  # files may name fewer colours than their pixels use
-    greys[: len(stored)] = stored[:, 0]
-    return greys[indices]
+    colours = np.zeros((256, 3), dtype=np.uint8)  # files may name fewer colours than their pixels use
+    colours[: len(stored)] = stored
+    if _is_grey(stored):
+        return np.asarray(colours[indices, 0])
+    return np.asarray(colours[indices]) if in_colour else indices
 
 
 def palette_of(picture: Image.Image) -> NDArray[np.uint8]:

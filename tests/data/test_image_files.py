@@ -654,6 +654,18 @@ def test_colours_and_varying_alpha_are_kept(tmp_path: Path) -> None:
     assert read_mask_values(save(tmp_path / "b.png", see_through)).shape == (1, 2, 4)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".npy"])
+@pytest.mark.parametrize("colours", [(255, 255, 255), (9, 200, 3)])
+def test_a_cutout_that_shows_nothing_is_black(tmp_path: Path, colours: tuple[int, ...], suffix: str) -> None:
+    stored = np.full((2, 3, 4), (*colours, 0), np.uint8)
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".npy":
+        np.save(path, stored)
+    else:
+        save(path, stored)
+    assert read_mask_values(path).tolist() == [[0, 0, 0]] * 2
+
+
 def test_deep_colour_masks_are_refused(tmp_path: Path) -> None:
     deep_colour(tmp_path / "a.png")
     with pytest.raises(InputError, match="colours of 16 bits"):

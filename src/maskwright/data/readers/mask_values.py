@@ -69,8 +69,13 @@ def array_mask(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
 
 
 def _without_equal_channels(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """One channel of ``(H, W, 3 | 4)`` where that is all there is."""
+    """One channel of ``(H, W, 3 | 4)`` where that is all there is.
+
+    A cutout that shows nothing is black: what is transparent is background in other cutouts, whatever lies under it.
+    """
     alpha = values[..., 3:]
+    if alpha.size and alpha.max() < 128 and alpha.min() == alpha.max():
+        return np.zeros(values.shape[:2], np.uint8)
     is_plain = _is_grey(values[..., :3]) and (alpha.size == 0 or alpha.min() == alpha.max())
     return np.ascontiguousarray(values[..., 0]) if is_plain else values
 

@@ -93,6 +93,17 @@ def test_black_and_white_masks_need_no_word() -> None:
     assert questions(decision) == []
 
 
+def test_stray_transparent_pixels_make_no_cutout_of_a_black_and_white_mask() -> None:
+    stray = np.zeros((40, 40, 4), np.uint8)
+    stray[10:20, 10:20, :3] = 255
+    stray[..., 3] = 255
+    stray[0, :3] = (255, 255, 255, 0)
+    decision = decide(*[flat(0, 0, 255)] * 9, look_at(stray, Path("a.png")))
+    assert decision.labels == LabelMap()
+    classes = apply_labels(decision.labels, stray, Path("a.png"))
+    assert np.array_equal(classes == 1, stray.min(axis=2) == 255)
+
+
 def test_one_odd_file_among_black_and_white_ones_is_no_class() -> None:
     decision = decide(flat(0, 0, 255), flat(0, 0, 255), flat(0, 1, 2))
     assert decision.labels.kind == "grey"

@@ -18,7 +18,7 @@ from PIL import ImageColor
 from maskwright.config import Foreground, MaskSettings
 from maskwright.data import labels as lb
 from maskwright.data.formats.class_lists import IGNORE_NAME, VOC_CLASSES, is_background, parse_classes, parse_raw
-from maskwright.data.labels import BACKGROUND, LOSSY_SUFFIXES, LabelMap
+from maskwright.data.labels import BACKGROUND, LOSSY_SUFFIXES, MOST_COLOURS, LabelMap
 from maskwright.data.pairs import ClassEntry, ClassList, Colour
 from maskwright.errors import InputError
 
@@ -29,8 +29,6 @@ VOID_VALUES = (-1, 255, 65535)
 VOID_COLOUR = (224, 224, 192)
 # Black and white in 8 bits, which wider types hold as well.
 BYTE_ENDS = frozenset({0, 255})
-# Files with more colours than this hold mixed ones, not classes.
-MOST_COLOURS = 64
 # Of mixed colours, one is a class where it and its neighbours make up this share of all pixels ...
 LEAST_SHARE = 1e-3
 # ... and it differs from every other class by so much in some channel.
@@ -107,7 +105,7 @@ class Decision:
 def look_at(values: NDArray[Any], path: Path, palette: tuple[Colour, ...] | None = None) -> MaskFacts:
     """Say what one mask holds; ``values`` as `image_files.read_mask_values` gives them."""
     is_lossy = path.suffix.lower() in LOSSY_SUFFIXES
-    if values.ndim == 3 and _is_cutout(values):
+    if values.ndim == 3 and lb.is_cutout(values):
         values = values[..., 3]
     if values.ndim == 3 and is_lossy and lb.is_nearly_grey(values):
         values = lb.as_grey(values, path)
@@ -232,15 +230,6 @@ def _in_order_of(found: LabelMap, model: LabelMap) -> LabelMap:
 
 
 # --- One mask
-
-
-def _is_cutout(values: NDArray[Any]) -> bool:
-    """Whether the alpha channel is the mask: it varies, and what it cuts out is a photograph or one flat colour."""
-    if values.shape[2] != 4 or values[..., 3].min() == values[..., 3].max():
-        return False
-    seen = values[values[..., 3] >= 128][:, :3]
-    num_colours = len(np.unique(lb.colour_codes(seen)))
-    return num_colours > MOST_COLOURS or num_colours <= 1
 
 
 def _count_values(values: NDArray[Any]) -> dict[int | Colour, int]:

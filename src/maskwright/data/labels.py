@@ -25,6 +25,8 @@ IGNORED_COLOUR: Colour = (128, 128, 128)
 BACKGROUND = "background"
 # Formats that change values: 0 and 255 come back as 3 and 251.
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".webp"})
+# Files with more colours than this hold mixed ones, not classes.
+MOST_COLOURS = 64
 
 _MOST_LISTED = 6
 
@@ -205,16 +207,29 @@ def count_bytes(values: NDArray[np.uint8]) -> NDArray[np.int64]:
 def as_grey(values: NDArray[Any], path: Path) -> NDArray[Any]:
     """One channel: the values themselves, the alpha channel of a cutout, or the mean of nearly equal colours.
 
+    Colours under an alpha channel that varies are what it cuts out, but black and white are the mask itself: a few
+    transparent pixels of it are black.
+
     Raises:
         MaskError: The mask is in colour.
     """
     if values.ndim == 2:
         return values
-    if values.shape[2] == 4 and values[..., 3].min() < values[..., 3].max():
+    varies = values.shape[2] == 4 and values[..., 3].min() < values[..., 3].max()
+    if varies and (is_cutout(values) or not is_nearly_grey(values)):
         return values[..., 3]
     if is_nearly_grey(values):
-        return np.asarray(values[..., :3].mean(axis=2).round(), np.uint8)
+        return np.asarray(as_colours(values).mean(axis=2).round(), np.uint8)
     raise _refusal(path, "is in colour, and the other masks are black and white", values=True)
+
+
+def is_cutout(values: NDArray[np.uint8]) -> bool:
+    """Whether the alpha channel is the mask: it varies, and what it cuts out is a photograph or one flat colour."""
+    if values.shape[2] != 4 or values[..., 3].min() == values[..., 3].max():
+        return False
+    seen = values[values[..., 3] >= 128][:, :3]
+    num_colours = len(np.unique(colour_codes(seen)))
+    return num_colours > MOST_COLOURS or num_colours <= 1
 
 
 def is_nearly_grey(values: NDArray[np.uint8]) -> bool:

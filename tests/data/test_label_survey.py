@@ -1,10 +1,12 @@
+import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import ImageColor
+from PIL import Image, ImageColor, ImageFilter
 
 from maskwright.config import MaskSettings
 from maskwright.data.formats.class_lists import VOC_CLASSES, parse_classes
@@ -82,6 +84,49 @@ def test_a_cutouts_alpha_is_its_mask() -> None:
 def test_a_noisy_colour_mask_is_counted_in_few_entries() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
     assert len(look_at(noise, Path("a.png")).counts) <= 32**3
+
+
+def rectangles(seed: int, values: Sequence[int], *, background: int = 0) -> NDArray[np.uint8]:
+    """A mask of overlapping areas, a few for each value."""
+    rng = np.random.default_rng(seed)
+    mask = np.full((96, 128), background, np.uint8)
+    for value in rng.permutation(np.repeat(values, 3)):
+        top, left = rng.integers(0, 80), rng.integers(0, 110)
+        mask[top : top + rng.integers(6, 40), left : left + rng.integers(6, 40)] = value
+    return mask
+
+
+def softened(mask: NDArray[np.uint8], *, enlarged: int = 1) -> NDArray[np.uint8]:
+    """Black and white areas with edges as a blur leaves them."""
+    soft = np.array(Image.fromarray(np.where(mask > 0, 255, 0).astype(np.uint8)).filter(ImageFilter.GaussianBlur(2)))
+    return soft.repeat(enlarged, axis=0).repeat(enlarged, axis=1)
+
+
+@pytest.mark.parametrize(
+    "values", [[7, 8, 11, 33], [1, 4, 17, 90], [2, 3, 6, 127], [3, 5, 20, 150], range(1, 151, 3), [7, 8, 60, 61, 255]]
+)
+def test_numbers_in_areas_are_no_grey_scale(values: Sequence[int]) -> None:
+    for seed in range(5):
+        assert look_at(rectangles(seed, values), Path("a.png")).storage == "indices"
+
+
+def test_edges_of_black_and_white_areas_are_a_grey_scale() -> None:
+    for seed in range(5):
+        mask = rectangles(seed, [1])
+        jpeg = io.BytesIO()
+        Image.fromarray(np.where(mask > 0, 255, 0).astype(np.uint8)).save(jpeg, "JPEG", quality=40)
+        noisy = np.array(Image.open(jpeg))
+        faint = np.asarray(softened(mask) * 0.4, np.uint8)
+        for shades in (softened(mask), softened(mask, enlarged=8), noisy, faint, noisy.astype(np.uint16) * 257):
+            assert look_at(shades, Path("a.png")).storage == "grey"
+
+
+def test_the_places_of_a_coloured_palette_are_no_greys() -> None:
+    palette = tuple((index, 255 - index, 0) for index in range(256))
+    assert look_at(np.array([[0, 60, 200]], np.uint8), Path("a.png"), palette).storage == "indices"
+    assert look_at(np.array([[0, 200]], np.uint8), Path("a.png"), palette).storage == "indices"
+    assert look_at(np.array([[0, 255]], np.uint8), Path("a.png"), palette).storage == "grey"
+    assert look_at(np.array([[0, 1]], np.uint8), Path("a.png"), palette).storage == "grey"
 
 
 # --- Black and white
@@ -180,6 +225,16 @@ def test_unnamed_numbers_are_classes_and_one_question() -> None:
 def test_fractions_are_no_numbers_of_classes() -> None:
     with pytest.raises(InputError, match="no class but the background"):
         decide(flat(0.5, 2.5, dtype=np.float32))
+
+
+def test_masks_of_150_classes_are_read_whatever_few_of_them_a_file_holds() -> None:
+    rng = np.random.default_rng(0)
+    masks = [rectangles(seed, rng.integers(0, 151, rng.integers(1, 25)).tolist()) for seed in range(60)]
+    masks += [np.where(mask > 100, 255, mask) for mask in masks[:3]]  # with what does not count
+    labels = decide(*[look_at(mask, Path(f"{place}.png")) for place, mask in enumerate(masks)]).labels
+    assert labels.ignore == (255,)
+    for mask in masks:
+        apply_labels(labels, mask, Path("a.png"))
 
 
 def test_an_ignored_number_answers_the_question() -> None:

@@ -8,6 +8,7 @@ by the likelier one and asked about, with the option that answers.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,8 @@ VOID_VALUES = (-1, 255, 65535)
 VOID_COLOUR = (224, 224, 192)
 # Black and white in 8 bits, which wider types hold as well.
 BYTE_ENDS = frozenset({0, 255})
+# Areas whose greys lie nearer together are told apart by their numbers, not by how they look.
+LEAST_CONTRAST = 16
 # Of mixed colours, one is a class where it and its neighbours make up this share of all pixels ...
 LEAST_SHARE = 1e-3
 # ... and it differs from every other class by so much in some channel.
@@ -114,10 +117,13 @@ def look_at(values: NDArray[Any], path: Path, palette: tuple[Colour, ...] | None
         return MaskFacts(path, "colours", counts, is_mixed=is_mixed)
     present = lb.distinct(values)
     full = lb.full_scale(values.dtype)
-    is_grey = (not is_lossy and lb.is_zero_or_one(present)) or lb.is_grey_scale(present, full) or is_lossy
     counts = _count_values(values)
+    is_scale = lb.is_grey_scale(present, full) and not _are_numbers(values, counts, full)
+    is_grey = (not is_lossy and lb.is_zero_or_one(present)) or is_scale or is_lossy
     if len(present) == 1 and present[0] == 0:
         return MaskFacts(path, "empty", counts, palette=palette)
+    if palette and not all(_is_grey(colour) for colour in palette):
+        is_grey = is_grey and counts.keys() <= {0, 1, 255}
     if not is_grey and not counts.keys() <= BYTE_ENDS:
         return MaskFacts(path, "indices", counts, palette=palette)
     is_bit = lb.is_zero_or_one(present) and not is_lossy
@@ -269,6 +275,26 @@ def _has_flat_middle(values: NDArray[Any], present: NDArray[Any]) -> bool:
     return bool(same.sum() > 0.75 * middle.sum() and middle.mean() > LEAST_SHARE)
 
 
+def _are_numbers(values: NDArray[Any], counts: dict[int | Colour, int], full: int) -> bool:
+    """Whether what could be shades of grey by its values lies in areas, as the numbers of classes do.
+
+    Shades of soft edges and of compression lie in no areas. Where they do, as in a mask that was enlarged, there are
+    many, some are nearly white, and white covers more than all that are neither.
+    """
+    shades = {value: count for value, count in counts.items() if isinstance(value, int) and 0 < value < full}
+    if not 3 <= len(counts) <= MOST_COLOURS or max(shades, default=full) > full * 7 / 8 or min(values.shape) < 2:
+        return False
+    corner = values[:-1, :-1]
+    inside = (corner == values[1:, :-1]) & (corner == values[:-1, 1:])
+    in_areas = _count_values(np.where(inside, corner, 0))
+    flat = sorted(value for value, count in shades.items() if 3 * in_areas.get(value, 0) >= count)
+    middle = sum(count for value, count in shades.items() if value > full / 8)
+    if 2 * len(flat) <= len(shades) or middle <= counts.get(full, 0):
+        return False
+    has_light = full in counts or max(shades) > full // 2
+    return not has_light or any(high - low < LEAST_CONTRAST for low, high in pairwise(flat))
+
+
 # --- All masks
 
 
@@ -379,7 +405,8 @@ def _decide_levels(facts: Sequence[MaskFacts], options: LabelOptions) -> Decisio
 def _decide_indices(facts: Sequence[MaskFacts], options: LabelOptions) -> Decision:
     present = _numbers_in(facts)
     entries = _entries_by_value(facts, options)
-    are_levels = any(fact.storage == "levels" for fact in facts)
+    counted = Counter(fact.storage for fact in facts)
+    are_levels = counted["levels"] > counted["indices"]
     ignore, remarks = _ignored_values(present, entries, options, are_levels=are_levels)
     if entries is not None:
         kept = [entry for entry in entries if entry.value not in ignore]
@@ -409,10 +436,17 @@ def _decide_indices(facts: Sequence[MaskFacts], options: LabelOptions) -> Decisi
 
 
 def _numbers_in(facts: Sequence[MaskFacts]) -> list[int]:
-    """The numbers in use; of files that are black and white, those that files of numbers can hold as well."""
+    """The numbers in use; of files that are black and white, those that files of numbers can hold as well.
+
+    One or two greys may be the numbers of two classes, up to the largest that other files hold.
+    """
     shared = {0, 1, *VOID_VALUES}
     found = {value for fact in facts for value in fact.counts if fact.storage != "grey" or value in shared}
-    return sorted(value for value in found if isinstance(value, int))
+    numbers = {value for value in found if isinstance(value, int)}
+    most = max(numbers - shared, default=0)
+    pairs = [fact for fact in facts if fact.storage == "grey" and len(fact.counts) <= 2]
+    numbers |= {value for fact in pairs for value in fact.counts if isinstance(value, int) and value <= most}
+    return sorted(numbers)
 
 
 def _entries_by_value(facts: Sequence[MaskFacts], options: LabelOptions) -> list[ClassEntry] | None:

@@ -211,6 +211,20 @@ def test_255_among_numbers_of_many_bits_is_no_white() -> None:
     assert decision.labels.values == ((0,), (1,))
 
 
+def test_flat_areas_of_a_grey_in_a_few_black_and_white_masks_are_asked_about() -> None:
+    masks = [flat(0, 128, 255), *[flat(0, 255)] * 6, flat(0, 64, 255), flat(0, 128, 255)]
+    decision = decide(*masks)
+    assert decision.labels == LabelMap()
+    (question,) = questions(decision)
+    assert "mask.png and 2 more of the masks hold flat areas of the greys 64, 128" in question
+    assert "--ignore 64,128 " in question
+    assert "'class 0=0,class 64=64,class 128=128,class 255=255'" in question
+    assert "mask.png holds" in questions(decide(*masks[:5]))[0]
+    assert questions(decide(*masks, ignore=("64", "128"))) == []
+    assert questions(decide(*masks, classes=parse_classes("background,foreground"))) == []
+    assert questions(decide(*masks, classes=parse_classes("nothing=0,perhaps=128,dim=64,car=255"))) == []
+
+
 # --- Numbers
 
 

@@ -368,7 +368,28 @@ def _decide_grey(told: Sequence[MaskFacts], options: LabelOptions) -> Decision:
             )
         )
     ignore = tuple(parse_raw(word) for word in options.ignore)
+    if not options.classes or len(options.classes.entries) == 1:
+        remarks += _question_of_levels(told, ignore)
     return Decision(LabelMap("grey", names, ignore=ignore, foreground=options.foreground or "light"), tuple(remarks))
+
+
+def _question_of_levels(told: Sequence[MaskFacts], ignore: Sequence[int | Colour | str]) -> list[Remark]:
+    """Where some of black and white masks have flat areas in between: pixels of doubt, or a third class."""
+    levels = [fact for fact in told if fact.storage == "levels"]
+    left = [[value for value in _numbers_in([fact]) if value not in ignore] for fact in levels]
+    paths = [fact.path for fact, values in zip(levels, left, strict=True) if len(values) > 2]
+    unclear = [values for values in left if len(values) > 2]
+    if not unclear:
+        return []
+    where = f"{paths[0]} holds" if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more of the masks hold"
+    shades = sorted({shade for values in unclear for shade in values[1:-1]})
+    example = ",".join(f"class {value}={value}" for value in sorted({value for values in unclear for value in values}))
+    sentence = (
+        f"{where} flat areas of the greys {lb.listed(shades)} between black and white, which are read as the nearer of "
+        f"the two. --ignore {','.join(map(str, shades))} leaves them out, --classes '{example}' makes classes of them, "
+        "and --classes background,foreground settles that they are soft edges."
+    )
+    return [Remark("question", sentence)]
 
 
 def _decide_bytes(told: Sequence[MaskFacts], options: LabelOptions) -> Decision:

@@ -11,6 +11,7 @@ from maskwright.data import image_files
 from maskwright.data.label_survey import LabelOptions, read_options
 from maskwright.data.labels import IGNORED, LabelMap
 from maskwright.data.pairs import AlphaChannel, Drawing, Layers, Pair, Polygons, Shape
+from maskwright.data.readers.lossy import has_lost_detail
 from maskwright.data.reading import (
     Formats,
     check_same_shape,
@@ -275,6 +276,36 @@ def test_a_palette_among_colours_means_its_colours(tmp_path: Path) -> None:
         path = write(tmp_path / f"{index}_mask.png", np.array([[BLACK, RED]], np.uint8))
         pairs.append(Pair(str(index), pairs[0].image, path))
     assert read_all(pairs, survey(pairs)) == [[1, 0], [0, 1], [0, 1]]
+
+
+def write_webp(folder: Path, values: list[int], **options: Any) -> Pair:
+    pixels = np.repeat(np.array([values], np.uint8)[..., None], 3, axis=2).repeat(16, axis=0).repeat(16, axis=1)
+    name = f"{len(list(folder.iterdir()))}"
+    Image.fromarray(pixels).save(folder / f"{name}_mask.webp", **options)
+    return Pair(name, write(folder / f"{name}.png", pixels), folder / f"{name}_mask.webp")
+
+
+def test_webp_masks_without_loss_keep_their_numbers(tmp_path: Path) -> None:
+    frame = Image.new("RGB", (3 * 16, 16))
+    pairs = [
+        write_webp(tmp_path, [0, 1, 2], lossless=True),
+        write_webp(tmp_path, [0, 2, 1], lossless=True, icc_profile=b"one"),  # another chunk comes first
+        write_webp(tmp_path, [0, 1, 1], lossless=True, save_all=True, append_images=[frame]),
+    ]
+    labels = survey(pairs)
+    assert labels.values == ((0,), (1,), (2,))
+    assert read_all(pairs, labels) == [np.repeat(some, 16).tolist() for some in ([0, 1, 2], [0, 2, 1], [0, 1, 1])]
+
+
+@pytest.mark.parametrize("options", [{}, {"icc_profile": b"one"}])
+def test_webp_masks_with_loss_are_black_and_white(tmp_path: Path, options: dict[str, bytes]) -> None:
+    pair = write_webp(tmp_path, [0, 255], quality=30, **options)
+    assert survey([pair]) == LabelMap()
+    assert has_lost_detail(pair.mask_path)
+    assert not has_lost_detail(tmp_path / "a.png")
+    (tmp_path / "odd.webp").write_bytes(b"RIFF")
+    assert has_lost_detail(tmp_path / "odd.webp")
+    assert has_lost_detail(tmp_path / "missing.webp")
 
 
 def test_an_unreadable_mask_decides_nothing(tmp_path: Path) -> None:

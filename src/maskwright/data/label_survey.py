@@ -19,8 +19,9 @@ from PIL import ImageColor
 from maskwright.config import Foreground, MaskSettings
 from maskwright.data import labels as lb
 from maskwright.data.formats.class_lists import IGNORE_NAME, VOC_CLASSES, is_background, parse_classes, parse_raw
-from maskwright.data.labels import BACKGROUND, LOSSY_SUFFIXES, MOST_COLOURS, LabelMap
+from maskwright.data.labels import BACKGROUND, MOST_COLOURS, LabelMap
 from maskwright.data.pairs import ClassEntry, ClassList, Colour
+from maskwright.data.readers.lossy import has_lost_detail
 from maskwright.errors import InputError
 
 # Of masks that tell something, so many have to be in colour where others are grey: fewer are mistakes.
@@ -107,7 +108,7 @@ class Decision:
 
 def look_at(values: NDArray[Any], path: Path, palette: tuple[Colour, ...] | None = None) -> MaskFacts:
     """Say what one mask holds; ``values`` as `image_files.read_mask_values` gives them."""
-    is_lossy = path.suffix.lower() in LOSSY_SUFFIXES
+    is_lossy = has_lost_detail(path)
     if values.ndim == 3 and lb.is_cutout(values):
         values = values[..., 3]
     if values.ndim == 3 and is_lossy and lb.is_nearly_grey(values):

@@ -16,6 +16,7 @@ from PIL import Image
 
 from maskwright.config import Foreground
 from maskwright.data.pairs import Colour, ProblemKind
+from maskwright.data.readers.lossy import has_lost_detail
 from maskwright.errors import InputError
 
 # In masks of classes: a pixel that does not count. So there are at most 255 classes.
@@ -23,8 +24,6 @@ IGNORED = 255
 # What it is drawn in.
 IGNORED_COLOUR: Colour = (128, 128, 128)
 BACKGROUND = "background"
-# Formats that change values: 0 and 255 come back as 3 and 251.
-LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".webp"})
 # Files with more colours than this hold mixed ones, not classes.
 MOST_COLOURS = 64
 
@@ -271,7 +270,7 @@ def _apply_grey(labels: LabelMap, values: NDArray[Any], path: Path) -> NDArray[n
         values = as_grey(values, path)
         ignored = np.isin(values, [value for value in labels.ignore if isinstance(value, int)])
         values = np.where(ignored, 0, values).astype(values.dtype)
-    light = foreground(values, path, is_lossy=path.suffix.lower() in LOSSY_SUFFIXES)
+    light = foreground(values, path, is_lossy=has_lost_detail(path))
     classes = np.asarray(light == (labels.foreground == "light"), np.uint8)
     if ignored is not None:
         classes[ignored] = IGNORED

@@ -18,7 +18,6 @@ from maskwright.data.input_format import PHOTOGRAPH, InputFormat, choose_input_f
 from maskwright.data.label_survey import Decision, LabelOptions, MaskFacts, decide_labels, decide_names, look_at
 from maskwright.data.labels import (
     BLACK_AND_WHITE,
-    LOSSY_SUFFIXES,
     LabelMap,
     MaskError,
     apply_labels,
@@ -26,6 +25,7 @@ from maskwright.data.labels import (
     whole_numbers,
 )
 from maskwright.data.pairs import AlphaChannel, Drawing, Layers, Mask, Pair, mask_files
+from maskwright.data.readers.lossy import has_lost_detail
 from maskwright.data.threads import in_threads
 from maskwright.errors import InputError
 
@@ -242,7 +242,7 @@ def _paint_layers(paths: Sequence[Path], names: Sequence[str], labels: LabelMap)
     index_of = labels.index_of()
     classes: NDArray[np.uint8] | None = None
     for path, name in zip(paths, names, strict=True):
-        light = foreground(_values_in(path), path, is_lossy=path.suffix.lower() in LOSSY_SUFFIXES)
+        light = foreground(_values_in(path), path, is_lossy=has_lost_detail(path))
         if classes is None:
             classes = np.zeros(light.shape, np.uint8)
         _check_layer(path, light.shape, classes.shape)

@@ -422,6 +422,30 @@ def test_mixed_colours_are_read_by_their_main_ones_and_asked_about() -> None:
     assert (classes == np.repeat([1, 0, 2], (20, 20, 24))[:, np.newaxis]).all()
 
 
+def resized(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.array(Image.fromarray(mask).resize(size, Image.Resampling.BOX))
+
+
+def test_shades_along_the_outlines_of_resized_colours_are_no_classes() -> None:
+    mask = np.zeros((300, 400, 3), np.uint8)
+    mask[40:175, 31:202] = (255, 0, 0)
+    mask[200:283, 203:390] = (0, 0, 255)
+    mask[291:299, 11:19] = (128, 0, 0)  # a class may be small and lie between two others
+    small = resized(mask, (200, 150))
+    decision = decide(look_at(small, Path("a.png")))
+    assert decision.labels.class_names == ("background", "blue", "maroon", "red")
+    assert "--classes background=#000000,blue=#0000ff,maroon=#800000,red=#ff0000" in questions(decision)[0]
+    classes = apply_labels(decision.labels, small, Path("a.png"))
+    assert {*classes[:, 110]} == {0, 1}
+    answered = decide(look_at(small, Path("a.png")), classes=parse_classes("soil=#000,a=#f00,b=#00f,c=#800000"))
+    assert questions(answered) == []
+    assert np.array_equal(apply_labels(answered.labels, small, Path("a.png")) == 0, classes == 0)
+    fewer = decide(look_at(small, Path("a.png")), classes=parse_classes("soil=#000,a=#f00,b=#00f"))
+    with pytest.raises(InputError, match="#800000"):
+        apply_labels(fewer.labels, small, Path("a.png"))
+    assert questions(decide(look_at(mask, Path("a.png")))) == []
+
+
 def test_one_file_in_colour_among_black_and_white_ones_is_no_class() -> None:
     photograph = look_at(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), Path("d.png"))
     for odd in (photograph, flat((0, 0, 0), (255, 0, 0))):

@@ -54,6 +54,7 @@ class MaskFacts:
         light_border: The same along the picture's border.
         palette: The colours of a palette file.
         is_mixed: For ``colours``: there are too many of them for classes; neighbours are counted as one.
+        outlines: For ``colours``: those that cover nowhere two pixels by two, as outlines do that were resized.
     """
 
     path: Path
@@ -63,6 +64,7 @@ class MaskFacts:
     light_border: float = 0.0
     palette: tuple[Colour, ...] | None = field(default=None, repr=False)
     is_mixed: bool = False
+    outlines: frozenset[int | Colour] = field(default=frozenset(), repr=False)
 
     @property
     def has_coloured_palette(self) -> bool:
@@ -114,8 +116,11 @@ def look_at(values: NDArray[Any], path: Path, palette: tuple[Colour, ...] | None
     if values.ndim == 3 and is_lossy and lb.is_nearly_grey(values):
         values = lb.as_grey(values, path)
     if values.ndim == 3:
-        counts, is_mixed = _count_colours(lb.as_colours(values))
-        return MaskFacts(path, "colours", counts, is_mixed=is_mixed)
+        colours = lb.as_colours(values)
+        counts, is_mixed = _count_colours(colours)
+        if is_mixed:
+            return MaskFacts(path, "colours", counts, is_mixed=True)
+        return MaskFacts(path, "colours", counts, outlines=frozenset(counts) - _colours_in_areas(colours))
     present = lb.distinct(values)
     full = lb.full_scale(values.dtype)
     counts = _count_values(values)
@@ -267,6 +272,20 @@ def _count_colours(colours: NDArray[np.uint8]) -> tuple[dict[int | Colour, int],
     }, is_mixed
 
 
+def _colours_in_areas(colours: NDArray[np.uint8]) -> frozenset[Colour]:
+    """The colours that cover two pixels by two somewhere."""
+    codes = lb.colour_codes(colours)
+    found = np.unique(codes[:-1, :-1][_is_area(codes)]).tolist()
+    return frozenset((code >> 16, code >> 8 & 255, code & 255) for code in found)
+
+
+def _is_area(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which pixels ``(H - 1, W - 1)`` are like those to the right, below, and between these."""
+    corner = values[:-1, :-1]
+    same = (corner == values[1:, :-1]) & (corner == values[:-1, 1:]) & (corner == values[1:, 1:])
+    return np.asarray(same, np.bool_)
+
+
 def _has_flat_middle(values: NDArray[Any], present: NDArray[Any]) -> bool:
     """Whether shades between black and white lie in areas, as classes do, and not along outlines, as soft edges do."""
     if len(present) > 16 or len(present) < 3:
@@ -285,9 +304,7 @@ def _are_numbers(values: NDArray[Any], counts: dict[int | Colour, int], full: in
     shades = {value: count for value, count in counts.items() if isinstance(value, int) and 0 < value < full}
     if not 3 <= len(counts) <= MOST_COLOURS or max(shades, default=full) > full * 7 / 8 or min(values.shape) < 2:
         return False
-    corner = values[:-1, :-1]
-    inside = (corner == values[1:, :-1]) & (corner == values[:-1, 1:])
-    in_areas = _count_values(np.where(inside, corner, 0))
+    in_areas = _count_values(np.where(_is_area(values), values[:-1, :-1], 0))
     flat = sorted(value for value, count in shades.items() if 3 * in_areas.get(value, 0) >= count)
     middle = sum(count for value, count in shades.items() if value > full / 8)
     if 2 * len(flat) <= len(shades) or middle <= counts.get(full, 0):
@@ -597,6 +614,7 @@ def _decide_by_palettes(
 def _decide_colours(facts: Sequence[MaskFacts], options: LabelOptions) -> Decision:
     counts = _colour_counts(facts)
     is_mixed = len(counts) > MOST_COLOURS or any(fact.is_mixed for fact in facts)
+    outlines: set[Any] = set() if is_mixed else _outlines(facts, counts)
     listed = [entry for entry in options.classes.entries if entry.colour] if options.classes else []
     remarks = []
     if listed:
@@ -605,7 +623,7 @@ def _decide_colours(facts: Sequence[MaskFacts], options: LabelOptions) -> Decisi
             raise InputError(f"The masks are in colour, but {options.classes.source} gives {missing!r} none.")
         entries = listed
     else:
-        found = _main_colours(counts) if is_mixed else sorted(counts)
+        found = _main_colours(counts) if is_mixed else sorted({*counts} - outlines)
         entries = [ClassEntry(_colour_name(colour), colour=colour) for colour in found]
         if options.classes:
             example = ",".join(
@@ -616,7 +634,7 @@ def _decide_colours(facts: Sequence[MaskFacts], options: LabelOptions) -> Decisi
                 f"The masks hold the colours {lb.listed([lb.describe_raw(colour) for colour in found])}, and "
                 f"{options.classes.source} says no colours; name each with its own, such as --classes {example}."
             )
-        remarks += [_question_of_mixed(entries)] if is_mixed else []
+        remarks += [_question_of_mixed(entries)] if is_mixed or outlines else []
     ignore = _ignored_colours(entries, [colour for colour in counts if isinstance(colour, tuple)], options)
     kept = [entry for entry in entries if entry.colour not in ignore]
     kept.sort(key=lambda entry: not is_background(entry.name))
@@ -631,7 +649,8 @@ def _decide_colours(facts: Sequence[MaskFacts], options: LabelOptions) -> Decisi
         values=tuple((colour,) for colour in colours),
         ignore=ignore,
         colours=colours,
-        nearest=is_mixed,
+        # A list that names all areas settles the outlines between them; what has an area and no name is refused.
+        nearest=is_mixed or (bool(outlines) and outlines >= {*counts} - {*colours, *ignore}),
     )
     pairs = [f"{name} ({lb.describe_raw(colour)})" for name, colour in zip(names, colours, strict=True)]
     return Decision(labels, (Remark("note", f"{len(names)} classes by colour: {_names_in_words(pairs)}."), *remarks))
@@ -645,6 +664,14 @@ def _colour_counts(facts: Sequence[MaskFacts]) -> Counter[Any]:
         for raw, count in fact.counts.items():
             counts[raw if isinstance(raw, tuple) else (raw * scale,) * 3] += count
     return counts
+
+
+def _outlines(facts: Sequence[MaskFacts], counts: Counter[Any]) -> set[Any]:
+    """Colours that resizing mixed along outlines: no mask has an area of them, and some are rarer than any class."""
+    areas = {colour for fact in facts for colour in _colour_counts([fact]) if colour not in fact.outlines}
+    outlines = {*counts} - areas
+    is_rare = any(counts[colour] < LEAST_SHARE * counts.total() for colour in outlines)
+    return outlines if is_rare and len(areas) > 1 else set()
 
 
 def _main_colours(counts: Counter[Any]) -> list[Colour]:

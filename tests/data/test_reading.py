@@ -110,6 +110,12 @@ def test_files_of_classes_are_painted_with_their_classes(tmp_path: Path) -> None
     assert read_classes(mask, names("car", "road")).tolist() == [[0, 1, 2]]
 
 
+def test_files_of_classes_may_hold_255_in_many_bits(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 255, 0]], np.uint16)).save(tmp_path / "a_car.png")
+    mask = Layers((tmp_path / "a_car.png",), ("car",))
+    assert read_classes(mask, names("car", "road")).tolist() == [[0, 1, 0]]
+
+
 def test_files_of_one_mask_have_one_size(tmp_path: Path) -> None:
     first = write(tmp_path / "a_1.png", np.zeros((2, 3), np.uint8))
     second = write(tmp_path / "a_2.png", np.zeros((3, 3), np.uint8))

@@ -242,7 +242,10 @@ def _paint_layers(paths: Sequence[Path], names: Sequence[str], labels: LabelMap)
     index_of = labels.index_of()
     classes: NDArray[np.uint8] | None = None
     for path, name in zip(paths, names, strict=True):
-        light = foreground(_values_in(path), path, is_lossy=has_lost_detail(path))
+        values = _values_in(path)
+        if values.ndim == 2 and np.isin(values, (0, 255)).all():  # no class has a number here, so 255 is white
+            values = values.astype(np.uint8)
+        light = foreground(values, path, is_lossy=has_lost_detail(path))
         if classes is None:
             classes = np.zeros(light.shape, np.uint8)
         _check_layer(path, light.shape, classes.shape)

@@ -38,7 +38,7 @@ from maskwright.errors import InputError
 from maskwright.files import replacing
 
 # Raised with every change of what a file holds, so that older ones are left alone.
-FORMAT = 1
+FORMAT = 2
 HEADER_BYTES = 4096
 THUMBNAIL_BYTES = SIDE * SIDE * 3
 PIXELS_AT = HEADER_BYTES + THUMBNAIL_BYTES

@@ -130,6 +130,102 @@ def test_files_that_predict_has_not_made_are_not_taken_for_results(
     assert (photos / "a_mask.png").read_bytes() == b"drawn by hand"
 
 
+# --- Whose results they are
+
+
+def predicted(model: Path, inputs: Path, out: Path, *words: str) -> dict[str, bytes]:
+    assert main(["predict", str(model), str(inputs), "--out", str(out), *words]) == 0
+    return contents(out)
+
+
+def refused(model: Path, inputs: Path, out: Path, *words: str) -> None:
+    before = contents(out)
+    assert main(["predict", str(model), str(inputs), "--out", str(out), *words]) == 2
+    assert contents(out) == before
+
+
+def test_a_picture_of_the_same_name_does_not_get_the_mask_of_another(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, day in enumerate(("monday", "tuesday")):
+        write(tmp_path / day / "a.png", an_image(number))
+    predicted(model, tmp_path / "monday", tmp_path / "out")
+    refused(model, tmp_path / "tuesday", tmp_path / "out")
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"a_mask.png was made of {tmp_path}/monday/a.png, and that of {tmp_path}/tuesday/a.png would" in said
+    alone = predicted(model, tmp_path / "tuesday", tmp_path / "alone")
+    assert predicted(model, tmp_path / "tuesday", tmp_path / "out", "--overwrite") == alone
+
+
+def test_a_picture_that_has_changed_is_predicted_anew(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = predicted(model, photos, tmp_path / "out", "--save", "soft")
+    write(photos / "a.png", an_image(7))
+    after = predicted(model, photos, tmp_path / "out", "--save", "soft")
+    assert [name for name in before if before[name] != after[name]] == ["a_soft.png"]
+    assert "1 pictures have changed since they were predicted" in capsys.readouterr().out
+    assert after == predicted(model, photos, tmp_path / "alone", "--save", "soft")
+
+
+def test_what_another_model_left_does_not_pass_as_made_by_this_one(model: Path, photos: Path, tmp_path: Path) -> None:
+    other, out = save(tmp_path / "other.safetensors", seed=1), tmp_path / "out"
+    predicted(model, photos, out, "--save", "soft,overlay,coco")
+    predicted(other, photos / "a.png", out, "--save", "soft,coco", "--overwrite")  # or killed after the first picture
+    assert len(json.loads((out / "coco.json").read_text())["images"]) == 1
+    predicted(other, photos, out, "--save", "soft,coco")
+    predicted(other, photos, out, "--save", "overlay")
+    assert contents(out) == predicted(other, photos, tmp_path / "alone", "--save", "soft,overlay,coco")
+
+
+def test_lists_leave_out_a_picture_that_can_no_longer_be_predicted(model: Path, photos: Path, tmp_path: Path) -> None:
+    predicted(model, photos, tmp_path / "out", "--save", "coco")
+    (photos / "a.png").write_bytes(b"no picture any more")
+    assert main(["predict", str(model), str(photos), "--out", str(tmp_path / "out"), "--save", "coco"]) == 1
+    images = json.loads((tmp_path / "out/coco.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == ["below/b.png", "below/c.png"]
+
+
+def test_lists_hold_pictures_of_other_folders_too(model: Path, photos: Path, tmp_path: Path) -> None:
+    for place in (photos / "below", photos / "a.png"):
+        predicted(model, place, tmp_path / "out", "--save", "coco,kaggle,sheet")
+    images = json.loads((tmp_path / "out/coco.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == ["a.png", "b.png", "c.png"]
+    assert len((tmp_path / "out/submission.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("coco", "coco.json"), ("kaggle", "submission.csv"), ("sheet", "sheet_001.png")]
+)
+def test_lists_that_predict_has_not_made_are_not_replaced(
+    model: Path, photos: Path, kind: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / name).write_bytes(b"{}")
+    refused(model, photos / "a.png", photos, "--save", kind)
+    assert f"{name} is there and was not made here" in capsys.readouterr().err
+    predicted(model, photos / "a.png", photos, "--save", kind, "--overwrite")
+    assert (photos / name).read_bytes() != b"{}"
+    predicted(model, photos / "a.png", photos, "--save", kind)
+
+
+def test_an_earlier_prediction_is_no_ground_truth(model: Path, photos: Path, tmp_path: Path) -> None:
+    words = ["--save", "mask,panel,coco"]
+    alone = predicted(model, photos, tmp_path / "out", *words)
+    predicted(model, photos, photos / "predictions", "--save", "mask,coco")
+    assert predicted(model, photos, photos / "predictions", *words) == alone
+    predicted(model, photos, photos, "--save", "mask,coco")
+    assert alone.items() <= predicted(model, photos, photos, *words).items()
+
+
+def test_a_true_mask_that_cannot_be_read_keeps_no_prediction_back(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = predicted(model, photos / "a.png", tmp_path / "alone", "--save", "mask,panel")
+    (photos / "a_mask.png").write_bytes((photos / "a.png").read_bytes()[:200])
+    assert predicted(model, photos / "a.png", tmp_path / "out", "--save", "mask,panel") == alone
+    assert "No true mask beside the prediction" in capsys.readouterr().err
+
+
 def test_the_threshold_moves_the_mask(model: Path, photos: Path, tmp_path: Path) -> None:
     shares = []
     for threshold in ("0.01", "0.99"):

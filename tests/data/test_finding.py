@@ -84,6 +84,15 @@ def test_of_several_kinds_the_others_are_mentioned(tmp_path: Path) -> None:
     assert find_dataset(tmp_path).layout == "x.json (COCO); left aside: a.json (LabelMe)"
 
 
+def test_lists_of_what_was_predicted_are_no_annotations(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    write(tmp_path / "predictions/coco.json", COCO)
+    assert find_dataset(tmp_path).layout == "coco.json (COCO)"
+    (tmp_path / "predictions/.predict").mkdir()
+    with pytest.raises(InputError, match="no masks for them"):
+        find_dataset(tmp_path)
+
+
 def test_a_broken_annotation_file_is_refused_by_its_name(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     write(tmp_path / "x.json", json.dumps(COCO)[:-1])

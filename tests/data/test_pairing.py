@@ -499,6 +499,24 @@ def test_what_is_no_picture_is_ignored(tmp_path: Path, extra: str) -> None:
     assert found.layout == "images/ + masks/"
 
 
+def test_what_predict_has_written_is_no_data(tmp_path: Path) -> None:
+    make(tmp_path, ["images/a.jpg", "masks/a.png", "predictions/images/a_mask.png", "predictions/.predict/note.png"])
+    found = find_pairs(tmp_path)
+    assert shown(tmp_path, found.pairs) == [("images/a.jpg", "masks/a.png", None)]
+    assert found.problems == ()
+    assert found.layout == "images/ + masks/; left out, results of predict: predictions/"
+    (tmp_path / "masks/a.png").unlink()
+    with pytest.raises(InputError, match=r"no masks for them.*Results of predict are no masks.*predictions"):
+        find_pairs(tmp_path)
+
+
+def test_a_folder_for_masks_that_predict_has_filled_holds_no_truths(tmp_path: Path) -> None:
+    make(tmp_path, ["images/a.jpg", "masks/a.png"])
+    assert find_mask(tmp_path / "images/a.jpg") == tmp_path / "masks/a.png"
+    make(tmp_path, ["masks/.predict/note.png"])
+    assert find_mask(tmp_path / "images/a.jpg") is None
+
+
 @pytest.mark.parametrize(
     ("files", "left_out"),
     [

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from maskwright.errors import InputError
-from maskwright.inference.jobs import NOTES, find_jobs, with_truths
+from maskwright.inference.claims import NOTES, Claim, write_claims
+from maskwright.inference.jobs import find_jobs, with_truths
 from tests.tiny_pictures import a_mask, an_image, write
 
 KINDS = ("mask", "overlay", "soft")
@@ -86,3 +87,34 @@ def test_videos_are_told_by_their_names(tmp_path: Path) -> None:
 def test_what_matches_nothing_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="matches no picture"):
         find_jobs([tmp_path / name], tmp_path / "out", KINDS)
+
+
+def test_what_an_earlier_run_has_noted_is_no_picture_to_predict(photos: Path) -> None:
+    write_claims(photos, [Claim("e", "e.png", "../e.png", 1, 1, "0a", ("mask", "sheet"))])
+    for place in ("e_mask.png", "sheet_001.png"):
+        write(photos / place, an_image(2))
+    assert names([photos], photos) == ["a.png", "below/b.png", "below/c.png"]
+
+
+def test_a_predicted_mask_is_no_truth(photos: Path) -> None:
+    for name in ("a", "below/b", "below/c"):
+        write(photos / f"{name}_mask.png", a_mask(1))
+    write_claims(photos, [Claim("a", "a.png", "a.png", 1, 1, "0a", ("mask",))])
+    jobs = find_jobs([photos], photos, KINDS).jobs
+    assert [job.truth for job in jobs] == [None, photos / "below/b_mask.png", photos / "below/c_mask.png"]
+    (job,) = with_truths(find_jobs([photos / "a.png"], photos, KINDS).jobs, None)
+    assert job.truth is None
+    (job,) = with_truths([job], photos / "below")
+    assert job.truth is None
+    write(photos / "masks/a.png", a_mask(2))
+    (job,) = with_truths([job], photos / "masks")
+    assert job.truth == photos / "masks/a.png"
+
+
+def test_a_claim_names_the_picture_from_the_folder_of_results(photos: Path, tmp_path: Path) -> None:
+    job, *_ = find_jobs([photos], tmp_path / "out", KINDS).jobs
+    claim = job.claim("0a", ["mask"])
+    assert (claim.place, claim.name, claim.source) == ("a", "a.png", "../photos/a.png")
+    assert claim.size == (photos / "a.png").stat().st_size
+    (photos / "a.png").unlink()
+    assert not claim.is_of(job.claim("0a", ["mask"]))

@@ -14,15 +14,20 @@ from maskwright.data.pairs import Problem
 from maskwright.data.reading import fingerprint_of
 from maskwright.errors import InputError
 from maskwright.files import write_json
-from maskwright.inference.jobs import NOTES, Job, find_jobs, is_large, with_truths
+from maskwright.inference.claims import NOTES
+from maskwright.inference.jobs import Job, find_jobs, is_large, with_truths
 
 if TYPE_CHECKING:
+    from maskwright.data.labels import LabelMap
     from maskwright.inference.cutout import Background
+    from maskwright.inference.gathering import Part
     from maskwright.inference.predictor import Predictor
     from maskwright.inference.results import Wish
 
 # In place of a file: a picture from standard input, whose result goes to standard output.
 PIPE = "-"
+# Among the notes of a folder of results: what made them beside the pictures.
+MAKERS = "makers.json"
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,9 @@ def predict(
     Raises:
         InputError: Something given cannot be used, or there are results that something else made.
     """
+    from maskwright.inference.claiming import claim_results, claimed_parts
     from maskwright.inference.predictor import load_as_set
-    from maskwright.inference.results import SUFFIXES, Wish, check_kinds, read_kinds
+    from maskwright.inference.results import GATHERED, SUFFIXES, Wish, check_kinds, read_kinds
 
     settings = settings or PredictSettings()
     kinds = read_kinds(save)
@@ -81,7 +87,11 @@ def predict(
     predictor = load_as_set(model, settings, device=device, many_at_once=are_many_at_once(jobs))
     check_kinds(kinds, predictor.card.labels)
     makers = {"model": fingerprint_of(Path(model)), **asdict(replace(settings, engine=None, large=False))}
-    _note_makers(Path(out), jobs, wish, predictor, makers)
+    _refuse_other_makers(Path(out), wish, makers)
+    claimed = claim_results(Path(out), jobs, wish, predictor.card.labels, makers)
+    write_json(Path(out) / NOTES / MAKERS, makers)
+    if claimed.changed:
+        terminal.say(f"{claimed.changed} pictures have changed since they were predicted and are predicted anew")
     written: list[Path] = []
     problems = [*found.problems]
     pending = [job for job in jobs if not _is_done(job, wish, predictor)]
@@ -90,7 +100,9 @@ def predict(
             problems.append(outcome)
         else:
             written += outcome
-    written += _gather(jobs, wish, Path(out), predictor)
+    for kind in (kind for kind in kinds if kind in GATHERED):
+        parts = claimed_parts(Path(out), kind, claimed.claims, makers, predictor.card.labels)
+        written += _gather(kind, parts, Path(out), predictor.card.labels)
     for problem in problems:
         terminal.warn(f"Not predicted: {problem.sentence}")
     done, number = len(pending) + len(found.problems) - len(problems), len(jobs) + len(found.problems)
@@ -139,32 +151,18 @@ def _refuse_lists_of_videos(jobs: Sequence[Job], kinds: Sequence[str]) -> None:
         raise InputError(f"--save {kind} is made of pictures, and {video.source} is a video; leave one of them out.")
 
 
-def _note_makers(
-    out: Path, jobs: Sequence[Job], wish: "Wish", predictor: "Predictor", makers: dict[str, object]
-) -> None:
-    """Write down what makes the results of a folder, so that no later run adds results of something else.
-
-    Raises:
-        InputError: There are results that something else made.
-    """
-    from maskwright.inference.results import paths_of
-
-    note = out / NOTES / "makers.json"
-    if not wish.renew:
-        if note.is_file():
-            noted = json.loads(note.read_text(encoding="utf-8"))
-            other = next((name for name, value in makers.items() if noted.get(name) != value), None)
-            advice = "choose another --out, or replace them with --overwrite"
-            if other:
-                raise InputError(f"{out} holds results made with another {other.replace('_', '-')}; {advice}.")
-        else:
-            paths = (path for job in jobs for kind in wish.kinds for path in paths_of(kind, job, predictor.card.labels))
-            stranger = next((path for path in paths if path.exists()), None)
-            if stranger:
-                raise InputError(
-                    f"{stranger} is there and was not made here; choose another --out, or use --overwrite."
-                )
-    write_json(note, makers)
+def _refuse_other_makers(out: Path, wish: "Wish", makers: dict[str, object]) -> None:
+    """Raise an InputError where something else made the results that are there, and they are not to be replaced."""
+    note = out / NOTES / MAKERS
+    if wish.renew or not note.is_file():
+        return
+    noted = json.loads(note.read_text(encoding="utf-8"))
+    other = next((name for name, value in makers.items() if noted.get(name) != value), None)
+    if other:
+        raise InputError(
+            f"{out} holds results made with another {other.replace('_', '-')}; "
+            "choose another --out, or replace them with --overwrite."
+        )
 
 
 def _is_done(job: Job, wish: "Wish", predictor: "Predictor") -> bool:
@@ -212,26 +210,20 @@ def _predict_alone(predictor: "Predictor", job: Job, wish: "Wish") -> list[Path]
         return predict_video(predictor, job, wish, advance=advance)
 
 
-def _gather(jobs: Sequence[Job], wish: "Wish", out: Path, predictor: "Predictor") -> list[Path]:
-    """Write the files that hold the results of all pictures, from what each has left."""
-    from maskwright.inference.gathering import Part, write_coco, write_kaggle, write_sheets
-    from maskwright.inference.results import GATHERED, paths_of
+def _gather(kind: str, parts: "Sequence[Part]", out: Path, labels: "LabelMap") -> list[Path]:
+    """Write the file, or the few, that hold one kind of result of all pictures."""
+    from maskwright.inference.gathering import write_coco, write_kaggle, write_sheets
+    from maskwright.inference.results import GATHERED_FILES
 
-    written: list[Path] = []
-    labels = predictor.card.labels
-    for kind in (kind for kind in wish.kinds if kind in GATHERED):
-        candidates = [Part(job.name, path) for job in jobs for path in paths_of(kind, job, labels)]
-        parts = [part for part in candidates if part.path.exists()]
-        match kind:
-            case "coco":
-                written.append(out / "coco.json")
-                write_coco(written[-1], parts, labels)
-            case "kaggle":
-                written.append(out / "submission.csv")
-                write_kaggle(written[-1], parts, labels)
-            case "sheet":
-                written += write_sheets(out, parts)
-    return written
+    file = out / GATHERED_FILES[kind]
+    match kind:
+        case "coco":
+            write_coco(file, parts, labels)
+        case "kaggle":
+            write_kaggle(file, parts, labels)
+        case "sheet":
+            return write_sheets(out, parts)
+    return [file]
 
 
 def _predict_pipe(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from maskwright.data.folder_words import natural, read_place
+from maskwright.data.folder_words import RESULTS_MARK, natural, read_place
 from maskwright.data.formats import coco, fields, kaggle_csv, label_studio, labelme, manifest
 from maskwright.data.formats.class_lists import CLASS_LIST_NAMES, read_class_list
 from maskwright.data.formats.pictures import Pictures, list_pictures, make_pairing, split_in
@@ -168,7 +168,10 @@ def _look_into(file: Path) -> bytes:
 
 
 def _files_below(folder: Path, suffixes: set[str]) -> Iterator[Path]:
-    """Files below a folder, through links but not in circles; folders that cannot be listed hold none."""
+    """Files below a folder, through links but not in circles; folders that cannot be listed hold none.
+
+    Nor do folders of `predict`'s results, whose COCO files are no annotations to learn from.
+    """
     visited: set[str] = set()
     folders = [folder]
     while folders:
@@ -180,6 +183,8 @@ def _files_below(folder: Path, suffixes: set[str]) -> Iterator[Path]:
         try:
             entries = list(where.iterdir())
         except OSError:
+            continue
+        if where != folder and any(entry.name == RESULTS_MARK for entry in entries):
             continue
         for entry in entries:
             if entry.name.startswith((".", "__MACOSX")):

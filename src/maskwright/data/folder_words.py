@@ -41,6 +41,9 @@ _SPLIT_FOLDER = re.compile(
 )
 _SPLIT_AT_AN_END = re.compile(rf"(?P<split>{_SPLIT})(?:[-_. ]+|$)|(?:^|.*?[-_. ]+)(?P<last>{_SPLIT})$", re.IGNORECASE)
 
+# What lies in a folder that `predict` has filled: its files are no data, though their names say so.
+RESULTS_MARK = ".predict"
+
 _GAP = re.compile("[-_. ]+")
 _WORD_INSIDE = re.compile(f"[-_. ]+(?:{_ALL_WORDS})(?=[-_. ])", re.IGNORECASE)
 _OTHER_WORD = re.compile(

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path, PurePath
 
 from maskwright.data.folder_words import (
+    RESULTS_MARK,
     Place,
     bare_name,
     name_without_mask_words,
@@ -85,7 +86,7 @@ def find_pairs(folder: Path) -> Pairing:
     return Pairing(
         tuple(without_lone_split(pairs)),
         tuple(sorted(problems, key=lambda problem: natural(problem.path))),
-        _describe_layout(folder, pairs, sorted_out, unneeded - found.masks.keys()),
+        _describe_layout(folder, pairs, sorted_out, unneeded - found.masks.keys(), listing.results),
     )
 
 
@@ -174,6 +175,8 @@ class _Listing:
     """What is sure of the latter; the partners of their files are not called lonely."""
     broken: set[Path] = field(default_factory=set)
     """Pictures that cannot be opened, listed among the files so that their partners are not called lonely."""
+    results: list[Path] = field(default_factory=list)
+    """Folders that `predict` has filled; what lies in them is left out."""
 
 
 def _list_pictures(folder: Path) -> _Listing:
@@ -181,7 +184,8 @@ def _list_pictures(folder: Path) -> _Listing:
 
     Names that are no UTF-8 come out of archives packed elsewhere; nothing could print them or write
     them down, so they are problems. Links are followed, since data often lies elsewhere, but not in
-    circles, and after what is really there, whose names count.
+    circles, and after what is really there, whose names count. Folders of `predict`'s results are left out: a model
+    is not to learn from its own masks, nor be scored by them.
 
     Raises:
         InputError: The folder is missing, is a file, or cannot be listed.
@@ -202,7 +206,9 @@ def _list_pictures(folder: Path) -> _Listing:
                 raise
             listing.unseen.append(Problem(where, str(error)))
             continue
-        if identity not in visited:
+        if where != folder and any(entry.name == RESULTS_MARK for entry in entries):
+            listing.results.append(where)
+        elif identity not in visited:
             visited.add(identity)
             _list_one(where, entries, listing, folders, links)
             links.sort(key=natural)
@@ -306,7 +312,10 @@ def _mask_folders_in(ancestor: Path, folder: Path) -> Iterator[Path]:
     for beside in _list_folder(ancestor):
         for rest in sorted(rests):
             candidate = beside.joinpath(*rest)
-            if candidate != folder and _is_folder(candidate) and read_place((beside.name, *rest)).role == "mask":
+            are_results = _is_folder(beside / RESULTS_MARK) or _is_folder(candidate / RESULTS_MARK)
+            if candidate == folder or are_results or not _is_folder(candidate):
+                continue
+            if read_place((beside.name, *rest)).role == "mask":
                 yield candidate
 
 
@@ -404,7 +413,8 @@ def _refuse_without_pairs(folder: Path, listing: _Listing, sorted_out: _SortedOu
         )
     if not any(sorted_out.places[mask].role == "mask" for mask in masks):
         count = len(listing.files)
-        raise InputError(f"{folder} holds {count} picture(s) but no masks for them; it should hold {_EXPECTED}.")
+        aside = f" Results of predict are no masks to learn from: {join(listing.results)}." if listing.results else ""
+        raise InputError(f"{folder} holds {count} picture(s) but no masks for them; it should hold {_EXPECTED}.{aside}")
 
 
 # --- VOC's lists
@@ -463,7 +473,13 @@ def _needs_no_mask(image: Path, lists: Lists) -> bool:
 # --- What the user is told
 
 
-def _describe_layout(folder: Path, pairs: Sequence[Pair], sorted_out: _SortedOut, unneeded: Collection[Path]) -> str:
+def _describe_layout(
+    folder: Path,
+    pairs: Sequence[Pair],
+    sorted_out: _SortedOut,
+    unneeded: Collection[Path],
+    results: Iterable[Path],
+) -> str:
     found = sorted_out.found
     used = {*sorted_out.images, *sorted_out.masks}
     left_out = [file for file in sorted_out.places if file not in used or file in unneeded]
@@ -486,6 +502,7 @@ def _describe_layout(folder: Path, pairs: Sequence[Pair], sorted_out: _SortedOut
         ("left aside, other masks of the same images: ", _summary(aside)),
         ("left out, without images: ", _summary(rest(found.unused))),
         ("left out, without masks: ", _summary(rest(left_out))),
+        ("left out, results of predict: ", join(f"{path.relative_to(folder).as_posix()}/" for path in results)),
     )
     phrase = _summary(lambda vague: (_describe_pair(folder, pair, vague) for pair in pairs)) or "no pairs"
     return "; ".join([phrase, *(f"{what}{which}" for what, which in notes if which)])

@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from maskwright import terminal
 from maskwright.data.image_files import describe
 from maskwright.data.input_format import read_image
+from maskwright.data.labels import LabelMap
 from maskwright.data.pairs import Mask, Pair, Problem
 from maskwright.data.reading import read_mask
 from maskwright.data.threads import in_threads, limit_pixels
@@ -26,7 +28,7 @@ from maskwright.inference.cleanup import clean
 from maskwright.inference.engines import one_core_each
 from maskwright.inference.jobs import Job
 from maskwright.inference.predictor import Predictor
-from maskwright.inference.results import DRAWN, Seen, Wish, draw_result, missing_kinds, paths_of, write_result
+from maskwright.inference.results import DRAWN, SUFFIXES, Seen, Wish, draw_result, missing_kinds, paths_of, write_result
 from maskwright.inference.streaming import predict_large
 
 # Pixels of all pictures under way. Logits, results and what they are made from take dozens of bytes for each.
@@ -99,7 +101,7 @@ def predict_video(predictor: Predictor, job: Job, wish: Wish, *, advance: Callab
     films = {kind: film_of(kind, job) for kind in wish.kinds if kind in DRAWN}
     films = {kind: path for kind, path in films.items() if wish.renew or not path.exists()}
     stills = Wish([kind for kind in wish.kinds if kind not in DRAWN], renew=wish.renew)
-    folder = job.place.with_name(f"{job.place.name}_frames")
+    folder = _frames_of(job)
 
     def work(numbered: tuple[int, NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
         number, frame = numbered
@@ -130,6 +132,20 @@ def film_of(kind: str, job: Job) -> Path:
     return job.target.with_name(f"{job.target.name}_{kind}.mp4")
 
 
+def results_there(kind: str, job: Job, labels: LabelMap) -> list[Path]:
+    """The files of one kind of result of a picture or video that are there already."""
+    if not job.is_video:
+        return [path for path in paths_of(kind, job, labels) if path.exists()]
+    if kind in DRAWN:
+        return [film] if (film := film_of(kind, job)).exists() else []
+    return sorted((job.out / _frames_of(job)).glob(f"*_{kind}*{SUFFIXES[kind]}"))
+
+
+def _frames_of(job: Job) -> Path:
+    """The folder of a video's results that are files for each frame, below that of all results."""
+    return job.place.with_name(f"{job.place.name}_frames")
+
+
 def look(predictor: Predictor, image: NDArray[np.uint8], truth: NDArray[np.uint8] | None = None) -> Seen:
     """A picture ``(H, W, C)`` as a model sees it; the network is asked once, whatever is made of it."""
     logits = predictor.logits(image)
@@ -154,4 +170,8 @@ def _read_truth(
 ) -> NDArray[np.uint8] | None:
     if truth is None:
         return None
-    return read_mask(Pair(source.stem, source, truth), predictor.card.labels, *shape[:2])
+    try:
+        return read_mask(Pair(source.stem, source, truth), predictor.card.labels, *shape[:2])
+    except InputError as error:  # it is beside the point: what was asked for is the prediction
+        terminal.warn(f"No true mask beside the prediction: {error}")
+        return None

@@ -1,8 +1,9 @@
 """Which pictures and videos are to be predicted, and where the results of each go."""
 
 import glob
+import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,12 +11,10 @@ from maskwright.data.finding import find_dataset
 from maskwright.data.image_files import IMAGE_SUFFIXES, describe
 from maskwright.data.large_files import LARGE_SUFFIXES, open_large
 from maskwright.data.pairing import find_masks, match_masks, survey_pictures
-from maskwright.data.pairs import AlphaChannel, Mask, Problem, mask_files
+from maskwright.data.pairs import AlphaChannel, Drawing, Mask, Pair, Problem, mask_files
 from maskwright.data.video_files import VIDEO_SUFFIXES
 from maskwright.errors import InputError
-
-NOTES = ".predict"
-"""Below the folder of results: what a run keeps so that it can go on."""
+from maskwright.inference.claims import NOTES, Claim, Claims, is_result, read_claims
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,19 @@ class Job:
     def is_video(self) -> bool:
         """By its suffix."""
         return self.source.suffix.lower() in VIDEO_SUFFIXES
+
+    def claim(self, makers: str, kinds: Iterable[str]) -> Claim:
+        """What is to be noted of its results; a file that is gone is as large as none."""
+        try:
+            source = os.path.relpath(self.source, self.out)
+        except ValueError:  # on another drive
+            source = str(self.source.absolute())
+        try:
+            status = self.source.stat()
+        except OSError:  # said when it is read
+            return Claim(self.place.as_posix(), self.name, source, -1, -1, makers, tuple(kinds))
+        size, modified = status.st_size, status.st_mtime_ns
+        return Claim(self.place.as_posix(), self.name, source, size, modified, makers, tuple(kinds))
 
 
 @dataclass
@@ -90,9 +102,16 @@ def find_jobs(inputs: Sequence[str | Path], out: Path, kinds: Collection[str]) -
 
 def with_truths(jobs: Sequence[Job], masks: Path | None) -> list[Job]:
     """The jobs with their true masks: from a folder that was named, else from where they usually lie."""
-    images = [job.source for job in jobs if masks or not job.truth]
-    truths = match_masks(images, masks) if masks else find_masks(images)
-    return [job if job.truth and not masks else replace(job, truth=truths.get(job.source)) for job in jobs]
+    if masks:
+        named = match_masks([job.source for job in jobs], masks)
+        return [replace(job, truth=named.get(job.source)) for job in jobs]
+    found = find_masks([job.source for job in jobs if not job.truth])
+    claims = {out: read_claims(out) for out in {job.out for job in jobs}}
+    return [
+        replace(job, truth=truth) if truth and not _was_made(truth, job.out, claims[job.out]) else job
+        for job in jobs
+        for truth in (None if job.truth else found.get(job.source),)
+    ]
 
 
 def is_large(path: Path) -> bool:
@@ -112,13 +131,15 @@ def is_large(path: Path) -> bool:
 
 def _in_folder(folder: Path, out: Path, kinds: Collection[str]) -> Found:
     """The pictures below a folder. Masks that lie beside their pictures are truths, not pictures to predict."""
+    claims = read_claims(out)
     try:
-        truths = {pair.image: pair.mask for pair in find_dataset(folder).pairs}
+        pairs = find_dataset(folder).pairs
     except InputError:  # a folder without masks is the usual case here
-        truths = {}
+        pairs = tuple[Pair]()
+    truths = {pair.image: pair.mask for pair in pairs if not _was_made(pair.mask, out, claims)}
     masks = {file for mask in truths.values() if not isinstance(mask, AlphaChannel) for file in mask_files(mask)}
     pictures, problems = survey_pictures(folder)
-    results = set(_results_among(pictures, folder, out, kinds))
+    results = set(_results_among(pictures, folder, out, kinds, claims))
     jobs = [
         Job(picture, name.as_posix(), out, name.with_suffix(""), truths.get(picture))
         for picture in pictures
@@ -128,8 +149,24 @@ def _in_folder(folder: Path, out: Path, kinds: Collection[str]) -> Found:
     return Found(jobs, problems)
 
 
-def _results_among(pictures: Sequence[Path], folder: Path, out: Path, kinds: Collection[str]) -> Iterator[Path]:
-    """Pictures that an earlier run left: whatever lies in a folder of results, or beside its own picture."""
+def _was_made(mask: Mask, out: Path, claims: Claims) -> bool:
+    """Whether a mask is no truth: an earlier run has predicted it."""
+    files = [mask.path] if isinstance(mask, Drawing) else mask_files(mask)
+    return any(_is_claimed(file, out, claims) for file in files)
+
+
+def _is_claimed(file: Path, out: Path, claims: Claims) -> bool:
+    if not claims:
+        return False
+    whole, folder = file.resolve(), out.resolve()
+    return whole.is_relative_to(folder) and is_result(whole.relative_to(folder), claims)
+
+
+def _results_among(
+    pictures: Sequence[Path], folder: Path, out: Path, kinds: Collection[str], claims: Claims
+) -> Iterator[Path]:
+    """Pictures that an earlier run left: in a folder of results, beside their own pictures, or as it has noted."""
+    yield from (picture for picture in pictures if _is_claimed(picture, out, claims))
     out, folder = out.resolve(), folder.resolve()
     if out != folder and out.is_relative_to(folder):
         yield from (picture for picture in pictures if picture.resolve().is_relative_to(out))

@@ -39,8 +39,10 @@ SUFFIXES = {
 }
 """Every kind, and what its files end in."""
 
-GATHERED = ("coco", "kaggle", "sheet")
-"""Kinds that are one file, or a few, for all pictures."""
+GATHERED_FILES = {"coco": "coco.json", "kaggle": "submission.csv", "sheet": "sheet_001.png"}
+"""Kinds that are one file, or a few, for all pictures, and what the first is called."""
+
+GATHERED = tuple(GATHERED_FILES)
 
 DRAWN = ("background", "overlay", "contour")
 """Kinds that are pictures to look at: those a video becomes a video of."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from maskwright.inference.jobs import NOTES
+from maskwright.inference.claims import NOTES
 from maskwright.scale.manifest import Part
 from maskwright.scale.places import Place
 from maskwright.scale.sources import Picture

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from maskwright.errors import InputError
-from maskwright.inference.jobs import NOTES
+from maskwright.inference.claims import NOTES
 from maskwright.scale.places import Place
 from maskwright.scale.sources import Entry, Source
 

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from maskwright.config import PredictSettings
 from maskwright.errors import InputError, MissingExtraError
+from maskwright.inference.claims import NOTES
 from maskwright.inference.engines import one_core_each
-from maskwright.inference.jobs import NOTES
 from maskwright.inference.predictor import Predictor, load_as_set
 from maskwright.scale.manifest import Mark, Part
 from maskwright.scale.parts import Order, do_part, finish_part, infer_part, prepare_part

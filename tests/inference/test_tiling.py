@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from maskwright.config import Architecture
+from maskwright.config import SMALLEST_SIDE, Architecture
 from maskwright.inference.engines import Engine, TorchEngine
 from maskwright.inference.tiling import Tiling, choose_tiling, strips_of_logits
 from maskwright.models.build import build_network
@@ -105,3 +105,27 @@ def test_every_network_can_be_tiled(architecture: Architecture, tile: int | None
     tiling = choose_tiling(architecture, tile)
     assert tiling.window % tiling.coarsest == 0
     assert tiling.spans(10_000)[-1].kept_stop == 10_000
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        Architecture(encoder="timm:resnet18"),
+        Architecture(norm="group"),
+        Architecture(norm="group", depth=5),
+        Architecture(norm="group", depth=6),
+        Architecture(norm="group", depth=7),
+        Architecture(norm="group", unshuffle=4),
+        Architecture(upsampling="bilinear_aligned", unshuffle=2),
+    ],
+    ids=str,
+)
+def test_a_network_that_looks_everywhere_can_learn_from_cut_outs_of_any_size(architecture: Architecture) -> None:
+    for tile in range(SMALLEST_SIDE, 600):
+        tiling = choose_tiling(architecture, tile)
+        assert tiling.window % tiling.coarsest == 0
+        assert tiling.window <= max(tile, 2 * tiling.coarsest)
+        spans = tiling.spans(2_000)
+        assert all(span.kept_start < span.kept_stop for span in spans)
+        assert [span.kept_stop for span in spans[:-1]] == [span.kept_start for span in spans[1:]]
+        assert (spans[0].kept_start, spans[-1].kept_stop) == (0, 2_000)

@@ -31,6 +31,14 @@ def test_whole_pictures_are_validated_as_they_are_predicted(monkeypatch: pytest.
     assert len(sizes) > 3
 
 
+def test_whole_pictures_are_validated_where_cut_outs_are_hardly_larger_than_the_coarsest_pixels() -> None:
+    settings = Settings(base_channels=8, depth=5, norm="group", factor=1.0, crop=48)
+    network = build_network(settings.architecture()).eval()
+    with torch.inference_mode():
+        validated = whole_logits(network, torch.rand(1, 3, 130, 100), settings)
+    assert validated.shape == (1, 1, 130, 100)
+
+
 def test_a_network_that_learns_from_whole_pictures_sees_them_at_once() -> None:
     network = torch.nn.Conv2d(3, 1, 1)
     sizes = []

@@ -100,10 +100,13 @@ def choose_tiling(architecture: Architecture, tile: int | None) -> Tiling:
     if tile is None:
         window = MOST_AT_ONCE
     if _looks_everywhere(architecture):
-        # What it takes from the whole of its input is to be like what it has learnt from.
-        window = sys.maxsize if tile is None else tile
+        # What it takes from the whole of its input is to be like what it has learnt from. A cut-out of less than two of
+        # its coarsest pixels a side was padded to these.
+        window = sys.maxsize if tile is None else max(tile, 2 * coarsest)
         halo = min(halo, window // 4)
-    return Tiling(max(window, 4 * halo) // coarsest * coarsest, halo, coarsest)
+    window = max(window, 4 * halo) // coarsest * coarsest
+    # Small windows are rounded down by much of what they are; at least one of the coarsest pixels is to be kept.
+    return Tiling(window, min(halo, (window - coarsest) // 2), coarsest)
 
 
 def strips_of_logits(

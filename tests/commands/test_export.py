@@ -30,6 +30,8 @@ def test_a_model_becomes_one_file_that_predicts_the_same(tiny_export: Exported, 
     [
         ({"out": "model.onnx", "to": "torch"}, r"should end in \.pt2"),
         ({"out": "there.onnx"}, "is there already"),
+        ({"out": "weights.xml", "to": "openvino"}, r"weights\.bin is there already; .* or replace it with --overwrite"),
+        ({"out": "folder.xml", "to": "openvino", "overwrite": True}, r"folder\.bin is there already; choose another"),
         ({"out": "model.onnx", "int8": True}, "--int8 needs --pictures"),
         ({"out": "model.pt2", "to": "torch", "int8": True, "pictures": "photos"}, "--int8 is for --to onnx"),
     ],
@@ -39,6 +41,8 @@ def test_what_cannot_be_done_is_refused_at_once(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("there.onnx").touch()
+    Path("weights.bin").touch()
+    Path("folder.bin").mkdir()
     with pytest.raises(InputError, match=words):
         export(tiny_model, **options)  # type: ignore[arg-type]  # of several kinds
 

@@ -63,7 +63,7 @@ def export(
         int8: Compute the network in 8 bits, with ``onnx``.
         int8_limit: By how much the Dice may fall for it.
         scores: For ``hub``: the scores.json to quote; by default the one beside the model.
-        overwrite: Replace a file that is there already.
+        overwrite: Replace a file that is there already, and with ``openvino`` the ``.bin`` beside it.
 
     Raises:
         InputError: The program would compute something else than the model, or something given cannot be used.
@@ -126,9 +126,11 @@ def _refuse(out: Path, to: Format, pictures: str | Path | None, *, int8: bool, o
         raise InputError(
             f"--out {out} should end in {SUFFIXES[to]}: by that it is known as --to {to} when it is loaded."
         )
-    if out.exists() and not (overwrite and out.is_file()):
-        hint = ", or replace it with --overwrite" if out.is_file() else ""
-        raise InputError(f"{out} is there already; choose another --out{hint}.")
+    # OpenVINO puts the weights beside the file.
+    for path in (out, out.with_suffix(".bin")) if to == "openvino" else (out,):
+        if path.exists() and not (overwrite and path.is_file()):
+            hint = ", or replace it with --overwrite" if path.is_file() else ""
+            raise InputError(f"{path} is there already; choose another --out{hint}.")
     if int8 and to != "onnx":
         raise InputError("--int8 is for --to onnx.")
     if int8 and pictures is None:

@@ -6,10 +6,13 @@ import torch
 
 from maskwright.cli import main
 from maskwright.commands.export import SUFFIXES, Exported, export
+from maskwright.config import Architecture
 from maskwright.errors import InputError
 from maskwright.inference.engines import ENGINES
-from maskwright.inference.model_file import load_model
+from maskwright.inference.model_file import ModelCard, load_model
 from maskwright.inference.predictor import load
+from maskwright.interop.onnx import run_whole
+from tests.tiny_models import write_lively_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -23,6 +26,16 @@ def test_a_model_becomes_one_file_that_predicts_the_same(tiny_export: Exported, 
     assert max(agreement.logit_difference for agreement in tiny_export.agreements) < 1e-3
     image = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
     assert np.array_equal(load(tiny_export.path)(image), load(tiny_model)(image))
+
+
+def test_two_logits_have_the_threshold_in_the_file(tmp_path: Path) -> None:
+    card = ModelCard(Architecture(num_classes=2, base_channels=8, depth=1), size=48, threshold=0.2)
+    model = write_lively_model(tmp_path / "two.safetensors", card)
+    whole = run_whole(export(model, out=tmp_path / "two.onnx").path)
+    image = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    predictor = load(model)
+    assert (whole(image)[0] != predictor(image)).sum() <= 1
+    assert (whole(image)[0] != (predictor.probabilities(image)[1] >= 0.2)).sum() <= 1
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,23 @@ def test_a_logit_of_zero_is_foreground_at_one_half() -> None:
     assert predictor(Echo(factor=0.0))(np.zeros((8, 8, 3), np.uint8)).all()
 
 
+@pytest.mark.parametrize("threshold", [0.1, 0.25, 0.75, 0.9])
+def test_the_second_of_two_logits_is_foreground_from_the_threshold_on(
+    threshold: float, image: NDArray[np.uint8]
+) -> None:
+    two = Predictor(ModelCard(Architecture(num_classes=2), size=32), Echo((0, 1), factor=8.0))
+    made = two.with_threshold(threshold)
+    mask = made(image)
+    assert np.array_equal(mask, made.probabilities(image)[1] >= threshold)
+    assert 0 < mask.mean() < 1
+
+
+def test_at_one_half_the_larger_of_two_logits_wins_and_a_tie_is_background(image: NDArray[np.uint8]) -> None:
+    card = ModelCard(Architecture(num_classes=2), size=32)
+    assert np.array_equal(Predictor(card, Echo((0, 1)))(image), image[..., 1] > image[..., 0])
+    assert not Predictor(card, Echo((0, 0)))(image).any()
+
+
 def test_of_several_classes_the_largest_is_taken(image: NDArray[np.uint8]) -> None:
     mask = predictor(Echo((0, 1, 2)))(image)
     assert mask.dtype == np.uint8

@@ -101,6 +101,15 @@ def test_a_cutout_shows_what_the_mask_does(labels: LabelMap, threshold: float, j
     assert ((cut[..., 3] >= 128) == (picture.mask != 0)).mean() > 0.99
 
 
+@pytest.mark.parametrize("threshold", [0.5, 0.2])
+def test_two_logits_are_cut_out_as_one_is(threshold: float) -> None:
+    picture = seen(BLACK_AND_WHITE, threshold)
+    logits = np.concatenate([np.ones_like(picture.logits), picture.logits + 1])
+    both = replace(picture, logits=logits, mask=picture.predictor.classes(logits))
+    assert np.array_equal(both.mask, picture.mask)
+    np.testing.assert_allclose(both.alpha().astype(int), picture.alpha(), atol=1)
+
+
 def test_polygons_name_their_classes_and_close_their_rings(job: Job) -> None:
     picture = seen(THREE)
     content = json.loads(write_result("polygons", job, picture, None)[0].read_text())

@@ -119,6 +119,15 @@ def test_of_several_classes_the_mask_is_the_same(way: str, image: NDArray[np.uin
     assert np.array_equal(streamed(made, image), mask)
 
 
+def test_two_logits_have_the_threshold_in_rows_too(image: NDArray[np.uint8]) -> None:
+    architecture = Architecture(in_channels=2, num_classes=2, depth=1)
+    card = ModelCard(architecture, input=InputFormat(2), threshold=0.55, **WAYS["half"])
+    made, pixels = Predictor(card, Echo()), np.ascontiguousarray(image[..., :2])
+    expected = made.probabilities(pixels)[1] >= 0.55
+    assert (streamed(made, pixels) != expected).mean() < 1e-4
+    assert 0 < expected.mean() < 0.4
+
+
 def test_deep_pictures_have_the_models_range() -> None:
     image = np.random.default_rng(0).integers(0, 4096, (120, 90, 5), dtype=np.uint16)
     deep = InputFormat(5, (0.0,) * 5, (4095.0,) * 5)

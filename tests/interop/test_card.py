@@ -133,6 +133,11 @@ def test_the_size_is_named_either_way() -> None:
     )
 
 
+def test_two_logits_have_a_threshold_too() -> None:
+    card = dataclasses.replace(CARD, architecture=Architecture(num_classes=2), threshold=0.3)
+    assert "a pixel is car from a probability of 0.3 on" in render_card(card, name=NAME)
+
+
 def test_onnx_is_named_where_it_lies_beside() -> None:
     assert "model.onnx" in render_card(CARD, name=NAME, has_onnx=True)
     assert "model.onnx" not in render_card(CARD, name=NAME)

@@ -73,6 +73,16 @@ def test_it_computes_what_the_predictor_does(height: int, width: int, num_classe
     assert np.array_equal(mask[0], predictor(image))
 
 
+@pytest.mark.parametrize("threshold", [0.1, 0.8])
+def test_two_logits_have_the_threshold_inside(threshold: float) -> None:
+    architecture = Architecture(num_classes=2, base_channels=8, depth=1)
+    whole = PictureToMask(lively_network(architecture), ModelCard(architecture, size=48, threshold=threshold))
+    with torch.inference_mode():
+        mask, probabilities, logits = whole(torch.from_numpy(an_image(37, 53)[np.newaxis]))
+    assert ((probabilities[:, 1] >= threshold) != mask).sum() <= 1
+    assert (logits.argmax(dim=1) != mask).sum() > 50
+
+
 def test_a_picture_of_the_models_size_stays_as_it_is() -> None:
     architecture = Architecture(base_channels=8, depth=1)
     network = lively_network(architecture)

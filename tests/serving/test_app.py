@@ -11,10 +11,13 @@ from fastapi.testclient import TestClient
 from PIL import ExifTags, Image
 
 from maskwright.commands.predict import predict
+from maskwright.config import Architecture
 from maskwright.data.labels import LabelMap
+from maskwright.inference.model_file import ModelCard
 from maskwright.inference.predictor import Predictor, load
 from maskwright.serving.app import create_app
 from tests.serving.conftest import HERE, Gate, MakeClient, encoded, gated, limits, refusal, send
+from tests.tiny_models import write_lively_model
 from tests.tiny_pictures import HEIGHT, WIDTH, an_image
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -85,6 +88,16 @@ def test_a_threshold_counts_for_its_request_alone(client: TestClient, jpeg: byte
     light = [np.asarray(Image.open(io.BytesIO(answer.content))).mean() for answer in (strict, usual)]
     assert light[0] < light[1]
     assert send(client, jpeg).content == usual.content
+
+
+def test_a_threshold_counts_for_two_logits_too(make_client: MakeClient, tmp_path: Path, jpeg: bytes) -> None:
+    card = ModelCard(Architecture(base_channels=8, depth=2, num_classes=2), size=48)
+    client = make_client(load(write_lively_model(tmp_path / "two.safetensors", card)))
+    soft = np.asarray(Image.open(io.BytesIO(send(client, jpeg, "?output=soft").content)))
+    for level in (20, 230):  # which a threshold between two soft values stands for
+        answer = send(client, jpeg, f"?threshold={(level - 0.5) / 255}")
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(answer.content))) == 255, soft >= level)
+    assert (soft >= 20).mean() > (soft >= 230).mean() > 0
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ class ModelCard:
         size: Pictures are resized so that their longer side has so many pixels; None where ``factor`` says their size.
         labels: The classes, and which raw values of a mask mean them.
         input: How stored pixels become the network's input.
-        threshold: Probability from which a pixel is foreground.
+        threshold: Probability from which a pixel is foreground, of two classes; of several, the likeliest is taken.
         metrics: Scores of these weights, as training measured them.
         trained_on: Fingerprints of the pictures that training saw, that of the models it started from included.
         chosen_on: Fingerprints of the pictures that the best weights were chosen on, likewise.
@@ -103,6 +103,11 @@ class ModelCard:
     def class_names(self) -> tuple[str, ...]:
         """One for each class."""
         return self.labels.class_names
+
+    @property
+    def threshold_logit(self) -> float:
+        """The same for logits: by how much the foreground's leads there, where a single one is that lead itself."""
+        return math.log(self.threshold / (1 - self.threshold))
 
     @property
     def resize(self) -> Resize:

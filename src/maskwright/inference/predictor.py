@@ -5,7 +5,6 @@ what the model sees, compute logits, in tiles where that is too large. The logit
 and thresholded last, so that outlines fall between the model's pixels.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -79,10 +78,12 @@ class Predictor:
 
     def classes(self, logits: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Class indices ``(H, W)`` of logits ``(C, H, W)``."""
+        # The threshold is moved to the logits: the same answer without an exponential for each pixel.
         if len(logits) == 1:
-            # The threshold is moved to the logits: the same answer without an exponential for each pixel.
-            inside = logits[0] >= math.log(self.card.threshold / (1 - self.card.threshold))
-            return np.asarray(inside, np.uint8)
+            return np.asarray(logits[0] >= self.card.threshold_logit, np.uint8)
+        # An imported network may have two logits for two classes; at one half the larger wins, and a tie is background.
+        if len(logits) == 2 and self.card.threshold != 0.5:
+            return np.asarray(logits[1] - logits[0] >= self.card.threshold_logit, np.uint8)
         return np.asarray(logits.argmax(axis=0), np.uint8)
 
     def probabilities(self, image: NDArray[Any]) -> NDArray[np.float32]:

@@ -6,7 +6,6 @@ goes on with the first picture that lacks one of its files.
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,11 +72,9 @@ class Seen:
 
     def alpha(self) -> NDArray[np.uint8]:
         """How opaque each pixel of a cutout is, ``(H, W)``."""
-        if len(self.logits) == 1:
-            threshold = self.predictor.card.threshold
-            lead = self.logits[0] - np.float32(math.log(threshold / (1 - threshold)))
-        else:
-            lead = self.logits[1:].max(axis=0) - self.logits[0]
+        lead = self.logits[0] if len(self.logits) == 1 else self.logits[1:].max(axis=0) - self.logits[0]
+        if len(self.logits) <= 2:  # of several classes the likeliest is taken, whatever the threshold
+            lead = lead - np.float32(self.predictor.card.threshold_logit)
         return soft_alpha(self.mask != 0, lead)
 
 

@@ -114,7 +114,7 @@ def _what_it_is(card: ModelCard) -> str:
         network = f"A network imported from {card.settings.get('imported_from', 'elsewhere')}"
     decides = (
         f"a pixel is {card.class_names[1]} from a probability of {card.threshold:g} on"
-        if architecture.num_classes == 1
+        if architecture.num_classes <= 2  # an imported network may have two logits for two classes
         else "a pixel is of the class with the highest probability"
     )
     return (

@@ -4,7 +4,6 @@ It computes what `inference.predictor` does, with tensors alone and for any size
 what happens to a picture is written down twice in the project and not once for each format.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -27,8 +26,10 @@ class PictureToMask(nn.Module):
         self.network = network
         self.coarsest = int(network.coarsest)  # type: ignore[arg-type]  # a number; nn.Module promises a tensor
         self.resize = card.resize
-        self.threshold = math.log(card.threshold / (1 - card.threshold))
-        self.binary = card.architecture.num_classes == 1  # an imported network may have two logits for two classes
+        self.threshold = card.threshold_logit
+        self.binary = card.architecture.num_classes == 1
+        # An imported network may have two logits for two classes; see `Predictor.classes`.
+        self.paired = card.architecture.num_classes == 2 and card.threshold != 0.5
 
     def forward(self, image: Tensor, resized: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """A batch of pictures of one size to masks, probabilities and logits, all at that size.
@@ -59,7 +60,8 @@ class PictureToMask(nn.Module):
 
         if self.binary:
             return (logits[:, 0] >= self.threshold).to(torch.uint8), logits.sigmoid(), logits
-        return logits.argmax(dim=1).to(torch.uint8), logits.softmax(dim=1), logits
+        leads = logits[:, 1] - logits[:, 0] >= self.threshold if self.paired else logits.argmax(dim=1)
+        return leads.to(torch.uint8), logits.softmax(dim=1), logits
 
     def _padded(self, size: Tensor) -> tuple[int, int]:
         """Sides that the network takes without padding them itself."""

@@ -31,7 +31,7 @@ from maskwright.errors import InputError
 from maskwright.files import write_json
 from maskwright.inference.predictor import load
 from maskwright.interop import onnx, openvino, tracing
-from maskwright.interop.parity import Agreement, Compute, as_compute, compare
+from maskwright.interop.parity import Agreement, Way, compare
 from maskwright.interop.quantise import Int8Report, quantise_within
 from maskwright.interop.trial_pictures import TrialPictures, choose_trial_pictures, evenly
 
@@ -55,9 +55,9 @@ def smooth_noise(count: int, channels: int) -> Iterator[tuple[str, NDArray[np.ui
         yield f"noise {width}x{height}", np.stack(planes, axis=-1)
 
 
-def ways_of(model: Path, folder: Path) -> dict[str, Compute]:
+def ways_of(model: Path, folder: Path) -> dict[str, Way]:
     """Every exported file in both ways that it is used."""
-    ways: dict[str, Compute] = {}
+    ways: dict[str, Way] = {}
     for to, whole in (("onnx", onnx.run_whole), ("openvino", openvino.run_whole), ("torch", tracing.run_whole)):
         if to == "openvino" and importlib.util.find_spec("openvino") is None:
             print("openvino is left out: it is not installed.")
@@ -65,11 +65,11 @@ def ways_of(model: Path, folder: Path) -> dict[str, Compute]:
         file = export(model, out=folder / f"model{SUFFIXES[to]}", to=to).path  # type: ignore[index,arg-type]  # its words
         ways[f"{to} alone"] = whole(file)
         if to != "torch":
-            ways[f"{to} through maskwright"] = as_compute(load(file))
+            ways[f"{to} through maskwright"] = load(file)
     return ways
 
 
-def in_8_bits(file: Path, pictures: TrialPictures) -> tuple[dict[str, Compute], Int8Report | None]:
+def in_8_bits(file: Path, pictures: TrialPictures) -> tuple[dict[str, Way], Int8Report | None]:
     """An exported ONNX file in 8 bits in both ways, and what it costs; nothing where that is too much."""
     smaller = file.with_name("int8.onnx")
     shutil.copy(file, smaller)
@@ -79,7 +79,7 @@ def in_8_bits(file: Path, pictures: TrialPictures) -> tuple[dict[str, Compute], 
         print(f"int8 is left out. {error}")
         return {}, None
     print(report.sentence)
-    return {"int8 alone": onnx.run_whole(smaller), "int8 through maskwright": as_compute(load(smaller))}, report
+    return {"int8 alone": onnx.run_whole(smaller), "int8 through maskwright": load(smaller)}, report
 
 
 def summary(found: list[Agreement]) -> dict[str, Any]:

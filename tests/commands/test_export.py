@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
 from maskwright.cli import main
 from maskwright.commands.export import SUFFIXES, Exported, export
@@ -26,6 +28,24 @@ def test_a_model_becomes_one_file_that_predicts_the_same(tiny_export: Exported, 
     assert max(agreement.logit_difference for agreement in tiny_export.agreements) < 1e-3
     image = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
     assert np.array_equal(load(tiny_export.path)(image), load(tiny_model)(image))
+
+
+def test_a_model_of_cut_outs_is_exported_whatever_the_pictures_sizes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = ModelCard(Architecture(base_channels=8, depth=1, norm="group"), size=None, factor=0.5, tile=32)
+    model = write_lively_model(tmp_path / "cells.safetensors", card)
+    image = np.random.default_rng(0).integers(0, 256, (110, 150, 3), dtype=np.uint8)
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(image).save(tmp_path / "photos" / "large.png")
+    made = export(model, out=tmp_path / "cells.onnx", pictures=tmp_path / "photos")
+    assert {agreement.way for agreement in made.agreements} == {"in ONNX Runtime alone", "through maskwright"}
+    in_tiles, whole = load(made.path).logits(image), run_whole(made.path)(image)[1]
+    np.testing.assert_allclose(in_tiles, load(model).logits(image), atol=1e-2)
+    assert np.abs(in_tiles - whole).max() > 0.1
+    note = "Used without maskwright, the file sees every picture whole"
+    assert note in " ".join(capsys.readouterr().out.split())
+    assert note in onnxruntime.InferenceSession(made.path).get_modelmeta().custom_metadata_map["tiles"]
 
 
 def test_two_logits_have_the_threshold_in_the_file(tmp_path: Path) -> None:

@@ -191,6 +191,19 @@ def test_a_model_of_cut_outs_sees_tiles(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(engine.batches) > 3
 
 
+def test_a_model_of_cut_outs_can_see_pictures_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiling, "CLASSIC_WINDOW", 64)
+    image = np.random.default_rng(0).integers(0, 256, (150, 100, 3), dtype=np.uint8)
+    engine = Echo()
+    made = Predictor(ModelCard(Architecture(depth=1), size=None, factor=1.0, tile=64), engine)
+    assert made.sees_at_once(64, 64)
+    assert not made.sees_at_once(64, 65)
+    whole = made.untiled().with_threshold(0.3)
+    assert whole.sees_at_once(150, 100)
+    assert np.array_equal(whole.logits(image), made.logits(image))
+    assert [batch.shape[2:] for batch in engine.batches].count((150, 100)) == 1
+
+
 def test_a_factor_resizes_by_itself(image: NDArray[np.uint8]) -> None:
     engine = Echo()
     logits = Predictor(ModelCard(Architecture(), size=None, factor=0.5, tile=64), engine).logits(image)

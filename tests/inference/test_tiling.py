@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from maskwright.config import SMALLEST_SIDE, Architecture
 from maskwright.inference.engines import Engine, TorchEngine
-from maskwright.inference.tiling import Tiling, choose_tiling, strips_of_logits
+from maskwright.inference.model_file import ModelCard
+from maskwright.inference.tiling import Tiling, choose_tiling, largest_at_once, strips_of_logits
 from maskwright.models.build import build_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -95,6 +96,16 @@ def test_a_network_that_learnt_from_whole_pictures_sees_large_ones_at_once() -> 
 def test_a_network_that_looks_everywhere_sees_as_much_as_it_learnt_from(architecture: Architecture) -> None:
     assert choose_tiling(architecture, 512).window == 512
     assert len(choose_tiling(architecture, None).spans(sys.maxsize // 4)) == 1
+
+
+def test_a_model_knows_what_it_sees_at_once() -> None:
+    lite, grouped = Architecture(encoder="efficientnet_lite0"), Architecture(norm="group")
+    assert largest_at_once(ModelCard(lite, size=None, factor=0.5, tile=512)) == 1152
+    assert largest_at_once(ModelCard(lite, size=2048, tile=512)) == 1152
+    assert largest_at_once(ModelCard(lite, size=1152, tile=512)) is None
+    assert largest_at_once(ModelCard(lite, size=None, factor=0.5)) == 2048
+    assert largest_at_once(ModelCard(grouped, size=None, factor=0.5, tile=512)) == 512
+    assert largest_at_once(ModelCard(grouped, size=None, factor=0.5)) is None
 
 
 @pytest.mark.parametrize("tile", [None, 32, 100, 512, 4000])

@@ -141,3 +141,11 @@ def test_two_logits_have_a_threshold_too() -> None:
 def test_onnx_is_named_where_it_lies_beside() -> None:
     assert "model.onnx" in render_card(CARD, name=NAME, has_onnx=True)
     assert "model.onnx" not in render_card(CARD, name=NAME)
+
+
+def test_an_exported_file_that_knows_no_tiles_is_said_to() -> None:
+    in_tiles = dataclasses.replace(CARD, size=None, factor=0.5, tile=512)
+    words = "sees every picture whole; maskwright cuts those into tiles that have more than 1152 pixels a side"
+    assert words in render_card(in_tiles, name=NAME, has_onnx=True)
+    assert "every picture whole" not in render_card(in_tiles, name=NAME)
+    assert "every picture whole" not in render_card(CARD, name=NAME, has_onnx=True)

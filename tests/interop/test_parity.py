@@ -5,19 +5,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from maskwright.config import Architecture
 from maskwright.errors import InputError
+from maskwright.inference.model_file import ModelCard
 from maskwright.inference.predictor import load
 from maskwright.interop.onnx import run_whole
 from maskwright.interop.parity import (
     CUT_OUTS,
     Agreement,
     Compute,
+    Way,
     as_compute,
     compare,
     require_agreement,
     with_cut_outs,
     write_if_equal,
 )
+from tests.tiny_models import write_lively_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -37,6 +41,18 @@ def test_an_exported_file_agrees_with_its_model(tiny_model: Path, tiny_onnx: Pat
     assert max(agreement.logit_range for agreement in found) > 1
     assert max(agreement.logit_difference for agreement in found) < 1e-4
     assert sum(agreement.pixels for agreement in found) == 0
+
+
+def test_what_sees_pictures_whole_is_compared_with_the_model_that_does(tmp_path: Path) -> None:
+    card = ModelCard(Architecture(base_channels=8, depth=1, norm="group"), size=None, factor=0.5, tile=32)
+    model = load(write_lively_model(tmp_path / "model.safetensors", card))
+    ways: dict[str, Way] = {
+        "alone": as_compute(model.untiled()),
+        "through us": model,
+        "in tiles, alone": as_compute(model),
+    }
+    found = compare(model, ways, pictures((60, 64), (110, 150)))
+    assert [agreement.holds for agreement in found] == [True, True, True, True, True, False]
 
 
 @pytest.mark.parametrize("wrong", ["logits", "mask"])

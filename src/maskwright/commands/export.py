@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from maskwright.inference.model_file import ModelCard
-    from maskwright.interop.parity import Agreement, Compute
+    from maskwright.interop.parity import Agreement, Way
     from maskwright.interop.quantise import Int8Report
 
 Format = Literal["onnx", "openvino", "torch", "hub", "pth"]
@@ -117,7 +117,7 @@ def _export_program(model: Path, out: Path, to: Format, pictures: Path | None, *
         found = parity.write_if_equal(
             out, lambda file: _write(file, to, program, card), in_torch, compared, advance=advance, finish=finish
         )
-    _say(out, found, report)
+    _say(out, found, report, card)
     return Exported(out, tuple(found), report)
 
 
@@ -137,26 +137,27 @@ def _refuse(out: Path, to: Format, pictures: str | Path | None, *, int8: bool, o
         raise InputError("--int8 needs --pictures: the ranges of its values are measured on pictures of your own.")
 
 
-def _write(file: Path, to: Format, program: "ExportedProgram", card: "ModelCard") -> "dict[str, Compute]":
+def _write(file: Path, to: Format, program: "ExportedProgram", card: "ModelCard") -> "dict[str, Way]":
     """Write the file; returns the ways that it is used in."""
     from maskwright.inference.predictor import load
     from maskwright.interop import onnx, openvino, tracing
-    from maskwright.interop.parity import as_compute
 
     if to == "torch":
         tracing.write_program(file, program, card)
         return {"in PyTorch alone": tracing.run_whole(file)}
     if to == "onnx":
         onnx.write_onnx(file, program, card)
-        return {"in ONNX Runtime alone": onnx.run_whole(file), "through maskwright": as_compute(load(file))}
+        return {"in ONNX Runtime alone": onnx.run_whole(file), "through maskwright": load(file)}
     with tempfile.TemporaryDirectory() as scratch:
         bridge = Path(scratch) / "model.onnx"
         onnx.write_onnx(bridge, program, card)
         openvino.write_openvino(file, bridge, card)
-    return {"in OpenVINO alone": openvino.run_whole(file), "through maskwright": as_compute(load(file))}
+    return {"in OpenVINO alone": openvino.run_whole(file), "through maskwright": load(file)}
 
 
-def _say(out: Path, found: "Sequence[Agreement]", report: "Int8Report | None") -> None:
+def _say(out: Path, found: "Sequence[Agreement]", report: "Int8Report | None", card: "ModelCard") -> None:
+    from maskwright.interop.card import note_on_tiles
+
     largest = max(found, key=lambda agreement: agreement.logit_difference)
     pixels = sum(agreement.pixels for agreement in found)
     terminal.say(
@@ -165,4 +166,6 @@ def _say(out: Path, found: "Sequence[Agreement]", report: "Int8Report | None") -
     )
     if report:
         terminal.say(report.sentence)
+    if note := note_on_tiles(card):
+        terminal.say(note)
     terminal.say(f"Exported: {out}")

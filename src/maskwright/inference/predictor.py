@@ -21,7 +21,7 @@ from maskwright.inference.cleanup import NOTHING, Cleanup, clean
 from maskwright.inference.engines import Engine, open_model
 from maskwright.inference.flips import Mirroring
 from maskwright.inference.model_file import ModelCard
-from maskwright.inference.tiling import choose_tiling, strips_of_logits
+from maskwright.inference.tiling import AT_ONCE, Tiling, choose_tiling, strips_of_logits
 
 
 class Predictor:
@@ -32,16 +32,25 @@ class Predictor:
         engine: What computes.
         flips: Look at each picture mirrored as well, and take the mean of the logits: a little better, twice the time.
         cleanup: What is done to each mask.
+        tiling: How large pictures are cut; by default as the card says.
 
     >>> predictor = load("runs/cars/model.safetensors")  # doctest: +SKIP
     >>> mask = predictor(image)                          # doctest: +SKIP
     """
 
-    def __init__(self, card: ModelCard, engine: Engine, *, flips: bool = False, cleanup: Cleanup = NOTHING) -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        engine: Engine,
+        *,
+        flips: bool = False,
+        cleanup: Cleanup = NOTHING,
+        tiling: Tiling | None = None,
+    ) -> None:
         self.card = card
         self.cleanup = cleanup
         self._engine = Mirroring(engine) if flips else engine
-        self._tiling = choose_tiling(card.architecture, card.tile)
+        self._tiling = tiling or choose_tiling(card.architecture, card.tile)
 
     @property
     def engine_name(self) -> str:
@@ -50,7 +59,16 @@ class Predictor:
 
     def with_threshold(self, threshold: float) -> "Predictor":
         """The same model with another probability from which a pixel is foreground."""
-        return Predictor(replace(self.card, threshold=threshold), self._engine, cleanup=self.cleanup)
+        card = replace(self.card, threshold=threshold)
+        return Predictor(card, self._engine, cleanup=self.cleanup, tiling=self._tiling)
+
+    def untiled(self) -> "Predictor":
+        """The same model, which sees pictures of any size at once, as an exported file does where it is used alone."""
+        return Predictor(self.card, self._engine, cleanup=self.cleanup, tiling=AT_ONCE)
+
+    def sees_at_once(self, height: int, width: int) -> bool:
+        """Whether a picture of this size is a single tile."""
+        return all(len(self._tiling.spans(side)) == 1 for side in self.card.resize.shape_of(height, width))
 
     def __call__(self, image: NDArray[Any]) -> NDArray[np.uint8]:
         """Class of each pixel.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from maskwright.config import Architecture
 from maskwright.inference.engines import Engine
+from maskwright.inference.model_file import ModelCard
 
 # Pixels a side that a network with an encoder sees at once, and a classic one, which keeps all of them to the end.
 # They bound the memory of a large picture; see docs/decisions/0023.
@@ -87,6 +88,10 @@ Span(start=8, stop=13, kept_start=10, kept_stop=13)]
         ]
 
 
+AT_ONCE = Tiling(window=sys.maxsize, halo=0, coarsest=1)
+"""Pictures of any size are one tile."""
+
+
 def choose_tiling(architecture: Architecture, tile: int | None) -> Tiling:
     """How large pictures are cut for a network.
 
@@ -107,6 +112,14 @@ def choose_tiling(architecture: Architecture, tile: int | None) -> Tiling:
     window = max(window, 4 * halo) // coarsest * coarsest
     # Small windows are rounded down by much of what they are; at least one of the coarsest pixels is to be kept.
     return Tiling(window, min(halo, (window - coarsest) // 2), coarsest)
+
+
+def largest_at_once(card: ModelCard) -> int | None:
+    """Up to how many pixels a side, of the size that the model sees, a picture is one tile; None where every one is."""
+    if card.tile is None and _looks_everywhere(card.architecture):
+        return None
+    window = choose_tiling(card.architecture, card.tile).window
+    return window if card.size is None or card.size > window else None
 
 
 def strips_of_logits(

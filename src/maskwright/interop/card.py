@@ -11,6 +11,7 @@ from typing import Any
 
 from maskwright.config import Settings
 from maskwright.inference.model_file import ModelCard
+from maskwright.inference.tiling import largest_at_once
 from maskwright.training.run_folder import MACHINE_SETTINGS
 
 # What the files are called that lie beside the card.
@@ -49,6 +50,17 @@ def render_card(card: ModelCard, *, name: str, scores: Mapping[str, Any] | None 
         ", ".join(f"{package} {version}" for package, version in card.versions.items()) or "Not known.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def note_on_tiles(card: ModelCard) -> str | None:
+    """What an exported file does without maskwright that it does not do with it; None where there is no difference."""
+    most = largest_at_once(card)
+    if most is None:
+        return None
+    return (
+        "Used without maskwright, the file sees every picture whole; maskwright cuts those into tiles that have more "
+        f"than {most} pixels a side at the size that the model sees, and their masks may differ."
+    )
 
 
 def data_fingerprint(fingerprints: Iterable[str]) -> str:
@@ -142,7 +154,8 @@ def _how_to_use(card: ModelCard, *, has_onnx: bool) -> str:
         f"Or `maskwright predict {MODEL} pictures/` on the command line.",
     ]
     if has_onnx:
-        code.append(f"`{ONNX}` is the same model for ONNX Runtime, which needs no torch.")
+        sentences = [f"`{ONNX}` is the same model for ONNX Runtime, which needs no torch.", note_on_tiles(card) or ""]
+        code.append(" ".join(sentences).strip())
     return "\n".join(code)
 
 

@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 
 from maskwright.errors import MissingExtraError
 from maskwright.inference.model_file import HEADER, ModelCard, card_to_json
+from maskwright.interop.card import note_on_tiles
 from maskwright.interop.parity import Compute
 from maskwright.interop.tracing import OUTPUTS, inputs, may_be_tiled
 
@@ -66,7 +67,7 @@ def run_whole(path: Path) -> Compute:
 
 def metadata(card: ModelCard) -> dict[str, str]:
     """What an exported file says of itself: the whole card, and in plain words what users of the bare file need."""
-    channels = card.input.channels
+    channels, note = card.input.channels, note_on_tiles(card)
     return {
         HEADER: card_to_json(card),
         "version": card.versions.get("maskwright", ""),
@@ -74,6 +75,7 @@ def metadata(card: ModelCard) -> dict[str, str]:
         "threshold": str(card.threshold),
         "input": f"image: uint8 (N, H, W, {channels}), 0..255, {'RGB' if channels == 3 else 'channels as stored'}",
         "output": "mask: uint8 (N, H, W), class indices; probabilities and logits: float32 (N, K, H, W)",
+        **({"tiles": note} if note else {}),
     }
 
 

@@ -1,7 +1,8 @@
 """Whether an exported file computes what the model does: on real pictures, at sizes that the export has not seen.
 
 Two things tell them apart, the largest difference between their logits and the number of pixels whose class differs,
-both at the picture's own size. A little is allowed, because runtimes add up in another order.
+both at the picture's own size. A little is allowed, because runtimes add up in another order. A file that is used alone
+sees pictures whole, and is compared with the model that does so too; in tiles, logits may be others by design.
 """
 
 import tempfile
@@ -18,6 +19,9 @@ from maskwright.inference.predictor import Predictor
 
 Compute = Callable[[NDArray[np.uint8]], tuple[NDArray[np.uint8], NDArray[np.float32]]]
 """A picture ``(H, W, C)`` to its mask ``(H, W)`` and its logits ``(K, H, W)``."""
+
+Way = Compute | Predictor
+"""How a file is used: alone, where it sees every picture whole, or by a predictor, which cuts large ones into tiles."""
 
 # What may differ: logits by so much of their range over the picture, or of 1 where they hardly vary; and so large a
 # share of the pixels, or a single one.
@@ -72,7 +76,7 @@ def as_compute(predictor: Predictor) -> Compute:
 
 def compare(
     model: Predictor,
-    ways: Mapping[str, Compute],
+    ways: Mapping[str, Way],
     pictures: Iterable[tuple[str, NDArray[np.uint8]]],
     *,
     advance: Callable[[], None] = lambda: None,
@@ -81,15 +85,20 @@ def compare(
 
     Args:
         model: What is right.
-        ways: How the exported file is used, by a phrase that completes "at 640x480, ...".
+        ways: How the exported file is used, by a phrase that completes "at 640x480, ..."; what sees pictures whole is
+            compared with the model that does so too.
         pictures: Names and pictures ``(H, W, C)``.
         advance: Called after each picture, for a progress bar.
     """
-    found = []
+    found, untiled = [], model.untiled()
     for name, image in pictures:
-        mask, logits = as_compute(model)(image)
-        for way, compute in ways.items():
-            other_mask, other_logits = compute(image)
+        in_tiles = as_compute(model)(image)
+        whole = in_tiles if model.sees_at_once(*image.shape[:2]) else as_compute(untiled)(image)
+        for way, use in ways.items():
+            if isinstance(use, Predictor):
+                (mask, logits), (other_mask, other_logits) = in_tiles, as_compute(use)(image)
+            else:
+                (mask, logits), (other_mask, other_logits) = whole, use(image)
             found.append(
                 Agreement(
                     name,
@@ -122,7 +131,7 @@ def require_agreement(found: Sequence[Agreement], path: Path) -> None:
 
 def write_if_equal(
     out: Path,
-    write: Callable[[Path], Mapping[str, Compute]],
+    write: Callable[[Path], Mapping[str, Way]],
     model: Predictor,
     pictures: Iterable[tuple[str, NDArray[np.uint8]]],
     *,

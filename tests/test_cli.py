@@ -272,6 +272,18 @@ def test_evaluate_knows_the_groups_of_training_where_too_few_are_there_to_find_a
     assert {picture["group"] for picture in scores["pictures"]} == set(cars[:2])
 
 
+def test_views_of_one_car_have_no_interval(model: Path, photos: Path, tmp_path: Path) -> None:
+    first = an_image(photos).stem.split("_")[0]
+    for path in [*(photos / "train").iterdir(), *(photos / "train_masks").iterdir()]:
+        if path.stem.split("_")[0] != first:
+            path.unlink()
+    assert main(["evaluate", str(model), str(photos), "--out", str(tmp_path / "scores"), "--everything"]) == 0
+    scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    assert (len(scores["pictures"]), scores["groups"]) == (2, 1)
+    assert scores["grouping"].startswith("1 groups by the pattern")
+    assert scores["dice"]["low"] is None
+
+
 def test_evaluate_compares_two_evaluations(
     model: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,6 +68,21 @@ def test_the_pattern_that_found_groups_finds_them_again_where_there_are_few() ->
         assert again.pattern == groups.pattern
 
 
+def test_views_of_one_car_are_one_group_by_the_pattern_that_found_many() -> None:
+    for names in (
+        cars(6, views=16),
+        [f"{city}{n:02}" for city in ("bonn", "köln", "trier", "ulm", "jena") for n in (1, 2)],
+    ):
+        groups = find_groups(names)
+        one = [name for name in names if groups.of[name] == groups.of[names[0]]]
+        assert find_groups(one).rule == ALONE
+        assert find_groups(one, known=groups.pattern).of == {name: groups.of[name] for name in one}
+
+
+def test_a_single_picture_stands_alone_whatever_pattern_is_known() -> None:
+    assert find_groups(["train/car00_00"], known=find_groups(cars(6)).pattern).rule == ALONE
+
+
 @pytest.mark.parametrize("known", ["car0[01]_", "train", "$"])
 def test_a_known_pattern_that_says_nothing_of_these_names_is_left(known: str) -> None:
     assert find_groups(cars(3), known=known).rule == ALONE

@@ -57,7 +57,8 @@ def find_groups(
         given: Group of each name, as a manifest gives it; without a group a picture stands alone. A
             pattern is asked for later than a manifest is written, and goes before it.
         known: A pattern that found the groups of other pictures of the kind. It counts where these are too few to find
-            one in them, if it is in every name and puts some of them together, but not all.
+            one in them, if it is in every name and puts some of them together: all of them are views of one car then.
+            Plain text, which is the same in whatever name it is in, tells no groups.
 
     Raises:
         InputError: The pattern is no regular expression or does not match a name.
@@ -73,7 +74,8 @@ def find_groups(
         return _coarser(by_prefix, by_folder)
     if not by_prefix and not by_folder and known is not None:
         of = matching(names, re.compile(known))
-        if 1 < _count_groups(of) < len(names) == len(of):
+        is_plain = re.escape(known) == known
+        if not is_plain and _count_groups(of) < len(names) == len(of):
             return Groups(of, f"{_count_groups(of)} groups by the pattern {known}, as the model's pictures", known)
     alone = f"no prefix of the names and no folder makes at least {_LEAST_GROUPS} groups of 2 or more"
     return by_prefix or by_folder or Groups({name: name for name in names}, f"each picture stands alone: {alone}")

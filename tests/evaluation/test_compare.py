@@ -33,6 +33,26 @@ def test_differences_are_paired_by_name_and_drawn_by_group() -> None:
     assert found.iou.mean == 0
 
 
+def test_which_of_two_comes_first_decides_nothing() -> None:
+    cars = [row(f"car{car}_{view}", 0.5 + 0.1 * car, f"car{car}") for car in range(4) for view in range(4)]
+    alone = [
+        dataclasses.replace(other, group=other.name, dice=other.dice + (0.03, 0.02, 0.01, -0.01)[place // 4])
+        for place, other in enumerate(cars)
+    ]
+    there, back = compare_scores(cars, alone), compare_scores(alone[::-1], cars)
+    assert there.groups == back.groups == 4
+    assert back.dice.mean == pytest.approx(-there.dice.mean)
+    assert (-back.dice.high, -back.dice.low) == pytest.approx((there.dice.low, there.dice.high))
+    assert verdict("dice", there.dice) == verdict("dice", back.dice) == "not told apart"
+    assert [picture.name for picture in there.pictures] == [picture.name for picture in back.pictures]
+
+
+def test_pictures_that_either_puts_together_are_one_group() -> None:
+    first = [row("a", 0.5, "x"), row("b", 0.6, "x"), row("c", 0.7, "c"), row("d", 0.8, "d")]
+    second = [row("a", 0.5, "a"), row("b", 0.6, "y"), row("c", 0.7, "y"), row("d", 0.9, "x")]
+    assert compare_scores(first, second).groups == 2
+
+
 def test_a_small_gain_on_every_picture_is_certain_although_pictures_differ_much() -> None:
     first = [0.1, 0.5, 0.9, 0.3, 0.7]
     found = compared(first, [dice + 0.01 for dice in first])

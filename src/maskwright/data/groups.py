@@ -111,6 +111,18 @@ def merge_groups(groups: Groups, near: Iterable[tuple[str, str]]) -> Groups:
     return Groups(of, f"{groups.rule}; near-duplicates joined {before} groups to {after}", groups.pattern)
 
 
+def join_groups(*ways: Mapping[str, str]) -> dict[str, str]:
+    """Groups of what any of several ways puts together, each called by the first of its names in the alphabet.
+
+    >>> join_groups({"a": "x", "b": "x", "c": "y"}, {"a": "a", "b": "z", "c": "z"})
+    {'a': 'a', 'b': 'a', 'c': 'a'}
+
+    Args:
+        ways: The group of each name, the same names in all of them.
+    """
+    return _joined({name: name for name in ways[0]}, (link for of in ways for link in _links(of)))
+
+
 def _coarsest(ways: Sequence[Groups]) -> Groups | None:
     """The way with the fewest groups, of those that do group the pictures."""
     found = [groups for groups in ways if _is_grouping(groups.of)]
@@ -119,15 +131,19 @@ def _coarsest(ways: Sequence[Groups]) -> Groups | None:
 
 def _coarser(by_prefix: Groups, by_folder: Groups) -> Groups:
     """What prefixes and folders put together, or the folders alone where that is too much."""
-    first_of: dict[str, str] = {}
-    links = [(name, first_of.setdefault(group, name)) for name, group in by_folder.of.items()]
-    of = _joined(by_prefix.of, links)
+    of = _joined(by_prefix.of, _links(by_folder.of))
     if not _is_grouping(of):
         return by_folder
     for single in (by_prefix, by_folder):
         if _count_groups(single.of) == _count_groups(of):
             return single
     return Groups(of, f"{_count_groups(of)} groups by the names and the folders together")
+
+
+def _links(of: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Each name, and the first one of its group."""
+    first_of: dict[str, str] = {}
+    return [(name, first_of.setdefault(group, name)) for name, group in of.items()]
 
 
 def _joined(of: Mapping[str, str], links: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from maskwright.data.groups import join_groups
 from maskwright.evaluation.evaluate import TITLES, Measures, PictureScore, without_nan
 from maskwright.evaluation.metrics import Interval, bootstrap_interval
 
@@ -37,7 +38,7 @@ class Comparison(Measures[Interval]):
     Attributes:
         pictures: Those that both scored, and that have a Dice in both; where they differ most comes first.
         common: How many both scored.
-        groups: How many groups these come from.
+        groups: How many groups these come from: pictures that either evaluation puts together are together.
         only_first: How many only the first scored.
         only_second: How many only the second scored.
     """
@@ -55,10 +56,15 @@ class Comparison(Measures[Interval]):
 
 
 def compare_scores(first: Sequence[PictureScore], second: Sequence[PictureScore]) -> Comparison:
-    """Compare the pictures of two evaluations that have the same name; the groups are those of the first."""
+    """Compare the pictures of two evaluations that have the same name.
+
+    The groups are those of both, joined, and no order of pictures decides: which of the two is better does not depend
+    on which of them comes first.
+    """
     theirs = {row.name: row for row in second}
-    pairs = [(row, theirs[row.name]) for row in first if row.name in theirs]
-    groups = [row.group for row, _ in pairs]
+    pairs = sorted(((row, theirs[row.name]) for row in first if row.name in theirs), key=lambda pair: pair[0].name)
+    ways = [{row.name: row.group for row in rows} for rows in zip(*pairs, strict=True)]
+    groups = list(join_groups(*ways).values()) if ways else []
     gains = {of: [getattr(other, of) - getattr(row, of) for row, other in pairs] for of in TITLES}
     differences = [Difference(row.name, row.dice, other.dice) for row, other in pairs]
     return Comparison(

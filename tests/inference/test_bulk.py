@@ -1,5 +1,6 @@
 """Many pictures at a time give what each gives alone."""
 
+import itertools
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from maskwright.config import Architecture
 from maskwright.data.pairs import Problem
 from maskwright.data.video_files import open_video, writing_video
+from maskwright.errors import InputError
 from maskwright.inference.bulk import film_of, look, predict_by_rows, predict_pictures, predict_video
 from maskwright.inference.jobs import Job
 from maskwright.inference.model_file import ModelCard
@@ -111,6 +113,59 @@ def test_memory_that_runs_out_is_a_problem_of_that_picture(
     (outcome,) = predict_pictures(predictor, jobs[:1], Wish(["mask"]))
     assert isinstance(outcome, Problem)
     assert "memory" in outcome.sentence
+
+
+OUT_OF_MEMORY = [
+    RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["cpu", "gpu"])
+def test_memory_that_torch_cannot_have_is_a_problem_of_that_picture_alone(
+    error: Exception, predictor: Predictor, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, ask = itertools.count(), predictor.logits
+
+    def logits(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if next(calls) == 1:
+            raise error
+        return ask(image)
+
+    monkeypatch.setattr(predictor, "logits", logits)
+    outcomes = list(predict_pictures(predictor, jobs[:4], Wish(["mask"]), threads=1))
+    sentence = f"{jobs[1].source} takes more memory than there is; cut it up or make it smaller."
+    assert outcomes[1] == Problem(jobs[1].source, sentence)
+    assert [isinstance(outcome, Problem) for outcome in outcomes] == [False, True, False, False]
+
+
+def test_a_mistake_of_ours_is_no_problem_of_a_picture(
+    predictor: Predictor, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def logits(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(predictor, "logits", logits)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        list(predict_pictures(predictor, jobs[:1], Wish(["mask"])))
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["cpu", "gpu"])
+def test_what_is_predicted_alone_is_named_where_memory_runs_out(
+    error: Exception, predictor: Predictor, clip: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def run_out(*_: object) -> NDArray[np.float32]:
+        raise error
+
+    monkeypatch.setattr(predictor, "logits", run_out)
+    monkeypatch.setattr(predictor, "strips", run_out)
+    np.save(tmp_path / "a.npy", an_image(3))
+    large = Job(tmp_path / "a.npy", "a.npy", tmp_path / "out", Path("a"), by_rows=True)
+    with pytest.raises(InputError, match=r"a\.npy takes more memory than there is"):
+        predict_by_rows(predictor, large, Wish(["mask"]))
+    with pytest.raises(InputError, match=r"clip\.mp4 takes more memory than there is"):
+        predict_video(predictor, clip, Wish(["overlay"]), advance=lambda *_: None)
+    assert not list(clip.out.rglob("*.*"))
 
 
 def test_mask_and_probabilities_are_those_of_the_predictor(predictor: Predictor) -> None:

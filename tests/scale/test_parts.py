@@ -21,7 +21,7 @@ from maskwright.inference.model_file import ModelCard
 from maskwright.inference.predictor import Predictor
 from maskwright.inference.results import Wish
 from maskwright.scale.attempts import watched
-from maskwright.scale.manifest import Part, begin
+from maskwright.scale.manifest import Mark, Part, begin
 from maskwright.scale.outcomes import KINDS, mean_certainty
 from maskwright.scale.parts import FINISHING, Order, do_part, finish_part, infer_part, prepare_part
 from maskwright.scale.places import open_place
@@ -66,6 +66,12 @@ def plan_of(source: Path, out: Path, kinds: Sequence[str], pictures: int = 100) 
     found, entries = list_source(str(source))
     place = open_place(str(out))
     return Order(found, place, list(kinds)), begin(place, found, entries, {}, pictures=pictures).parts
+
+
+def done_apart(order: Order, predictor: Predictor, part: Part) -> Mark:
+    """What becomes of a part that is decoded, computed and written apart."""
+    prepared = prepare_part(order, predictor, part)
+    return finish_part(order, predictor, part, prepared, infer_part(predictor, prepared))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -206,8 +212,7 @@ def test_three_steps_apart_give_what_one_process_gives(predictor: Predictor, pho
     order, (part,) = plan_of(photos, tmp_path / "out", KINDS)
     do_part(order, predictor, part)
     apart, (part,) = plan_of(photos, tmp_path / "apart", KINDS)
-    prepared = prepare_part(apart, predictor, part)
-    assert finish_part(apart, predictor, part, prepared, infer_part(predictor, prepared)).failed == 1
+    assert done_apart(apart, predictor, part).failed == 1
     assert contents(tmp_path / "apart") == contents(tmp_path / "out")
 
 
@@ -251,24 +256,53 @@ def test_a_score_is_the_mean_probability_of_the_foreground() -> None:
     assert mean_certainty(several, np.array([[1, 1]], np.uint8)) == pytest.approx(certain, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB."),  # of which torch.OutOfMemoryError is one
+    ],
+    ids=["python", "cpu", "gpu"],
+)
+@pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("step", ["shrink", "small_logits", "enlarge"])
 def test_a_picture_that_takes_more_memory_than_there_is_fails_alone(
-    step: str, predictor: Predictor, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step: str,
+    apart: bool,
+    error: Exception,
+    predictor: Predictor,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls, work = itertools.count(), getattr(predictor, step)
 
     def run_out_once(*arguments: Any) -> Any:
         if next(calls) == 0:
-            raise MemoryError
+            raise error
         return work(*arguments)
 
     monkeypatch.setattr(predictor, step, run_out_once)
     order, (part,) = plan_of(photos, tmp_path / "out", ["mask", "parquet"])
-    assert do_part(order, predictor, part).failed == 2  # and the one that is no picture
+    mark = done_apart(order, predictor, part) if apart else do_part(order, predictor, part)
+    assert mark.failed == 2  # and the one that is no picture
     large, none, *others = parquet.read_table(tmp_path / "out/parquet").to_pylist()
     assert large["error"] == "0/0.png takes more memory than there is; cut it up or make it smaller."
     assert "0/2.png" in none["error"]
     assert all(row["error"] is None for row in others)
+
+
+def test_a_mistake_of_ours_is_no_row(
+    predictor: Predictor, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> NDArray[np.float32]:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(predictor, "small_logits", fail)
+    order, (part,) = plan_of(photos, tmp_path / "out", ["mask"])
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        do_part(order, predictor, part)
 
 
 def test_a_part_whose_table_cannot_be_written_is_not_marked(predictor: Predictor, photos: Path, tmp_path: Path) -> None:

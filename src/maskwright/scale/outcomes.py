@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data.input_format import read_image
-from maskwright.errors import InputError
+from maskwright.errors import InputError, is_out_of_memory
 from maskwright.inference.cleanup import clean
 from maskwright.inference.gathering import kaggle_runs
 from maskwright.inference.outputs import encode_mask
@@ -80,13 +80,22 @@ def prepare(predictor: Predictor, picture: Picture, kinds: Sequence[str]) -> Pre
         return Prepared(known, predictor.shrink(image), *image.shape[:2])
     except InputError as error:
         return Prepared(known, problem=str(error))
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         return Prepared(known, problem=_too_large(known))
 
 
 def infer(predictor: Predictor, prepared: Prepared) -> NDArray[np.float32] | None:
-    """The logits ``(C, h, w)`` at the size that the model sees."""
-    return None if prepared.small is None else predictor.small_logits(prepared.small)
+    """The logits ``(C, h, w)`` at the size that the model sees; None where there is a problem or memory runs out."""
+    if prepared.small is None:
+        return None
+    try:
+        return predictor.small_logits(prepared.small)
+    except (MemoryError, RuntimeError) as error:  # torch has errors of its own for that
+        if not is_out_of_memory(error):
+            raise
+        return None
 
 
 def finish(
@@ -101,7 +110,7 @@ def finish(
         kinds: What will be written, of `KINDS`.
     """
     if logits is None:
-        return _failure(prepared.picture, prepared.problem or "")
+        return _failure(prepared.picture, prepared.problem or _too_large(prepared.picture))
     try:
         large = predictor.enlarge(logits, prepared.height, prepared.width)
         mask = clean(predictor.classes(large), predictor.cleanup)
@@ -117,18 +126,16 @@ def finish(
             ]
         content = encode_mask(mask, predictor.card.labels) if {"mask", "shards"} & {*kinds} else None
         return Outcome(prepared.picture, row, content)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         return _failure(prepared.picture, _too_large(prepared.picture))
 
 
 def predict_one(predictor: Predictor, picture: Picture, kinds: Sequence[str]) -> Outcome:
     """The three steps, where one process takes them all."""
     prepared = prepare(predictor, picture, kinds)
-    try:
-        logits = infer(predictor, prepared)
-    except MemoryError:
-        return _failure(prepared.picture, _too_large(prepared.picture))
-    return finish(predictor, prepared, logits, kinds)
+    return finish(predictor, prepared, infer(predictor, prepared), kinds)
 
 
 def mean_certainty(logits: NDArray[np.float32], mask: NDArray[np.uint8]) -> float:

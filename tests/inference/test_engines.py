@@ -1,5 +1,7 @@
 import os
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import copyfile
@@ -8,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch import nn
 
 from maskwright.config import Architecture
 from maskwright.errors import InputError, MissingExtraError
@@ -47,6 +50,36 @@ def test_weights_of_another_network_are_not_used_silently() -> None:
     weights = {name: tensor.numpy() for name, tensor in build_network(ARCHITECTURE).state_dict().items()}
     with pytest.raises(ValueError, match="size mismatch"):
         TorchEngine(Architecture(base_channels=16, depth=1), weights)
+
+
+class Counting(nn.Module):
+    """A network that takes a while, and knows how many threads have asked it at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+        self.inside = self.most = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        with self.lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        time.sleep(0.05)
+        with self.lock:
+            self.inside -= 1
+        return torch.zeros(len(images), 1, *images.shape[2:])
+
+
+# A device that computes nothing is no processor either.
+@pytest.mark.parametrize(("device", "are_few"), [("cpu", False), ("meta", True)])
+def test_of_many_threads_few_compute_at_a_time_where_the_device_is_no_processor(device: str, are_few: bool) -> None:
+    weights = {name: tensor.numpy() for name, tensor in build_network(ARCHITECTURE).state_dict().items()}
+    engine = TorchEngine(ARCHITECTURE, weights, device)
+    engine._network = network = Counting()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(engine.logits, [np.zeros((1, 3, 8, 8), np.float32)] * 16))
+    assert [logits.shape for logits in found] == [(1, 1, 8, 8)] * 16
+    assert (network.most <= 2) == are_few
 
 
 # --- Files and what computes them

@@ -1,9 +1,9 @@
 """Many pictures, or the frames of a video: while one is computed, others are read and written, so that no core waits.
 
 Each picture is one task from its file to its results, and as many tasks run at a time as there are cores, on one core
-each: decoders, networks and encoders all work outside the interpreter's lock. Results are to the last byte those that a
-picture gets alone, and come in the pictures' order. Memory is bounded by the pixels that are under way, however many
-pictures there are.
+each: decoders, networks and encoders all work outside the interpreter's lock. On a GPU few of their networks compute at
+a time (`engines.turns_on`). Results are to the last byte those that a picture gets alone, and come in the pictures'
+order. Memory is bounded by the pixels that are under way, however many pictures there are.
 """
 
 import os

@@ -2,14 +2,16 @@
 
 Engines stand behind one seam, so that the predictor and everything after it need no torch: a model file is computed by
 PyTorch, an exported file by ONNX Runtime or OpenVINO. They get the same numbers and give the same ones; what happens to
-a picture before and after is the predictor's, whatever computes. All of them may be used by many threads at once.
+a picture before and after is the predictor's, whatever computes. All of them may be used by many threads at once, of
+which few compute at a time on a GPU.
 """
 
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,8 +24,12 @@ from maskwright.inference.model_file import HEADER, ModelCard, card_from_header,
 
 # What computes a file, by its suffix.
 ENGINES: dict[str, EngineName] = {".safetensors": "torch", ".onnx": "onnx", ".xml": "openvino"}
+# What ONNX Runtime calls the devices.
+_ONNX_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # By itself OpenVINO computes in bf16 where a processor can, and gives other masks there than elsewhere.
 OPENVINO_IN_FP32 = {"INFERENCE_PRECISION_HINT": "f32"}
+# Networks that compute at a time on a device that is no processor: one, while the next one's picture is brought there.
+NETWORKS_ON_A_GPU = 2
 
 
 class Engine(Protocol):
@@ -77,6 +83,18 @@ def open_model(
             return _open_openvino(path, device, many_at_once=many_at_once, cores=cores or os.cpu_count() or 1)
 
 
+def turns_on(kind: str) -> AbstractContextManager[bool | None]:
+    """What each call holds while it computes on a device.
+
+    Threads are as many as there are cores, for pictures that are read, enlarged and written. Their networks have a core
+    each on a processor; a GPU has memory for few of them, and gains nothing by more.
+
+    Args:
+        kind: cpu, cuda or mps.
+    """
+    return nullcontext() if kind == "cpu" else BoundedSemaphore(NETWORKS_ON_A_GPU)
+
+
 class TorchEngine:
     """The network in PyTorch, in fp32.
 
@@ -102,13 +120,14 @@ class TorchEngine:
         self._device = torch.device(device)
         self._layout = torch.channels_last if self._device.type == "cpu" else torch.contiguous_format
         self._network = network.to(self._device).to(memory_format=self._layout)
+        self._turn = turns_on(self._device.type)
         self.name = f"PyTorch {torch.__version__} on {device}"
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """``(N, C, H, W)`` in 0..1 to logits ``(N, num_classes, H, W)``."""
         import torch
 
-        with torch.inference_mode():
+        with self._turn, torch.inference_mode():
             images = torch.from_numpy(batch).to(self._device, memory_format=self._layout)
             logits: NDArray[np.float32] = self._network(images).contiguous().cpu().numpy()
             return logits
@@ -123,13 +142,15 @@ class OnnxEngine:
 
     def __init__(self, session: Any, provider: str, version: str) -> None:  # noqa: ANN401 - onnxruntime has no types
         self._session = session
+        self._turn = turns_on("cpu" if provider == _ONNX_PROVIDERS["cpu"] else "cuda")
         self._others = _other_inputs(put.name for put in session.get_overridable_initializers())
         self.name = f"ONNX Runtime {version} ({provider})"
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """``(N, C, H, W)`` in 0..1 to logits ``(N, num_classes, H, W)``."""
-        logits: NDArray[np.float32] = self._session.run(["logits"], {"image": _as_stored(batch), **self._others})[0]
-        return logits
+        with self._turn:
+            logits: NDArray[np.float32] = self._session.run(["logits"], {"image": _as_stored(batch), **self._others})[0]
+            return logits
 
 
 class OpenVinoEngine:
@@ -170,12 +191,11 @@ def _open_onnx(path: Path, device: str, *, many_at_once: bool) -> tuple[ModelCar
         import onnxruntime
     except ImportError as error:
         raise MissingExtraError("onnxruntime", "onnx") from error
-    providers = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
     usable = onnxruntime.get_available_providers()
     kind, _, index = device.partition(":")
     if kind == "auto":
-        kind = "cuda" if providers["cuda"] in usable else "cpu"
-    provider = providers.get(kind, "")
+        kind = "cuda" if _ONNX_PROVIDERS["cuda"] in usable else "cpu"
+    provider = _ONNX_PROVIDERS.get(kind, "")
     if provider not in usable:
         raise InputError(f"--device {device} cannot be used by this ONNX Runtime; try --device cpu.")
     options = onnxruntime.SessionOptions()

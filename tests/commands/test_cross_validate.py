@@ -50,6 +50,23 @@ def test_the_mean_is_over_pictures_and_the_interval_over_groups(finished: Path) 
     assert len(summary["folds"]) == 3
 
 
+def test_two_cross_validations_are_compared_without_their_pictures(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    better = json.loads((finished / "scores.json").read_text())
+    for picture in better["pictures"]:
+        picture["dice"] += 0.01
+    (tmp_path / "scores.json").write_text(json.dumps(better))
+    both = ["evaluate", "--compare", str(finished), str(tmp_path)]
+    assert main([*both, "--out", str(tmp_path / "compared")]) == 0
+    said = capsys.readouterr()
+    assert f"No pictures are shown: {finished} is a cross-validation" in said.err
+    assert "12 pictures of 6 groups" in said.out
+    found = json.loads((tmp_path / "compared" / "comparison.json").read_text())
+    assert found["dice"]["mean"] == pytest.approx(0.01)
+    assert "B is better" in (tmp_path / "compared" / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_minutes_and_what_was_chosen_are_shared(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

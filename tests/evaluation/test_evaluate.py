@@ -161,6 +161,14 @@ def test_scores_of_earlier_versions_are_read_without_what_they_lack() -> None:
     assert (scores.calibration, scores.sweep) == (None, None)
 
 
+def test_scores_of_a_cross_validation_have_no_classes_and_no_problems() -> None:
+    interval = {"mean": 0.9, "low": 0.8, "high": 1.0}
+    row = {"name": "a", "group": "a", "dice": 0.9, "iou": 0.8, "fold": 1}
+    scores = scores_from_json({"pictures": [row], "dice": interval, "iou": interval, "groups": 1, "folds": []})
+    assert (scores.dice.high, scores.pictures[0].dice) == (1.0, 0.9)
+    assert (scores.classes, scores.problems) == ((), ())
+
+
 def test_every_class_gets_its_scores_and_a_picture_their_mean() -> None:
     truth, called = np.random.default_rng(0).integers(0, 3, (2, 40, 50), dtype=np.uint8)
     truth[:3] = IGNORED

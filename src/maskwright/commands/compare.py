@@ -32,7 +32,7 @@ def compare(
     """Compare what two evaluations left, picture by picture.
 
     Args:
-        first: A, the folder that `evaluate` or `train` left, or its ``scores.json``.
+        first: A, the folder that `evaluate` or `train` left, with its folds too, or its ``scores.json``.
         second: B, likewise.
         out: Folder for ``report.html`` and ``comparison.json``; by default a new one under ``runs/``.
         as_json: Print ``comparison.json`` instead of a table.
@@ -143,6 +143,8 @@ def _sources(path: Path, content: Mapping[str, Any]) -> tuple[Path, Path]:
     """The model and the pictures of an evaluation; of a run, its own."""
     if "model" in content and "photos" in content:
         return Path(content["model"]), Path(content["photos"])
+    if "folds" in content:
+        raise InputError(f"{path} is a cross-validation, in which each fold has a model of its own.")
     folder = path if path.is_dir() else path.parent
     try:
         photos = json.loads((folder / "split.json").read_text(encoding="utf-8"))["photos"]

@@ -162,7 +162,7 @@ class Counted(NamedTuple):
 def scores_from_json(content: dict[str, Any]) -> Scores:
     """The scores that `Scores.to_json` made plain values of; of problems, their sentences name the files.
 
-    Files of earlier versions hold fewer measures, which are NaN then.
+    Files of earlier versions hold fewer measures, which are NaN then; those of a cross-validation hold no classes.
     """
     calibration, sweep = content.get("calibration"), content.get("sweep")
     return Scores(
@@ -170,7 +170,8 @@ def scores_from_json(content: dict[str, Any]) -> Scores:
         pictures=tuple(_picture(row) for row in content["pictures"]),
         groups=content["groups"],
         classes=tuple(
-            ClassScore(name=row["name"], pictures=row["pictures"], **_intervals(row)) for row in content["classes"]
+            ClassScore(name=row["name"], pictures=row["pictures"], **_intervals(row))
+            for row in content.get("classes", ())
         ),
         confusion=tuple(map(tuple, content.get("confusion", ()))),
         calibration=calibration and Calibration(calibration["error"], tuple(Bin(**row) for row in calibration["bins"])),
@@ -181,7 +182,7 @@ def scores_from_json(content: dict[str, Any]) -> Scores:
             tuple(map(number_or_nan, sweep["on_others"])),
             sweep["best"],
         ),
-        problems=tuple(Problem(Path(), sentence) for sentence in content["problems"]),
+        problems=tuple(Problem(Path(), sentence) for sentence in content.get("problems", ())),
     )
 
 

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from maskwright.evaluation.metrics import Interval, bootstrap_interval
 NAN = float("nan")
 
 
-def row(name: str, dice: float, group: str = "", **others: float) -> PictureScore:
+def row(name: str, dice: float, group: str = "", **others: Any) -> PictureScore:
     return PictureScore(
         name=name, group=group or name, classes=(), **{**dict.fromkeys(TITLES, 0.5), "dice": dice, **others}
     )
@@ -77,6 +78,19 @@ def test_pictures_where_they_differ_most_come_first() -> None:
     found = compared([0.5, 0.5, 0.5, NAN], [0.6, 0.1, 0.7, 0.5])
     assert [picture.name for picture in found.pictures] == ["p1", "p2", "p0"]
     assert found.common == 4
+
+
+def test_other_files_of_the_same_name_are_not_compared() -> None:
+    first = [row("a", 0.5, fingerprint="1"), row("b", 0.6, fingerprint="2"), row("c", 0.7, fingerprint="3")]
+    second = [row("a", 0.6, fingerprint="1"), row("b", 0.9, fingerprint="9"), row("d", 0.7, fingerprint="4")]
+    found = compare_scores(first, second)
+    assert [picture.name for picture in found.pictures] == ["a"]
+    assert (found.common, found.only_first, found.only_second, found.namesakes) == (1, 2, 2, 1)
+
+
+def test_a_picture_whose_file_nobody_noted_is_known_by_its_name() -> None:
+    found = compare_scores([row("a", 0.5), row("b", 0.5)], [row("a", 0.6, fingerprint="1"), row("b", 0.6)])
+    assert (found.common, found.namesakes) == (2, 0)
 
 
 def test_pictures_that_one_of_them_lacks_are_counted() -> None:

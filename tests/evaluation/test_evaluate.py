@@ -10,7 +10,7 @@ from PIL import Image
 from maskwright.config import Architecture
 from maskwright.data.labels import IGNORED, LabelMap
 from maskwright.data.pairs import Pair
-from maskwright.data.reading import Formats, read_pair
+from maskwright.data.reading import Formats, fingerprint_of, read_pair
 from maskwright.evaluation.certainty import count_logits
 from maskwright.evaluation.evaluate import (
     DEFINITIONS,
@@ -137,6 +137,7 @@ def test_json_has_no_nan_and_everything_else(ellipses: tuple[Pair, ...]) -> None
         "name": ellipses[0].name,
         "group": "images/g0",
         "classes": [empty],
+        "fingerprint": fingerprint_of(ellipses[0].image),
         **empty,
     }
     assert content["pictures"][1]["dice"] > 0.5
@@ -158,6 +159,7 @@ def test_scores_of_earlier_versions_are_read_without_what_they_lack() -> None:
     assert (scores.dice.mean, scores.pictures[0].iou) == (0.9, 0.8)
     assert math.isnan(scores.hausdorff_95.mean)
     assert math.isnan(scores.pictures[0].boundary_f)
+    assert scores.pictures[0].fingerprint == ""
     assert (scores.calibration, scores.sweep) == (None, None)
 
 

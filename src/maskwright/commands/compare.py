@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,10 +52,15 @@ def compare(
         raise InputError(f"{first} and {second} were scored with another --tolerance each; evaluate one of them again.")
     rows = [scores_from_json(content).pictures for content in contents]
     comparison = compare_scores(*rows)
+    about_pictures = _remarks_on_pictures((Path(first), Path(second)), contents, comparison)
     if not comparison.common:
-        raise InputError(f"{first} and {second} have no picture in common; evaluate both models on the same folder.")
+        why = f" ({about_pictures[0].rstrip('.')})" if comparison.namesakes else ""
+        raise InputError(
+            f"{first} and {second} have no picture in common{why}; evaluate both models on the same folder."
+        )
     folder = choose_new_folder(out, "compare")
     remarks = [f"{name}: {remark}" for name, of in zip("AB", contents, strict=True) for remark in of.get("remarks", ())]
+    remarks += about_pictures
     content = {"first": str(first), "second": str(second), "remarks": remarks, **comparison.to_json()}
     content["definitions"] = DEFINITIONS
     write_json(folder / "comparison.json", content)
@@ -69,6 +76,52 @@ def compare(
         terminal.say(f"All pictures: {folder / 'comparison.json'}")
         terminal.say(f"Report: {folder / 'report.html'}")
     return comparison
+
+
+def _remarks_on_pictures(
+    paths: Sequence[Path], contents: Sequence[Mapping[str, Any]], comparison: "Comparison"
+) -> list[str]:
+    """What a reader must know of the pictures that were compared, where they may not be the same ones."""
+    photos = [_photos_of(path, content) for path, content in zip(paths, contents, strict=True)]
+    first, second = (of or path for of, path in zip(photos, paths, strict=True))
+    remarks = []
+    if comparison.namesakes:
+        remarks.append(
+            f"{comparison.namesakes} pictures have the same names in {first} and {second} and are other files, "
+            "which are not compared."
+        )
+    are_known = all(row.get("fingerprint") for content in contents for row in content["pictures"])
+    if not are_known and len({of.resolve() for of in photos if of}) > 1:
+        remarks.append(
+            f"A scored pictures of {first}, B of {second}. They were paired by their names alone, since scores of "
+            "earlier versions do not say which pictures these were; evaluate both models again to be sure."
+        )
+    settings = [MaskSettings(**content["masks"]) for content in contents if "masks" in content]
+    if len(settings) == 2 and settings[0] != settings[1]:
+        remarks.append(
+            f"A and B were scored with masks that were read in different ways: {_in_words(settings[0])} for A, "
+            f"{_in_words(settings[1])} for B."
+        )
+    return remarks
+
+
+def _in_words(masks: MaskSettings) -> str:
+    """How masks were read, as options of `evaluate`."""
+    given = {name: value for name, value in asdict(masks).items() if value is not None}
+    return " ".join(f"--{name} {value}" for name, value in given.items()) or "as in training"
+
+
+def _photos_of(path: Path, content: Mapping[str, Any]) -> Path | None:
+    """The folder of the pictures that were scored; None where nothing tells."""
+    if "photos" in content:
+        return Path(content["photos"])
+    from maskwright.training.run_folder import fold_folder
+
+    folder = path if path.is_dir() else path.parent
+    for run in (folder, fold_folder(folder, 0).path):
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            return Path(json.loads((run / "split.json").read_text(encoding="utf-8"))["photos"])
+    return None
 
 
 def _write_page(
@@ -141,16 +194,12 @@ def _predict(
 
 def _sources(path: Path, content: Mapping[str, Any]) -> tuple[Path, Path]:
     """The model and the pictures of an evaluation; of a run, its own."""
-    if "model" in content and "photos" in content:
-        return Path(content["model"]), Path(content["photos"])
     if "folds" in content:
         raise InputError(f"{path} is a cross-validation, in which each fold has a model of its own.")
-    folder = path if path.is_dir() else path.parent
-    try:
-        photos = json.loads((folder / "split.json").read_text(encoding="utf-8"))["photos"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{folder} does not say which pictures were scored.") from error
-    return folder / "model.safetensors", Path(photos)
+    folder, photos = path if path.is_dir() else path.parent, _photos_of(path, content)
+    if photos is None:
+        raise InputError(f"{folder} does not say which pictures were scored.")
+    return Path(content["model"]) if "model" in content else folder / "model.safetensors", photos
 
 
 def _read_scores(path: Path) -> dict[str, Any]:

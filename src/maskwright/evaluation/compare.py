@@ -41,6 +41,7 @@ class Comparison(Measures[Interval]):
         groups: How many groups these come from: pictures that either evaluation puts together are together.
         only_first: How many only the first scored.
         only_second: How many only the second scored.
+        namesakes: How many of these have the name of a picture that the other scored, and are another file.
     """
 
     pictures: tuple[Difference, ...]
@@ -48,6 +49,7 @@ class Comparison(Measures[Interval]):
     groups: int
     only_first: int
     only_second: int
+    namesakes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as plain values; a difference that does not exist is null."""
@@ -56,13 +58,14 @@ class Comparison(Measures[Interval]):
 
 
 def compare_scores(first: Sequence[PictureScore], second: Sequence[PictureScore]) -> Comparison:
-    """Compare the pictures of two evaluations that have the same name.
+    """Compare the pictures of two evaluations that have the same name, and the same file as far as both noted it.
 
     The groups are those of both, joined, and no order of pictures decides: which of the two is better does not depend
     on which of them comes first.
     """
     theirs = {row.name: row for row in second}
-    pairs = sorted(((row, theirs[row.name]) for row in first if row.name in theirs), key=lambda pair: pair[0].name)
+    named_alike = [(row, theirs[row.name]) for row in sorted(first, key=lambda row: row.name) if row.name in theirs]
+    pairs = [(row, other) for row, other in named_alike if _may_be_one(row, other)]
     ways = [{row.name: row.group for row in rows} for rows in zip(*pairs, strict=True)]
     groups = list(join_groups(*ways).values()) if ways else []
     gains = {of: [getattr(other, of) - getattr(row, of) for row, other in pairs] for of in TITLES}
@@ -80,7 +83,13 @@ def compare_scores(first: Sequence[PictureScore], second: Sequence[PictureScore]
         groups=len(set(groups)),
         only_first=len(first) - len(pairs),
         only_second=len(second) - len(pairs),
+        namesakes=len(named_alike) - len(pairs),
     )
+
+
+def _may_be_one(row: PictureScore, other: PictureScore) -> bool:
+    """Whether two scores of one name are of one file, as far as both noted it."""
+    return row.fingerprint == other.fingerprint or not (row.fingerprint and other.fingerprint)
 
 
 def verdict(measure: str, gain: Interval) -> str:

@@ -12,7 +12,7 @@ from maskwright.config import MASKS_AS_TRAINED, MaskSettings
 from maskwright.data.label_survey import labels_for_model, read_options
 from maskwright.data.labels import LabelMap
 from maskwright.data.pairs import Pair, Pairing, Problem
-from maskwright.data.reading import Formats, choose_formats, read_pair
+from maskwright.data.reading import Formats, choose_formats, fingerprint_of, read_pair
 from maskwright.errors import InputError
 from maskwright.evaluation.certainty import Bin, Calibration, Sweep, calibrate, count_logits, sweep_thresholds
 from maskwright.evaluation.metrics import (
@@ -79,11 +79,14 @@ class PictureScore(Measures[float]):
         name: The picture.
         group: The pictures it belongs with.
         classes: Of each scored class.
+        fingerprint: Of its file, as `reading.fingerprint_of` has it: other pictures may have its name elsewhere. Empty
+            where nobody noted it.
     """
 
     name: str
     group: str
     classes: tuple[Measures[float], ...]
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +165,8 @@ class Counted(NamedTuple):
 def scores_from_json(content: dict[str, Any]) -> Scores:
     """The scores that `Scores.to_json` made plain values of; of problems, their sentences name the files.
 
-    Files of earlier versions hold fewer measures, which are NaN then; those of a cross-validation hold no classes.
+    Files of earlier versions hold fewer measures, which are NaN then, and no fingerprints; those of a cross-validation
+    hold no classes.
     """
     calibration, sweep = content.get("calibration"), content.get("sweep")
     return Scores(
@@ -292,9 +296,10 @@ def score_pair(
 ) -> Compared:
     """Predict one picture and compare with its mask, both at the picture's own size."""
     image, truth = read_pair(pair, formats or predictor.card.formats)
-    return score_logits(
+    compared = score_logits(
         predictor, predictor.logits(image), image, truth, name=pair.name, group=group, tolerance=tolerance
     )
+    return replace(compared, row=replace(compared.row, fingerprint=fingerprint_of(pair.image)))
 
 
 def score_logits(
@@ -392,7 +397,13 @@ def without_nan(value: Any) -> Any:  # noqa: ANN401 - walks any JSON
 
 def _picture(row: Mapping[str, Any]) -> PictureScore:
     classes = tuple(Measures[float](**_numbers(entry)) for entry in row.get("classes", ()))
-    return PictureScore(name=row["name"], group=row["group"], classes=classes, **_numbers(row))
+    return PictureScore(
+        name=row["name"],
+        group=row["group"],
+        classes=classes,
+        fingerprint=row.get("fingerprint", ""),
+        **_numbers(row),
+    )
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:

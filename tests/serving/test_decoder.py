@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -97,6 +98,28 @@ def test_a_picture_made_to_take_for_ever_ends_its_decoder_and_no_more(tmp_path: 
     refusal = _refuses(decoder, endless_jpeg())
     assert refusal is not None
     assert (refusal.status, refusal.code) == (422, "decoding_too_slow")
+    with decoder.decoded(encoded(an_image(3)), "picture", anywhere) as pixels:
+        np.testing.assert_array_equal(pixels, an_image(3))
+    decoder.close()
+
+
+@pytest.mark.parametrize("where", ["room", "pixels"])
+def test_a_picture_without_memory_leaves_nothing_for_the_next_one(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = Decoder(tmp_path / "d", PHOTOGRAPH, most_pixels=MOST_PIXELS, seconds=10)
+
+    content = encoded(an_image(4))
+
+    def run_out(*_: object) -> NoReturn:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        if where == "pixels":
+            patch.setattr(np, "empty", run_out)
+        room = run_out if where == "room" else anywhere
+        with pytest.raises(MemoryError), decoder.decoded(content, "picture", room):
+            pass
     with decoder.decoded(encoded(an_image(3)), "picture", anywhere) as pixels:
         np.testing.assert_array_equal(pixels, an_image(3))
     decoder.close()

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -52,15 +52,20 @@ class Decoder:
 
         Raises:
             Refusal: It cannot be read, is too large, or takes too long.
+            MemoryError: There is no room for its pixels.
         """
         head = self._ask(content, kind)
         if "refused" in head:
             raise Refusal(*head["refused"])
-        with room(head["shape"][0] * head["shape"][1]):
-            pixels = np.empty(head["shape"], head["dtype"])
-            if not _fill(self._answers, pixels):
-                self.close()
-                raise _ended(kind)
+        with ExitStack() as held:
+            try:
+                held.enter_context(room(head["shape"][0] * head["shape"][1]))
+                pixels = np.empty(head["shape"], head["dtype"])
+                if not _fill(self._answers, pixels):
+                    raise _ended(kind)
+            except BaseException:
+                self.close()  # what is still in its pipe would be taken for the next picture's
+                raise
             yield pixels
 
     def close(self) -> None:

@@ -76,6 +76,28 @@ def test_a_mark_that_is_written_twice_is_one_mark(out: Place) -> None:
     assert len(out.read(FAILURES).splitlines()) == 1
 
 
+def failed_before(out: Place) -> None:
+    """A run in which a picture failed."""
+    (part, *_) = start(out).parts
+    gather_failures(out, [mark_done(out, part, 3, [{"path": "0.jpg", "error": "is no picture"}])])
+    assert FAILURES in out.below()
+
+
+@pytest.mark.parametrize("address", ["{folder}", "memory://failures"])
+def test_a_run_that_begins_anew_forgets_what_failed_before(address: str, tmp_path: Path) -> None:
+    place = open_place(address.format(folder=tmp_path / "out"))
+    failed_before(place)
+    start(place, renew=True)
+    assert FAILURES not in place.below()
+    start(place, renew=True)  # nor is it missed where it is not there
+
+
+def test_a_run_in_which_nothing_failed_leaves_no_list_of_failures(out: Place) -> None:
+    failed_before(out)
+    assert gather_failures(out, [Mark(0, 3, 0)]) == []
+    assert FAILURES not in out.below()
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

@@ -122,6 +122,7 @@ def begin(
         if renew:
             for name in (NOTES, *old):
                 out.remove(name)
+            out.remove_file(FAILURES)
         elif noted is not None:
             _compare(out, facts, noted, file)
         elif not all(name.startswith(f"{NOTES}/") for name in out.below()):
@@ -178,7 +179,7 @@ def mark_done(out: Place, part: Part, pictures: int, failures: list[dict[str, An
 
 
 def gather_failures(out: Place, marks: Iterable[Mark]) -> list[dict[str, Any]]:
-    """Write one file of all pictures that could not be predicted; none where there are none.
+    """Write one file of all pictures that could not be predicted; where there are none, none is left.
 
     Returns:
         What it holds.
@@ -186,6 +187,8 @@ def gather_failures(out: Place, marks: Iterable[Mark]) -> list[dict[str, Any]]:
     texts = [out.read(f"{FAILED}/{mark.number:07}.jsonl") for mark in marks if mark.failed]
     if texts:
         out.write(FAILURES, b"".join(texts))
+    else:
+        out.remove_file(FAILURES)
     return [json.loads(line) for text in texts for line in text.splitlines()]
 
 

@@ -402,6 +402,30 @@ def test_a_run_does_not_clear_away_what_it_needs(ellipses: tuple[Pair, ...], tmp
     assert files_in(tmp_path / "cache") == sorted(entry.path for entry in cache.entries if entry.path)
 
 
+def test_files_of_others_are_neither_removed_nor_counted(ellipses: tuple[Pair, ...], tmp_path: Path) -> None:
+    names = ["v1/thesis.tex", "ab/photo.pixels", f"v1/{'0' * 32}.pixels", f"ab/{'c' * 32}.pixels", "notes.pixels"]
+    theirs = [tmp_path / "cache" / name for name in names]
+    for path in theirs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(7 * SIZE))
+        os.utime(path, (1000, 1000))
+    cache, _ = build(ellipses[:6], tmp_path / "cache", limit_bytes=6 * SIZE)
+    assert cache.uncached == 0
+    cache, _ = build(ellipses[6:], tmp_path / "cache", limit_bytes=6 * SIZE)
+    assert cache.uncached == 0
+    assert [path.exists() for path in theirs] == [True] * 5
+    assert set(files_in(tmp_path / "cache")) == {*theirs, *(entry.path for entry in cache.entries)}
+
+
+def test_what_a_killed_run_left_half_written_goes_as_well(ellipses: tuple[Pair, ...], tmp_path: Path) -> None:
+    left = tmp_path / "cache" / "0f" / ".0123456789abcdef.pixels"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(bytes(6 * SIZE))
+    cache, _ = build(ellipses[:6], tmp_path / "cache", limit_bytes=6 * SIZE)
+    assert cache.uncached == 0
+    assert not left.exists()
+
+
 def test_use_counts_as_use(ellipses: tuple[Pair, ...], tmp_path: Path) -> None:
     cache, _ = build(ellipses, tmp_path / "cache")
     for path in files_in(tmp_path / "cache"):

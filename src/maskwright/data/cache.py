@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -46,6 +47,9 @@ DEFAULT_LIMIT_BYTES = 20_000_000_000
 # A disk is never filled beyond this: 1 GB stays free, or a twentieth of a small disk.
 SPARED_BYTES = 1_000_000_000
 SPARED_SHARE = 0.05
+# What files of the cache are called, below a folder of two digits: a hash, or what `files.replacing` leaves unfinished.
+# The user may have named a folder that holds other things as well; none of these is ever counted or removed.
+_OWN = re.compile(r"([0-9a-f]{2})/(?:\1[0-9a-f]{30}|\.[0-9a-f]{16})\.pixels")
 # However little time there is, so many pictures are read.
 LEAST_READ = 8
 
@@ -312,7 +316,9 @@ class Room:
         needed = set(needed)
         self.used = 0
         others: list[tuple[float, int, Path]] = []
-        for path in folder.glob("??/*"):
+        for path in folder.glob("??/*.pixels"):
+            if not _OWN.fullmatch(path.relative_to(folder).as_posix()):
+                continue
             with contextlib.suppress(OSError):  # another run has just removed it
                 facts = path.stat()
                 self.used += facts.st_size

@@ -133,6 +133,45 @@ def test_crowds_do_not_count(tmp_path: Path) -> None:
     assert [entry.name for entry in pairing.classes.entries] == ["background", "car"]
 
 
+def test_crowds_that_do_not_count_are_mentioned(tmp_path: Path) -> None:
+    layout = read(tmp_path, content(annotations=region(SQUARE, iscrowd=1))).layout
+    assert layout == "annotations.json (COCO); left out, as crowds: 1 region(s), whose pixels do not count"
+
+
+@pytest.mark.parametrize(
+    ("runs", "outlines", "flagged_outlines", "class_of_runs"),
+    [
+        (3, 0, 0, "car"),  # what was painted with a brush, exported by CVAT or Datumaro
+        (2, 30, 0, "car"),
+        (2, 30, 1, "car"),
+        (1, 99, 0, "ignore"),  # COCO's own
+        (1, 19, 0, "ignore"),
+    ],
+)
+def test_run_lengths_that_are_all_flagged_as_crowds_are_objects_unless_they_are_few(
+    tmp_path: Path, runs: int, outlines: int, flagged_outlines: int, class_of_runs: str
+) -> None:
+    packed = {"size": [4, 5], "counts": [6, 2, 12]}
+    annotations = region(packed, iscrowd=1) * runs + region(SQUARE, iscrowd=0) * outlines
+    annotations += region(SQUARE, iscrowd=1) * flagged_outlines
+    pairing = read(tmp_path, content(annotations=annotations))
+    shapes = drawing(pairing).shapes
+    assert {shape.class_name for shape in shapes if isinstance(shape.region, Runs)} == {class_of_runs}
+    assert sum(shape.class_name == "ignore" for shape in shapes) == flagged_outlines + (class_of_runs == "ignore")
+    said = f"taken as objects: {runs} region(s) of run lengths, which are all flagged as crowds"
+    assert (said in pairing.layout) == (class_of_runs == "car")
+    assert ("left out, as crowds: 1 region(s)" in pairing.layout) == (
+        flagged_outlines == 1 or class_of_runs == "ignore"
+    )
+
+
+def test_run_lengths_of_which_some_are_no_crowds_keep_their_flags(tmp_path: Path) -> None:
+    packed = {"size": [4, 5], "counts": [6, 2, 12]}
+    pairing = read(tmp_path, content(annotations=region(packed, iscrowd=1) + region(packed, iscrowd=0)))
+    assert [shape.class_name for shape in drawing(pairing).shapes] == ["ignore", "car"]
+    assert pairing.layout.endswith("; left out, as crowds: 1 region(s), whose pixels do not count")
+
+
 def test_a_picture_without_regions_shows_nothing(tmp_path: Path) -> None:
     assert drawing(read(tmp_path, content(annotations=[]))).shapes == ()
 

@@ -1,12 +1,14 @@
 """COCO's JSON of instances: polygons and run lengths, as many tools export them.
 
 Categories become classes by their names. Regions that stand for a crowd (``iscrowd``) are where single objects could
-not be told apart; their pixels belong to the class "ignore" and do not count.
+not be told apart; their pixels belong to the class "ignore" and do not count. Some programs flag every region so that
+they store as run lengths: where that is more than a twentieth of a file's regions, these are objects.
 """
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,10 @@ from maskwright.data.formats.pictures import Pictures, find_picture, make_pairin
 from maskwright.data.matching import join
 from maskwright.data.pairs import Colour, Drawing, Pair, Pairing, Polygons, Problem, Runs, Shape
 from maskwright.errors import InputError, MissingExtraError
+
+# Of COCO's own regions one in a hundred is a crowd, and all that are stored as run lengths are. CVAT and Datumaro flag
+# whatever they store so, which is all that was painted. A few crowds taken as objects do less harm than objects lost.
+_MOST_CROWDS = 0.05
 
 
 def is_coco(content: bytes) -> bool:
@@ -42,10 +48,11 @@ def read_coco(files: Sequence[Path], pictures: Pictures) -> Pairing:
     pairs: list[Pair] = []
     problems: list[Problem] = []
     classes: dict[str, Colour | None] = {}
+    flags: Counter[str] = Counter()
     for file in files:
         root = fields.read_object(file)
         names = _read_categories(root, classes)
-        regions = _regions_by_image(root)
+        regions = _without_false_crowds(_regions_by_image(root), flags)
         images = list(root.entries("images"))
         identities = Counter(map(_identity_of_image, images))
         problems += _strays(regions, identities) if images else []
@@ -57,7 +64,7 @@ def read_coco(files: Sequence[Path], pictures: Pictures) -> Pairing:
             except InputError as error:
                 problems.append(_problem(image, error, pictures))
     source = files[0].name if len(files) == 1 else f"{len(files)} COCO files"
-    layout = f"{source} (COCO){_without_area(pairs)}"
+    layout = f"{source} (COCO){_flags_in_words(flags)}{_without_area(pairs)}"
     return make_pairing(pictures, pairs, problems, layout=layout, classes=name_classes(classes, source))
 
 
@@ -87,6 +94,37 @@ def _regions_by_image(root: Entry) -> dict[object, list[Entry]]:
     return regions
 
 
+def _without_false_crowds(regions: Mapping[object, list[Entry]], flags: Counter[str]) -> Mapping[object, list[Entry]]:
+    """The regions of a file without the flags of those that are objects; both kinds of flags are counted."""
+    everything = [region for some in regions.values() for region in some]
+    packed = [region for region in everything if _has_runs(region)]
+    crowds = sum(map(_is_crowd, everything))
+    if all(map(_is_crowd, packed)) and len(packed) > _MOST_CROWDS * len(everything):
+        flags.update(objects=len(packed), crowds=crowds - len(packed))
+        return {image: [_as_object(region) for region in some] for image, some in regions.items()}
+    flags.update(crowds=crowds)
+    return regions
+
+
+def _is_crowd(region: Entry) -> bool:
+    return region.fields.get("iscrowd") in (1, True)
+
+
+def _has_runs(region: Entry) -> bool:
+    return isinstance(region.fields.get("segmentation"), dict)
+
+
+def _as_object(region: Entry) -> Entry:
+    return replace(region, fields={**region.fields, "iscrowd": 0}) if _has_runs(region) else region
+
+
+def _flags_in_words(flags: Counter[str]) -> str:
+    """For the layout."""
+    objects = f"; taken as objects: {flags['objects']} region(s) of run lengths, which are all flagged as crowds"
+    crowds = f"; left out, as crowds: {flags['crowds']} region(s), whose pixels do not count"
+    return f"{objects if flags['objects'] else ''}{crowds if flags['crowds'] else ''}"
+
+
 def _identity_of_image(image: Entry) -> int | str | None:
     try:
         return _identity(image, "id")
@@ -94,7 +132,7 @@ def _identity_of_image(image: Entry) -> int | str | None:
         return None  # said when the picture is read
 
 
-def _strays(regions: dict[object, list[Entry]], identities: Counter[int | str | None]) -> list[Problem]:
+def _strays(regions: Mapping[object, list[Entry]], identities: Counter[int | str | None]) -> list[Problem]:
     """Regions of pictures that are not in the list; one problem for all of them, which may be thousands."""
     strays = [region for identity, some in regions.items() if identity not in identities for region in some]
     if not strays:
@@ -119,7 +157,9 @@ def _without_area(pairs: Iterable[Pair]) -> str:
     return f"; left out, of fewer than three points: {thin.total()} outline(s) of {join(thin)}" if thin else ""
 
 
-def _read_image(image: Entry, regions: dict[object, list[Entry]], names: dict[object, str], pictures: Pictures) -> Pair:
+def _read_image(
+    image: Entry, regions: Mapping[object, list[Entry]], names: dict[object, str], pictures: Pictures
+) -> Pair:
     file = find_picture(pictures, image.text("file_name"), image.path)
     height, width = image.size("height", "width")
     drawn = [_read_region(region, names, height, width) for region in regions.get(_identity(image, "id"), ())]
@@ -131,7 +171,7 @@ def _read_region(annotation: Entry, names: dict[object, str], height: int, width
     category = _identity(annotation, "category_id")
     if category not in names:
         raise annotation.refuse(f"has the category {category!a}, which the file does not list; add it")
-    class_name = IGNORE_NAME if annotation.fields.get("iscrowd") in (1, True) else names[category]
+    class_name = IGNORE_NAME if _is_crowd(annotation) else names[category]
     outline = annotation.fields.get("segmentation")
     if isinstance(outline, list) and outline:
         return Shape(class_name, Polygons(tuple(_read_ring(annotation, ring) for ring in outline)))

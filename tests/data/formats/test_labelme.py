@@ -125,6 +125,29 @@ def test_pictures_are_found_below_the_folder(tmp_path: Path, name: str, path: st
     assert [pair.image for pair in pairing.pairs] == [tmp_path / picture]
 
 
+def read_several(folder: Path, *stems: str) -> Pairing:
+    for stem in stems[1:]:
+        read(folder, content(imagePath=f"{Path(stem).name}.jpg"), f"{stem}.jpg", name=f"{stem}.json")
+    return read(folder, content(imagePath=f"{Path(stems[0]).name}.jpg"), f"{stems[0]}.jpg", name=f"{stems[0]}.json")
+
+
+def test_names_of_pictures_give_no_split(tmp_path: Path) -> None:
+    pairing = read_several(tmp_path, "a", "test_7", "crash test 8", "val_9", "x/valid-3")
+    assert {pair.name: pair.split for pair in pairing.pairs} == dict.fromkeys(
+        ["a", "test_7", "crash test 8", "val_9", "x/valid-3"]
+    )
+
+
+def test_folders_of_pictures_give_the_split(tmp_path: Path) -> None:
+    pairing = read_several(tmp_path, "train/a", "train/test_7", "val/b", "val/train_2")
+    assert {pair.name: pair.split for pair in pairing.pairs} == {
+        "train/a": "train",
+        "train/test_7": "train",
+        "val/b": "val",
+        "val/train_2": "val",
+    }
+
+
 def test_a_picture_without_a_file_is_a_problem(tmp_path: Path) -> None:
     pairing = read(tmp_path, content(), "a.jpg", "b.jpg")
     assert [(problem.path.name, problem.kind) for problem in pairing.problems] == [("b.jpg", "image without mask")]

@@ -17,7 +17,7 @@ from maskwright.data.folder_words import natural_text
 from maskwright.data.formats import fields
 from maskwright.data.formats.class_lists import name_classes, plain_name
 from maskwright.data.formats.fields import Entry
-from maskwright.data.formats.pictures import Pictures, find_picture, make_pairing, split_of
+from maskwright.data.formats.pictures import Pictures, find_picture, make_pairing, split_of_folders
 from maskwright.data.image_files import read_mask_bytes
 from maskwright.data.pairs import Drawing, Pair, Pairing, Polygons, Problem, Runs, Shape
 from maskwright.errors import InputError
@@ -58,7 +58,9 @@ def _read_file(file: Path, pictures: Pictures) -> tuple[Pair, set[str]]:
     image = _find_image(root, pictures)
     size = root.size("imageHeight", "imageWidth") if "imageHeight" in root else None
     drawn = [shape for entry in root.entries("shapes") if (shape := _read_shape(entry, size))]
-    pair = Pair(pictures.name_of(image), image, Drawing(file, tuple(drawn), size), split_of(pictures, image, file))
+    # Each picture has a file, which is called as it is: `crash test 8.json` says nothing of a split.
+    split = split_of_folders(pictures, image)
+    pair = Pair(pictures.name_of(image), image, Drawing(file, tuple(drawn), size), split)
     return pair, {shape.class_name for shape in drawn}
 
 

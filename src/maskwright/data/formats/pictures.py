@@ -103,7 +103,12 @@ def split_in(*names: str) -> str | None:
 
 def split_of(pictures: Pictures, image: Path, file: Path) -> str | None:
     """The part of a split that the folders of an image or the name of its annotation file stand for."""
-    return split_in(file.stem) or split_in(*image.relative_to(pictures.folder).parent.parts)
+    return split_in(file.stem) or split_of_folders(pictures, image)
+
+
+def split_of_folders(pictures: Pictures, image: Path) -> str | None:
+    """The part of a split that the folders of an image stand for."""
+    return split_in(*image.relative_to(pictures.folder).parent.parts)
 
 
 def make_pairing(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchvision import models
@@ -482,6 +483,21 @@ def test_held_out_pictures_that_the_first_model_learnt_from_are_called_a_leak(
     said = capsys.readouterr()
     assert "LEAK" not in said.err
     assert "unseen" in said.out
+
+
+def test_copies_of_pictures_that_the_first_model_learnt_from_are_not_called_unseen(
+    photos: Path, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = run_folder / "model.safetensors"
+    copies = shutil.copytree(photos, tmp_path / "photos")
+    for image in (copies / "train").iterdir():
+        with Image.open(image) as picture:
+            picture.load()
+        picture.save(image, quality=95)
+    train(copies, out=tmp_path / "run", start_from=model, settings=dataclasses.replace(TINY, epochs=1, seed=1))
+    said = capsys.readouterr()
+    assert f"LEAK: {model} has learnt from copies of 2 of the 2 pictures of val; --split" in said.err
+    assert "unseen" not in said.out
 
 
 def test_a_run_that_started_from_a_model_goes_on_as_if_nothing_had_happened(

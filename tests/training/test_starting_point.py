@@ -1,15 +1,20 @@
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from maskwright.config import Architecture, Settings
+from maskwright.data.cache import Cache
+from maskwright.data.duplicates import looks_of
+from maskwright.data.groups import Groups
 from maskwright.data.labels import BLACK_AND_WHITE, LabelMap
-from maskwright.data.reading import fingerprint_of
+from maskwright.data.reading import Formats, fingerprint_of
 from maskwright.errors import InputError
 from maskwright.inference.model_file import ModelCard, save_model
 from maskwright.models.build import build_network
+from maskwright.training.material import Material
 from maskwright.training.starting_point import (
     StartingPoint,
     read_starting_point,
@@ -138,3 +143,65 @@ def test_what_the_first_model_saw_was_seen(tmp_path: Path) -> None:
 def test_without_a_model_to_start_from_the_pictures_are_those_of_the_run() -> None:
     own = {"trained_on": ("a",), "chosen_on": ("b",), "looks": (), "groups": ()}
     assert with_those_of(None, **own) == own
+
+
+# --- What is held out
+
+
+def holding_out(cache: Cache, first: int) -> Material:
+    """Pictures of six groups of two, of which those from a first one on are held out."""
+    names = [pair.name for pair in cache.pairs]
+    split = {name: "train" if place < first else "val" for place, name in enumerate(names)}
+    groups = Groups({name: name.rpartition("_")[0] for name in names}, "by hand")
+    return Material(cache, Formats(), split, groups, tuple(looks_of(cache.thumbnails())))
+
+
+def seen_in(material: Material) -> dict[str, Any]:
+    """What a model file of a run on these pictures says of them."""
+    return {**material.seen_in_training()}
+
+
+def saved_again(cache: Cache, index: int, fingerprint: str) -> Cache:
+    """The same pictures, one of them in another file."""
+    entries = list(cache.entries)
+    entries[index] = dataclasses.replace(entries[index], fingerprint=fingerprint)
+    return dataclasses.replace(cache, entries=tuple(entries))
+
+
+def test_what_is_held_out_by_both_is_no_leak(ellipse_cache: Cache, tmp_path: Path) -> None:
+    material = holding_out(ellipse_cache, 6)
+    start = start_from(tmp_path, **seen_in(material))
+    assert start.leak(material, "val") == ""
+    assert start.leak(material, "test") == ""
+    alone = dataclasses.replace(material, groups=Groups({name: name for name in material.split}, "by hand"))
+    assert start.leak(alone, "val") == ""
+
+
+def test_others_of_a_group_that_the_first_model_learnt_from_are_a_leak(ellipse_cache: Cache, tmp_path: Path) -> None:
+    material = holding_out(ellipse_cache, 5)
+    start = start_from(tmp_path, **seen_in(material))
+    words = f"LEAK: {start.path} has learnt from others of the groups of 1 of the 7 pictures of val"
+    assert start.leak(material, "val") == words
+    # Where the groups are others here, those of the first model count as well.
+    alone = dataclasses.replace(material, groups=Groups({name: name for name in material.split}, "by hand"))
+    assert start.leak(alone, "val") == ""
+    by_pattern = dataclasses.replace(start, card=dataclasses.replace(start.card, group="(.*)_"))
+    assert by_pattern.leak(alone, "val") == words
+
+
+def test_copies_of_what_the_first_model_learnt_from_are_a_leak(ellipse_cache: Cache, tmp_path: Path) -> None:
+    start = start_from(tmp_path, **seen_in(holding_out(ellipse_cache, 6)))
+    material = holding_out(saved_again(ellipse_cache, 3, "another file"), 3)
+    assert start.leak(material, "val") == (
+        f"LEAK: {start.path} has learnt from 2 of the 9 pictures of val and copies of 1 of them"
+    )
+    only_copies = holding_out(saved_again(ellipse_cache, 11, "another file"), 11)
+    before = start_from(tmp_path, **seen_in(holding_out(ellipse_cache, 12)))
+    words = f"LEAK: {before.path} has learnt from copies of 1 of the 1 pictures of val"
+    assert before.leak(only_copies, "val") == words
+
+
+def test_what_the_weights_of_the_first_model_were_chosen_on_is_no_copy(ellipse_cache: Cache, tmp_path: Path) -> None:
+    seen = seen_in(holding_out(ellipse_cache, 12))
+    start = start_from(tmp_path, **seen | {"chosen_on": ("another file",), "groups": ()})
+    assert start.leak(holding_out(saved_again(ellipse_cache, 11, "another file"), 11), "val") == ""

@@ -275,7 +275,7 @@ def _start_from(start: "StartingPoint", settings: Settings, material: "Material"
     split = start.path.with_name("split.json")
     hint = f"; --split {split} holds out what it held out" if split.is_file() else ""
     for part in ("val", "test"):
-        if leak := start.leak(material.fingerprints(part), part):
+        if leak := start.leak(material, part):
             terminal.warn(f"{leak}{hint}.")
     return taken.weights
 
@@ -458,7 +458,7 @@ def _conclude(session: "Session", closing: "Closing", scored: "Scored") -> None:
     folder, scores = session.folder, scored.scores
     _tell_unscored(scores)
     keep_scores(session, scores, closing)
-    leak = session.start.leak(session.material.fingerprints(closing.part), closing.part) if session.start else ""
+    leak = session.start.leak(session.material, closing.part) if session.start else ""
     sample = f" (a sample of {closing.available}, for time)" if len(scores.pictures) < closing.available else ""
     chosen = "" if closing.part == "test" else "; the best weights were chosen on them"
     terminal.say(

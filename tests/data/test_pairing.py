@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.data.pairing import find_masks, find_pairs, find_pictures, match_masks
+from maskwright.data.pairing import find_masks, find_pairs, find_pictures, match_masks, survey_pictures
 from maskwright.data.pairs import Layers, Mask, Pair, mask_files
 from maskwright.errors import InputError
 
@@ -578,6 +578,71 @@ def test_a_pipe_is_no_picture(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "images" / "b.jpg")
     (problem,) = find_pairs(tmp_path).problems
     assert "b.jpg is no regular file" in problem.sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("b.HEIC", "HEIC, which is not read; save it as JPEG."),
+        ("b.heif", "HEIF, which is not read; save it as JPEG."),
+        ("b.avif", "AVIF, which is not read; save it as PNG."),
+        ("b.jp2", "JPEG 2000, which is not read; save it as TIFF."),
+        ("b.dng", "a raw photograph, which is not read; save it as JPEG."),
+    ],
+)
+def test_a_picture_of_a_format_that_nobody_reads_is_named_and_its_partner_is_not(
+    tmp_path: Path, name: str, what: str
+) -> None:
+    found = find_pairs(make(tmp_path, ["images/a.jpg", "masks/a.png", f"images/{name}", "masks/b.png"]))
+    assert shown(tmp_path, found.pairs) == [("images/a.jpg", "masks/a.png", None)]
+    path = tmp_path / "images" / name
+    assert [(problem.path, problem.sentence, problem.kind) for problem in found.problems] == [
+        (path, f"{path} is {what}", "unreadable")
+    ]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["images/a.heic", "images/A.dng"],  # copies of a picture that is read
+        ["test/b.heic", "test/c.jpg"],  # where no masks are expected
+        ["cover.heic"],
+    ],
+)
+def test_what_nobody_reads_is_no_problem_where_nobody_misses_it(tmp_path: Path, files: list[str]) -> None:
+    found = find_pairs(make(tmp_path, ["images/a.jpg", "masks/a.png", *files]))
+    assert shown(tmp_path, found.pairs) == [("images/a.jpg", "masks/a.png", None)]
+    assert found.problems == ()
+
+
+def test_one_file_of_a_picture_that_nobody_reads_is_named(tmp_path: Path) -> None:
+    found = find_pairs(make(tmp_path, ["images/a.jpg", "masks/a.png", "images/b.HEIC", "images/b.DNG", "masks/b.png"]))
+    assert [problem.path.name for problem in found.problems] == ["b.HEIC"]
+
+
+@pytest.mark.parametrize("files", [["IMG_1.HEIC"], ["IMG_1.HEIC", "masks/a.png", "masks/b.png"]])
+def test_where_nobody_reads_any_picture_one_is_named(tmp_path: Path, files: list[str]) -> None:
+    with pytest.raises(InputError, match=r"IMG_1\.HEIC is HEIC, which is not read; save it as JPEG\.$"):
+        find_pairs(make(tmp_path, files))
+
+
+def test_masks_of_pictures_that_nobody_reads_are_not_called_lonely(tmp_path: Path) -> None:
+    found = find_pairs(make(tmp_path, [file for n in range(3) for file in (f"images/{n}.heic", f"masks/{n}.png")]))
+    assert found.pairs == ()
+    assert [problem.path.name for problem in found.problems] == ["0.heic", "1.heic", "2.heic"]
+    assert "which is not read" in found.problems[0].sentence
+
+
+def test_photographs_and_masks_of_the_same_names_pair_beside_what_nobody_reads(tmp_path: Path) -> None:
+    found = find_pairs(make(tmp_path, ["1.jpg", "1.png", "2.jpg", "2.png", "3.heic"]))
+    assert [pair.name for pair in found.pairs] == ["1", "2"]
+    assert [problem.path.name for problem in found.problems] == ["3.heic"]
+
+
+def test_what_nobody_reads_is_listed_for_those_who_try(tmp_path: Path) -> None:
+    make(tmp_path, ["a.jpg", "a.heic", "b.heic"])
+    assert [file.name for file in survey_pictures(tmp_path)[0]] == ["a.jpg", "b.heic"]
+    assert [file.name for file in find_pictures(tmp_path)] == ["a.jpg"]
 
 
 def test_thousands_of_files_take_a_few_seconds(tmp_path: Path) -> None:

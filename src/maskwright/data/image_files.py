@@ -41,6 +41,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "MOST_BYTES",
     "MOST_PIXELS",
+    "UNREAD_FORMATS",
     "Mode",
     "Stored",
     "describe",
@@ -65,6 +66,16 @@ IMAGE_SUFFIXES: frozenset[str] = frozenset(
         *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".npy"),
     }
 )
+
+# Pictures that cameras and archives make and nothing here reads, by their suffixes: what they are, and what to save
+# them as.
+UNREAD_FORMATS = {
+    ".heic": ("HEIC", "JPEG"),
+    ".heif": ("HEIF", "JPEG"),
+    ".avif": ("AVIF", "PNG"),
+    ".jp2": ("JPEG 2000", "TIFF"),
+    ".dng": ("a raw photograph", "JPEG"),
+}
 
 _WRITE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 

@@ -27,7 +27,7 @@ from maskwright.data.folder_words import (
     shorter_names,
     split_of_word,
 )
-from maskwright.data.image_files import IMAGE_SUFFIXES
+from maskwright.data.image_files import IMAGE_SUFFIXES, UNREAD_FORMATS
 from maskwright.data.matching import MOST_JOINED, Kind, Matches, join, match
 from maskwright.data.pairs import Layers, Mask, Pair, Pairing, Problem, mask_files, without_lone_split
 from maskwright.errors import InputError
@@ -72,9 +72,10 @@ def find_pairs(folder: Path) -> Pairing:
         if listing.broken.isdisjoint((image, *mask_files(mask)))
     ]
     unneeded = {image for image in sorted_out.images if _needs_no_mask(image, lists)} | sorted_out.unneeded
+    needed = {*sorted_out.images, *sorted_out.masks} - (unneeded - found.masks.keys())
     problems = [
         *listing.unseen,
-        *listing.problems,
+        *(problem for problem in listing.problems if problem.path in needed or not _is_of_unread_format(problem.path)),
         *(
             problem
             for problem in found.problems
@@ -140,7 +141,7 @@ def match_masks(images: Sequence[Path], folder: Path) -> dict[Path, Mask]:
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Find every picture file below a folder, in natural order; hidden ones are left out.
+    """Find every picture file below a folder, in natural order; hidden ones and formats that nobody reads are left out.
 
     Raises:
         InputError: The folder is missing or is a file, one below it cannot be listed, or a name is not UTF-8.
@@ -148,11 +149,14 @@ def find_pictures(folder: Path) -> list[Path]:
     files, problems = survey_pictures(folder)
     if problems:
         raise InputError(problems[0].sentence)
-    return files
+    return [file for file in files if not _is_of_unread_format(file)]
 
 
 def survey_pictures(folder: Path) -> tuple[list[Path], list[Problem]]:
-    """Find every picture file below a folder, as `find_pictures` does, and what could not be looked at.
+    """Find every picture file below a folder, and what could not be looked at.
+
+    Among the files are those of formats that nobody reads, so that whoever tries says so by their names; not where the
+    same picture lies beside them in another format.
 
     Raises:
         InputError: The folder is missing, is a file, or cannot be listed.
@@ -168,7 +172,7 @@ def survey_pictures(folder: Path) -> tuple[list[Path], list[Problem]]:
 class _Listing:
     files: list[Path] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    """Of pictures that cannot be opened."""
+    """Of pictures that cannot be opened or read."""
     unseen: list[Problem] = field(default_factory=list)
     """Of folders that cannot be listed, and of names that are not UTF-8."""
     odd_names: set[str] = field(default_factory=set)
@@ -217,14 +221,15 @@ def _list_pictures(folder: Path) -> _Listing:
 
 
 def _list_one(
-    where: Path, entries: Iterable[os.DirEntry[str]], listing: _Listing, folders: list[Path], links: list[Path]
+    where: Path, entries: Sequence[os.DirEntry[str]], listing: _Listing, folders: list[Path], links: list[Path]
 ) -> None:
     """Add a folder's pictures and problems to the listing, and what is below it to the folders and links."""
+    unread = _names_of_unread_formats([entry.name for entry in entries])
     for entry in entries:
         path = where / entry.name
         suffix = path.suffix.lower()
         is_folder = _is_folder(path) if entry.is_symlink() else entry.is_dir()
-        is_picture = not is_folder and suffix in IMAGE_SUFFIXES
+        is_picture = not is_folder and (suffix in IMAGE_SUFFIXES or entry.name in unread)
         # A broken link without a suffix may have been a folder.
         if not (is_folder or is_picture or (entry.is_symlink() and not suffix)) or not _is_visible(entry.name):
             continue
@@ -272,10 +277,28 @@ def _plain_letters(name: str) -> str:
     return "".join(filter(str.isascii, name_without_mask_words(name)))
 
 
+def _names_of_unread_formats(names: Sequence[str]) -> set[str]:
+    """Pictures in formats that nobody reads, one of each stem; beside one that is read, they are copies of it."""
+    unread = {
+        Path(name).stem.casefold(): name for name in sorted(names) if name.lower().endswith(tuple(UNREAD_FORMATS))
+    }
+    if not unread:
+        return set()
+    read = {Path(name).stem.casefold() for name in names if name.lower().endswith(tuple(IMAGE_SUFFIXES))}
+    return {name for stem, name in unread.items() if stem not in read}
+
+
+def _is_of_unread_format(path: Path) -> bool:
+    return path.suffix.lower() in UNREAD_FORMATS
+
+
 def _problem_of_file(path: Path, entry: os.DirEntry[str]) -> Problem | None:
     try:
         if entry.is_file():
-            return None
+            if not _is_of_unread_format(path):
+                return None
+            what, other = UNREAD_FORMATS[path.suffix.lower()]
+            return Problem(path, f"{path} is {what}, which is not read; save it as {other}.")
     except OSError:  # a link to itself
         pass
     if entry.is_symlink():
@@ -381,10 +404,11 @@ def _tell_names_apart(files: Sequence[Path], places: Mapping[Path, Place]) -> tu
 
 def _tell_twins_apart(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Photographs and masks of the very same names, `1.jpg` and `1.png`, as far as every file has its twin."""
-    masks, images = _part(lambda file: file.suffix.lower() in (".jpg", ".jpeg"), files)
+    some, unread = _part(_is_of_unread_format, files)
+    masks, images = _part(lambda file: file.suffix.lower() in (".jpg", ".jpeg"), some)
     names = {image.with_suffix("") for image in images}
     are_twins = len(images) == len(masks) == len(names) > 1 and all(mask.with_suffix("") in names for mask in masks)
-    return (images, masks) if are_twins else (list(files), [])
+    return (sorted([*images, *unread], key=natural), masks) if are_twins else (list(files), [])
 
 
 def _part(holds: Callable[[Path], bool], files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
@@ -405,7 +429,7 @@ def _refuse_without_pairs(folder: Path, listing: _Listing, sorted_out: _SortedOu
         )
     if found.masks:
         return
-    if not sorted_out.images:
+    if all(map(_is_of_unread_format, sorted_out.images)):
         raise InputError(
             _first_sentence(listing)
             or f"{folder} holds {len(masks)} mask(s) but none of their images, which some programs leave out of an "

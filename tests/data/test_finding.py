@@ -117,6 +117,26 @@ def test_files_that_might_be_annotations_are_named_where_nothing_is_found(tmp_pa
         find_dataset(tmp_path)
 
 
+def test_an_export_in_cvats_own_format_is_named_with_the_one_to_choose(tmp_path: Path) -> None:
+    picture(tmp_path / "images/a.png")
+    write(tmp_path / "data.xml", "<rows></rows>")
+    write(tmp_path / "x.json", "{}")
+    cvat = '<?xml version="1.0"?>\n<annotations>\n<version>1.1</version>\n<image id="0" name="a.png"/></annotations>'
+    write(tmp_path / "job/annotations.xml", cvat)
+    for place in (tmp_path, tmp_path / "job/annotations.xml"):
+        with pytest.raises(
+            InputError, match=r"annotations\.xml is in CVAT's own format.*COCO 1\.0 or as Segm.* 1\.1\.$"
+        ):
+            find_dataset(place)
+
+
+def test_a_file_in_cvats_own_format_beside_masks_is_no_matter(tmp_path: Path) -> None:
+    for name in ("images/a.png", "masks/a.png"):
+        picture(tmp_path / name)
+    write(tmp_path / "annotations.xml", "<annotations><image /></annotations>")
+    assert find_dataset(tmp_path).layout == "images/ + masks/"
+
+
 @pytest.mark.parametrize(("name", "content"), [("x.json", COCO), ("a.json", LABELME)])
 def test_a_name_that_is_no_utf8_leaves_annotations_usable(tmp_path: Path, name: str, content: object) -> None:
     picture(tmp_path / "a.png")

@@ -37,6 +37,8 @@ _FORMATS = (
     _Format("Label Studio", ".json", label_studio.is_label_studio, label_studio.read_label_studio),
     _Format("LabelMe", ".json", labelme.is_labelme, labelme.read_labelme),
 )
+# The end of a sentence that begins with a name.
+_CVAT = "is in CVAT's own format, which is not read; export the task as COCO 1.0 or as Segmentation mask 1.1"
 # Of a file that is too large to be read: it is recognised by its beginning, and refused then.
 _HEAD_BYTES = 2**20
 # So many pictures, evenly spaced, tell whether alpha channels are masks; the others are checked when they are read.
@@ -72,7 +74,8 @@ def find_dataset(photos: Path) -> Pairing:
     if refusal:
         if alpha := _find_alpha(list_pictures(photos)):
             return _with_class_list(alpha, [photos])
-        raise InputError(f"{refusal}{_in_words(strangers)}") if strangers else refusal
+        said = _about_cvat(photos) or (_in_words(strangers) if strangers else "")
+        raise InputError(f"{refusal}{said}") if said else refusal
     masks = {file.parent for pair in pairing.pairs for file in mask_files(pair.mask)}
     return _with_class_list(replace(pairing, layout=pairing.layout + _aside(annotations)), [photos, *sorted(masks)])
 
@@ -84,6 +87,8 @@ def _find_from_file(file: Path) -> Pairing:
     kind = _kind_of(file, content)
     if kind is None and _is_utf16(content):
         raise InputError(f"{file} is not UTF-8 text; save it as UTF-8.")
+    if kind is None and _is_cvat(content):
+        raise InputError(f"{file} {_CVAT}.")
     if kind is None:
         raise InputError(
             f"{file} is no manifest with the columns image and mask, and no annotation file of COCO, Kaggle, "
@@ -131,6 +136,21 @@ def _in_words(strangers: Mapping[Path, bool]) -> str:
             return f" {file} is not UTF-8 text; save it as UTF-8."
     are = "is no annotation file" if len(strangers) == 1 else "are no annotation files"
     return f" {join(strangers)} {are} of COCO, Kaggle, Label Studio or LabelMe."
+
+
+def _about_cvat(folder: Path) -> str:
+    """A sentence about the first file below a folder that only CVAT reads; looked for where nothing else was found."""
+    for file in sorted(_files_below(folder, {".xml"}), key=natural):
+        try:
+            if _is_cvat(_look_into(file)):
+                return f" {file} {_CVAT}."
+        except InputError:
+            continue  # nobody says that it is one of theirs
+    return ""
+
+
+def _is_cvat(content: bytes) -> bool:
+    return b"<annotations>" in content and (b"<image " in content or b"<track " in content)
 
 
 def _is_utf16(content: bytes) -> bool:

@@ -504,6 +504,21 @@ def test_a_name_may_be_ignored() -> None:
     assert "void" in labels.ignore
 
 
+@pytest.mark.parametrize("word", ["Void", "viod", "255"])
+@pytest.mark.parametrize("classes", [None, parse_classes("wheel,void")])
+def test_an_ignored_name_that_no_class_has_is_refused_with_those_there_are(
+    word: str, classes: ClassList | None
+) -> None:
+    options = LabelOptions(classes=classes, ignore=(word,))
+    with pytest.raises(InputError, match=rf"--ignore {word} is none of the classes here, which are .*wheel"):
+        decide_names(["wheel", "void", "ignore"], options)
+
+
+def test_what_is_ignored_anyway_may_be_named() -> None:
+    labels = decide_names(["wheel", "ignore"], LabelOptions(ignore=("ignore",))).labels
+    assert labels.class_names == ("background", "wheel")
+
+
 # --- The words of the command line, and other folders
 
 

@@ -181,8 +181,15 @@ def decide_names(found: Sequence[str], options: LabelOptions) -> Decision:
     Args:
         found: The names in use.
         options: Its classes decide the order; without them, names are sorted after the background.
+
+    Raises:
+        InputError: The options do not fit the names, or there are too many of these.
     """
     entries = [entry.name for entry in options.classes.entries] if options.classes else []
+    known = entries or sorted(set(found) - {IGNORE_NAME})
+    odd = [name for name in options.ignore if name not in {*known, *found, IGNORE_NAME}]
+    if odd and known:
+        raise InputError(f"--ignore {odd[0]} is none of the classes here, which are {lb.listed(known)}; correct it.")
     ignored = tuple(name for name in options.ignore if name in {*entries, *found})
     names = entries or sorted(set(found) - {BACKGROUND})
     names = [name for name in names if name not in ignored]

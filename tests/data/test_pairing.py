@@ -247,6 +247,13 @@ LAYERS: dict[str, dict[str, tuple[list[str], list[str] | None]]] = {
         "benign/benign (1).png": (["benign/benign (1)_mask.png", "benign/benign (1)_mask_1.png"], None),
         "benign/benign (2).png": (["benign/benign (2)_mask.png"], None),
     },
+    "a mask and one further object": {
+        "images/a.jpg": (["masks/a.png", "masks/a_2.png"], None),
+    },
+    "a mask and further objects, by number": {
+        "images/a.jpg": (["masks/a.png", "masks/a_1.png", "masks/a_2.png"], None),
+        "images/b.jpg": (["masks/b.png"], None),
+    },
     "classes by word": {
         "images/a.jpg": (["masks/a_car.png", "masks/a_Road.png"], ["car", "Road"]),
         "images/b.jpg": (["masks/b_car.png"], ["car"]),
@@ -322,6 +329,12 @@ def test_masks_from_another_folder_merge_as_well(tmp_path: Path) -> None:
         # The mask of a picture that is missing is no object of another one.
         (["images/a_1.jpg", "images/a.jpg", "masks/a_1.png", "masks/a.png", "masks/a_2.png"], "masks/a_2.png"),
         (["images/b.jpg", "masks/b.png", "images/a.jpg", "masks/a_5.png"], "masks/a_5.png"),
+        (["images/b.jpg", "masks/b.png", "images/a.jpg", "masks/a.png", "masks/a_2.png"], "masks/a_2.png"),
+        (["b.jpg", "b_mask.png", "a.jpg", "a_mask.png", "a_2_mask.png"], "a_2_mask.png"),
+        (
+            ["images/b.jpg", "masks/mask_b.png", "images/a.jpg", "masks/mask_a.png", "masks/mask_a_2.png"],
+            "masks/mask_a_2.png",
+        ),
         # A word must recur to be a class.
         (
             [f"{kind}/{name}" for kind in ("images",) for name in ("a.jpg", "b.jpg")]

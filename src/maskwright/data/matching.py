@@ -18,6 +18,7 @@ from maskwright.data.folder_words import (
     name_pattern,
     name_without_any_word,
     name_without_mask_words,
+    names_a_mask,
     natural,
     natural_text,
     score,
@@ -176,11 +177,21 @@ def _read_parts(claims: Sequence[_Claim], numbered: set[Hashable], places: Mappi
             and (places[claim.images[0]].plain_folders, bare_name(claim.images[0].stem)) not in numbered
         ]
         words = [claim for claim in some if claim.word]
+        masked = {claim.images for claim in plain}
         kept += plain
-        # A lone `a_5` beside `a` is more likely to be the mask of a picture that is missing.
-        kept += numbers if len(numbers) > 1 or {c.images for c in numbers} & {c.images for c in plain} else []
-        kept += _read_words(words, {claim.images for claim in plain})
+        kept += [claim for claim in numbers if len(numbers) > 1 or _is_lone_object(claim, masked)]
+        kept += _read_words(words, masked)
     return kept
+
+
+def _is_lone_object(claim: _Claim, masked: Collection[tuple[Path, ...]]) -> bool:
+    """Whether a folder's only mask with a number, `a_5`, is an object of `a` rather than the mask of a missing image.
+
+    It is one where `a` has a mask as well, and either no other image has, or the number follows a word for masks:
+    `a_mask_5`.
+    """
+    follows_word = names_a_mask(without_number(bare_name(claim.mask.stem)))
+    return claim.images in masked and (len(masked) == 1 or follows_word)
 
 
 def _read_words(claims: Sequence[_Claim], plain: set[tuple[Path, ...]]) -> list[_Claim]:

@@ -364,7 +364,7 @@ def score_mask(
         for index in labels.scored_classes
     ]
     means = {measure: _mean([getattr(row, measure) for row in classes]) for measure in TITLES}
-    return PictureScore(name=name, group=group, **means, classes=tuple(classes))
+    return PictureScore(name=name, group=group, fingerprint="", classes=tuple(classes), **means)
 
 
 def _score_class(name: str, rows: Sequence[Measures[float]], groups: Sequence[str]) -> ClassScore:

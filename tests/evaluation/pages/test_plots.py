@@ -24,7 +24,7 @@ LINES = [
 
 
 def a_picture(name: str, dice: float, group: str = "") -> PictureScore:
-    return PictureScore(name=name, group=group or name, classes=(), **dict.fromkeys(TITLES, dice))
+    return PictureScore(name=name, group=group or name, classes=(), fingerprint="", **dict.fromkeys(TITLES, dice))
 
 
 def drawn() -> list[str]:

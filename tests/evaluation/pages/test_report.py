@@ -223,7 +223,7 @@ def test_the_table_of_pictures_begins_with_the_worst_and_has_an_end(monkeypatch:
     monkeypatch.setattr("maskwright.evaluation.pages.report.MOST_ROWS", 3)
     dices = [0.5, NAN, 0.7, 0.2, 0.9]
     pictures = tuple(
-        PictureScore(name=f"p{place}", group="g", classes=(), **dict.fromkeys(TITLES, dice))
+        PictureScore(name=f"p{place}", group="g", classes=(), fingerprint="", **dict.fromkeys(TITLES, dice))
         for place, dice in enumerate(dices)
     )
     shown = a_report(training=None)
@@ -304,7 +304,7 @@ def test_any_number_of_pictures_and_classes(pictures: int, classes: int) -> None
 
 def test_scores_that_do_not_exist_are_dashes() -> None:
     nothing = Interval(NAN, NAN, NAN)
-    row = PictureScore(name="empty", group="a", classes=(), **dict.fromkeys(TITLES, NAN))
+    row = PictureScore(name="empty", group="a", classes=(), fingerprint="", **dict.fromkeys(TITLES, NAN))
     measures: dict[str, Any] = dict.fromkeys(TITLES, nothing)
     scores = Scores(**measures, pictures=(row,), groups=1)
     text = parse(draw_report(a_report(scores=scores, gallery=Gallery(labels_of(2))))).text

@@ -296,10 +296,16 @@ def score_pair(
 ) -> Compared:
     """Predict one picture and compare with its mask, both at the picture's own size."""
     image, truth = read_pair(pair, formats or predictor.card.formats)
-    compared = score_logits(
-        predictor, predictor.logits(image), image, truth, name=pair.name, group=group, tolerance=tolerance
+    return score_logits(
+        predictor,
+        predictor.logits(image),
+        image,
+        truth,
+        name=pair.name,
+        group=group,
+        fingerprint=fingerprint_of(pair.image),
+        tolerance=tolerance,
     )
-    return replace(compared, row=replace(compared.row, fingerprint=fingerprint_of(pair.image)))
 
 
 def score_logits(
@@ -310,6 +316,7 @@ def score_logits(
     *,
     name: str,
     group: str,
+    fingerprint: str = "",
     tolerance: float | None = None,
 ) -> Compared:
     """Compare what was predicted of a picture with its mask, both at the picture's own size."""
@@ -319,7 +326,9 @@ def score_logits(
         image=image,
         truth=truth,
         mask=mask,
-        row=score_mask(mask, truth, labels, name=name, group=group, tolerance=tolerance, counts=counts),
+        row=score_mask(
+            mask, truth, labels, name=name, group=group, fingerprint=fingerprint, tolerance=tolerance, counts=counts
+        ),
         confusion=counts,
         table=count_logits(logits, truth),
     )
@@ -332,6 +341,7 @@ def score_mask(
     *,
     name: str = "",
     group: str = "",
+    fingerprint: str = "",
     tolerance: float | None = None,
     counts: NDArray[np.int64] | None = None,
 ) -> PictureScore:
@@ -343,6 +353,7 @@ def score_mask(
         labels: The classes of both.
         name: Of the picture.
         group: That it belongs with.
+        fingerprint: Of its file, where it has one.
         tolerance: How far an outline may be off, pixels; by default a share of the picture's diagonal.
         counts: The confusion of both, where it was counted already.
     """
@@ -364,7 +375,7 @@ def score_mask(
         for index in labels.scored_classes
     ]
     means = {measure: _mean([getattr(row, measure) for row in classes]) for measure in TITLES}
-    return PictureScore(name=name, group=group, fingerprint="", classes=tuple(classes), **means)
+    return PictureScore(name=name, group=group, fingerprint=fingerprint, **means, classes=tuple(classes))
 
 
 def _score_class(name: str, rows: Sequence[Measures[float]], groups: Sequence[str]) -> ClassScore:

@@ -523,6 +523,12 @@ def test_what_predict_has_written_is_no_data(tmp_path: Path) -> None:
         find_pairs(tmp_path)
 
 
+def test_a_folder_that_predict_has_written_into_itself_is_read_and_that_is_said(tmp_path: Path) -> None:
+    found = find_pairs(make(tmp_path, ["a.jpg", "a_mask.png", ".predict/note.png"]))
+    assert shown(tmp_path, found.pairs) == [("a.jpg", "a_mask.png", None)]
+    assert found.layout.endswith("; predict has written into this folder, so masks may be its own")
+
+
 def test_a_folder_for_masks_that_predict_has_filled_holds_no_truths(tmp_path: Path) -> None:
     make(tmp_path, ["images/a.jpg", "masks/a.png"])
     assert find_mask(tmp_path / "images/a.jpg") == tmp_path / "masks/a.png"

@@ -180,7 +180,7 @@ class _Listing:
     broken: set[Path] = field(default_factory=set)
     """Pictures that cannot be opened, listed among the files so that their partners are not called lonely."""
     results: list[Path] = field(default_factory=list)
-    """Folders that `predict` has filled; what lies in them is left out."""
+    """Folders that `predict` has filled; what lies in them is left out, but for the folder that was named itself."""
 
 
 def _list_pictures(folder: Path) -> _Listing:
@@ -210,9 +210,9 @@ def _list_pictures(folder: Path) -> _Listing:
                 raise
             listing.unseen.append(Problem(where, str(error)))
             continue
-        if where != folder and any(entry.name == RESULTS_MARK for entry in entries):
+        if is_filled := any(entry.name == RESULTS_MARK for entry in entries):
             listing.results.append(where)
-        elif identity not in visited:
+        if identity not in visited and (where == folder or not is_filled):
             visited.add(identity)
             _list_one(where, entries, listing, folders, links)
             links.sort(key=natural)
@@ -437,7 +437,8 @@ def _refuse_without_pairs(folder: Path, listing: _Listing, sorted_out: _SortedOu
         )
     if not any(sorted_out.places[mask].role == "mask" for mask in masks):
         count = len(listing.files)
-        aside = f" Results of predict are no masks to learn from: {join(listing.results)}." if listing.results else ""
+        results = [path for path in listing.results if path != folder]
+        aside = f" Results of predict are no masks to learn from: {join(results)}." if results else ""
         raise InputError(f"{folder} holds {count} picture(s) but no masks for them; it should hold {_EXPECTED}.{aside}")
 
 
@@ -502,11 +503,12 @@ def _describe_layout(
     pairs: Sequence[Pair],
     sorted_out: _SortedOut,
     unneeded: Collection[Path],
-    results: Iterable[Path],
+    results: Collection[Path],
 ) -> str:
     found = sorted_out.found
     used = {*sorted_out.images, *sorted_out.masks}
     left_out = [file for file in sorted_out.places if file not in used or file in unneeded]
+    filled = [path for path in results if path != folder]
     heads = {_head(folder, file) for pair in pairs for file in (pair.image, *mask_files(pair.mask))}
 
     def aside(vague: bool) -> Iterator[str]:
@@ -526,7 +528,8 @@ def _describe_layout(
         ("left aside, other masks of the same images: ", _summary(aside)),
         ("left out, without images: ", _summary(rest(found.unused))),
         ("left out, without masks: ", _summary(rest(left_out))),
-        ("left out, results of predict: ", join(f"{path.relative_to(folder).as_posix()}/" for path in results)),
+        ("left out, results of predict: ", join(f"{path.relative_to(folder).as_posix()}/" for path in filled)),
+        ("predict has written into this folder, ", "so masks may be its own" if len(filled) < len(results) else ""),
     )
     phrase = _summary(lambda vague: (_describe_pair(folder, pair, vague) for pair in pairs)) or "no pairs"
     return "; ".join([phrase, *(f"{what}{which}" for what, which in notes if which)])

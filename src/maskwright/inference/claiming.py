@@ -39,11 +39,9 @@ def claim_results(
         InputError: What is there is nobody's or another picture's, and is not to be replaced. Nothing was changed.
     """
     held, digest = read_claims(out), digest_of(makers)
-    if not wish.renew:
-        for kind in wish.kinds:
-            gathered = out / GATHERED_FILES.get(kind, "")
-            if kind in GATHERED_FILES and gathered.exists() and kind not in {claimed for _, claimed in held}:
-                raise InputError(f"{gathered} is there and was not made here; {ADVICE}.")
+    for kind in GATHERED_FILES.keys() & {*wish.kinds} - {claimed for _, claimed in held}:
+        if not wish.renew and (stranger := out / GATHERED_FILES[kind]).exists():
+            raise InputError(f"{stranger} is there and was not made here; {ADVICE}.")
     claims: list[Claim] = []
     outdated: list[Path] = []
     changed = 0

@@ -13,14 +13,13 @@ from maskwright.data.formats.class_lists import VOC_CLASSES, parse_classes
 from maskwright.data.label_survey import (
     Decision,
     LabelOptions,
-    MaskFacts,
     decide_labels,
     decide_names,
     labels_for_model,
-    look_at,
     read_options,
 )
 from maskwright.data.labels import LabelMap, apply_labels
+from maskwright.data.mask_facts import MaskFacts, look_at
 from maskwright.data.pairs import ClassEntry, ClassList
 from maskwright.errors import InputError
 

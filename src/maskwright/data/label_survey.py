@@ -1,27 +1,24 @@
-"""What the masks of a folder hold, and the map from their raw values to classes that follows.
+"""The map from the raw values of a folder's masks to classes, which follows from what they hold.
 
-Each mask is looked at by itself (`look_at`), then all of them together decide (`decide_labels`): a mask of nothing but
-background says little, and one odd file among hundreds is a mistake, not a class. What could mean two things is decided
-by the likelier one and asked about, with the option that answers.
+Each mask has been looked at by itself (`mask_facts`), then all of them decide together: one of nothing but background
+says little, and one odd file among hundreds is a mistake, not a class. What could mean two things is decided by the
+likelier one and asked about, with the option that answers.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import ImageColor
 
 from maskwright.config import Foreground, MaskSettings
 from maskwright.data import labels as lb
 from maskwright.data.formats.class_lists import IGNORE_NAME, VOC_CLASSES, is_background, parse_classes, parse_raw
 from maskwright.data.labels import BACKGROUND, MOST_COLOURS, LabelMap
+from maskwright.data.mask_facts import BYTE_ENDS, LEAST_SHARE, MaskFacts, is_grey
 from maskwright.data.pairs import ClassEntry, ClassList, Colour
-from maskwright.data.readers.lossy import has_lost_detail
 from maskwright.errors import InputError
 
 # Of masks that tell something, so many have to be in colour where others are grey: fewer are mistakes.
@@ -29,47 +26,9 @@ LEAST_COLOURED = 0.05
 # Index files mark pixels that do not count with the largest number there is, or with -1; VOC draws them in this colour.
 VOID_VALUES = (-1, 255, 65535)
 VOID_COLOUR = (224, 224, 192)
-# Black and white in 8 bits, which wider types hold as well.
-BYTE_ENDS = frozenset({0, 255})
-# Areas whose greys lie nearer together are told apart by their numbers, not by how they look.
-LEAST_CONTRAST = 16
-# Of mixed colours, one is a class where it and its neighbours make up this share of all pixels ...
-LEAST_SHARE = 1e-3
-# ... and it differs from every other class by so much in some channel.
+# Of mixed colours, one is a class where it and its neighbours make up `LEAST_SHARE` of all pixels, and it differs from
+# every other class by so much in some channel.
 LEAST_DISTANCE = 48
-
-Storage = Literal["empty", "grey", "levels", "indices", "colours"]
-
-
-@dataclass(frozen=True)
-class MaskFacts:
-    """What one mask holds.
-
-    Attributes:
-        path: The file.
-        storage: ``empty`` (nothing but zeros), ``grey`` (black and white, perhaps with soft edges), ``levels`` (grey
-            with flat areas of a middle shade), ``indices`` or ``colours``.
-        counts: Pixels of each raw value or colour.
-        light: Share of light pixels, for ``grey`` and for masks of nothing but 0 and 255 in any type.
-        light_border: The same along the picture's border.
-        palette: The colours of a palette file.
-        is_mixed: For ``colours``: there are too many of them for classes; neighbours are counted as one.
-        outlines: For ``colours``: those that cover nowhere two pixels by two, as outlines do that were resized.
-    """
-
-    path: Path
-    storage: Storage
-    counts: dict[int | Colour, int] = field(repr=False)
-    light: float = 0.0
-    light_border: float = 0.0
-    palette: tuple[Colour, ...] | None = field(default=None, repr=False)
-    is_mixed: bool = False
-    outlines: frozenset[int | Colour] = field(default=frozenset(), repr=False)
-
-    @property
-    def has_coloured_palette(self) -> bool:
-        """Whether the values are places in a palette; one of greys has been resolved by the reader."""
-        return self.palette is not None and not all(_is_grey(colour) for colour in self.palette)
 
 
 @dataclass(frozen=True)
@@ -106,39 +65,6 @@ class Decision:
 
     labels: LabelMap
     remarks: tuple[Remark, ...] = ()
-
-
-def look_at(values: NDArray[Any], path: Path, palette: tuple[Colour, ...] | None = None) -> MaskFacts:
-    """Say what one mask holds; ``values`` as `image_files.read_mask_values` gives them."""
-    is_lossy = has_lost_detail(path)
-    if values.ndim == 3 and lb.is_cutout(values):
-        values = values[..., 3]
-    if values.ndim == 3 and is_lossy and lb.is_nearly_grey(values):
-        values = lb.as_grey(values, path)
-    if values.ndim == 3:
-        colours = lb.as_colours(values)
-        counts, is_mixed = _count_colours(colours)
-        if is_mixed:
-            return MaskFacts(path, "colours", counts, is_mixed=True)
-        return MaskFacts(path, "colours", counts, outlines=frozenset(counts) - _colours_in_areas(colours))
-    present = lb.distinct(values)
-    full = lb.full_scale(values.dtype)
-    counts = _count_values(values)
-    is_scale = lb.is_grey_scale(present, full) and not _are_numbers(values, counts, full)
-    is_grey = (not is_lossy and lb.is_zero_or_one(present)) or is_scale or is_lossy
-    if len(present) == 1 and present[0] == 0:
-        return MaskFacts(path, "empty", counts, palette=palette)
-    if palette and not all(_is_grey(colour) for colour in palette):
-        is_grey = is_grey and counts.keys() <= {0, 1, 255}
-    if not is_grey and not counts.keys() <= BYTE_ENDS:
-        return MaskFacts(path, "indices", counts, palette=palette)
-    is_bit = lb.is_zero_or_one(present) and not is_lossy
-    light = values >= 1 if is_bit or not is_grey else values > lb.middle(values.dtype)
-    border = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
-    storage: Storage = "indices"
-    if is_grey:
-        storage = "levels" if not is_lossy and _has_flat_middle(values, present) else "grey"
-    return MaskFacts(path, storage, counts, float(light.mean()), float(border.mean()), palette)
 
 
 def decide_labels(facts: Sequence[MaskFacts], options: LabelOptions) -> Decision:
@@ -248,78 +174,6 @@ def _in_order_of(found: LabelMap, model: LabelMap) -> LabelMap:
     return replace(found, class_names=model.class_names, values=ordered, colours=model.colours)
 
 
-# --- One mask
-
-
-def _count_values(values: NDArray[Any]) -> dict[int | Colour, int]:
-    if values.dtype.kind == "f":
-        present, counts = np.unique(values.round(3), return_counts=True)
-        # Zeros and ones among floats are the zeros and ones of other files.
-        keys = [int(value) if value.is_integer() else value for value in present.tolist()]
-        return dict(zip(keys, counts.tolist(), strict=True))
-    if values.dtype != np.uint8:
-        present, counts = np.unique(values, return_counts=True)
-    else:  # nearly all masks, and counting is faster than sorting
-        counts = lb.count_bytes(values)
-        present = np.flatnonzero(counts)
-        counts = counts[present]
-    return dict(zip(present.tolist(), counts.tolist(), strict=True))
-
-
-def _count_colours(colours: NDArray[np.uint8]) -> tuple[dict[int | Colour, int], bool]:
-    codes, counts = np.unique(lb.colour_codes(colours), return_counts=True)
-    is_mixed = len(codes) > MOST_COLOURS
-    if is_mixed:
-        # Neighbours are counted as one, so that no file takes more than some thousand entries.
-        rough = np.asarray(colours & 0xF8 | 4, np.uint8)
-        codes, counts = np.unique(lb.colour_codes(rough), return_counts=True)
-    return {
-        (code >> 16, code >> 8 & 255, code & 255): count
-        for code, count in zip(codes.tolist(), counts.tolist(), strict=True)
-    }, is_mixed
-
-
-def _colours_in_areas(colours: NDArray[np.uint8]) -> frozenset[Colour]:
-    """The colours that cover two pixels by two somewhere."""
-    codes = lb.colour_codes(colours)
-    found = np.unique(codes[:-1, :-1][_is_area(codes)]).tolist()
-    return frozenset((code >> 16, code >> 8 & 255, code & 255) for code in found)
-
-
-def _is_area(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which pixels ``(H - 1, W - 1)`` are like those to the right, below, and between these."""
-    corner = values[:-1, :-1]
-    same = (corner == values[1:, :-1]) & (corner == values[:-1, 1:]) & (corner == values[1:, 1:])
-    return np.asarray(same, np.bool_)
-
-
-def _has_flat_middle(values: NDArray[Any], present: NDArray[Any]) -> bool:
-    """Whether shades between black and white lie in areas, as classes do, and not along outlines, as soft edges do."""
-    if len(present) > 16 or len(present) < 3:
-        return False
-    middle = (values > present[0]) & (values < present[-1])
-    same = middle[:, 1:] & (values[:, 1:] == values[:, :-1])
-    return bool(same.sum() > 0.75 * middle.sum() and middle.mean() > LEAST_SHARE)
-
-
-def _are_numbers(values: NDArray[Any], counts: dict[int | Colour, int], full: int) -> bool:
-    """Whether what could be shades of grey by its values lies in areas, as the numbers of classes do.
-
-    Shades of soft edges and of compression lie in no areas. Where they do, as in a mask that was enlarged, there are
-    many, some are nearly white, and white covers more than all that are neither.
-    """
-    shades = {value: count for value, count in counts.items() if isinstance(value, int) and 0 < value < full}
-    if not 3 <= len(counts) <= MOST_COLOURS or max(shades, default=full) > full * 7 / 8 or min(values.shape) < 2:
-        return False
-    in_areas = _count_values(np.where(_is_area(values), values[:-1, :-1], 0))
-    flat = sorted(value for value, count in shades.items() if 3 * in_areas.get(value, 0) >= count)
-    middle = sum(count for value, count in shades.items() if value > full / 8)
-    if 2 * len(flat) <= len(shades) or middle <= counts.get(full, 0):
-        return False
-    has_light = full in counts or max(shades) > full // 2
-    return not has_light or any(high - low < LEAST_CONTRAST for low, high in pairwise(flat))
-
-
 # --- All masks
 
 
@@ -340,17 +194,13 @@ def _are_coloured(facts: Sequence[MaskFacts], options: LabelOptions) -> bool:
         return False
     if options.classes and all(entry.colour for entry in options.classes.entries):
         return True
-    shared = Counter(colour for fact in coloured for colour in fact.counts if not _is_grey(colour))
+    shared = Counter(colour for fact in coloured for colour in fact.counts if not is_grey(colour))
     is_code = not any(fact.is_mixed for fact in coloured) and len(shared) <= MOST_COLOURS
     return is_code and max(shared.values(), default=0) > 1 and len(coloured) >= LEAST_COLOURED * len(told)
 
 
 def _says_numbers(options: LabelOptions) -> bool:
     return options.classes is not None and any(entry.value is not None for entry in options.classes.entries)
-
-
-def _is_grey(colour: int | Colour) -> bool:
-    return isinstance(colour, int) or len(set(colour)) == 1
 
 
 def _check_number(number: int, source: object, *, numbered: bool = False) -> None:

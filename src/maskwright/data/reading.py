@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from maskwright.data import image_files, shapes
 from maskwright.data.input_format import PHOTOGRAPH, InputFormat, choose_input_format, read_image
-from maskwright.data.label_survey import Decision, LabelOptions, MaskFacts, decide_labels, decide_names, look_at
+from maskwright.data.label_survey import Decision, LabelOptions, decide_labels, decide_names
 from maskwright.data.labels import (
     BLACK_AND_WHITE,
     LabelMap,
@@ -24,6 +24,7 @@ from maskwright.data.labels import (
     foreground,
     whole_numbers,
 )
+from maskwright.data.mask_facts import MaskFacts, look_at
 from maskwright.data.pairs import AlphaChannel, Drawing, Layers, Mask, Pair, mask_files
 from maskwright.data.readers.lossy import has_lost_detail
 from maskwright.data.threads import in_threads

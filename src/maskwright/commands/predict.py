@@ -1,6 +1,5 @@
 """`maskwright predict`: pictures and videos to masks, cutouts, overlays and lists."""
 
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,8 +12,7 @@ from maskwright.config import PredictSettings
 from maskwright.data.pairs import Problem
 from maskwright.data.reading import fingerprint_of
 from maskwright.errors import InputError
-from maskwright.files import write_json
-from maskwright.inference.claims import NOTES
+from maskwright.inference.claims import GATHERED_FILES
 from maskwright.inference.jobs import Job, find_jobs, is_large, with_truths
 
 if TYPE_CHECKING:
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 
 # In place of a file: a picture from standard input, whose result goes to standard output.
 PIPE = "-"
-# Among the notes of a folder of results: what made them beside the pictures.
-MAKERS = "makers.json"
 
 
 @dataclass(frozen=True)
@@ -87,9 +83,7 @@ def predict(
     predictor = load_as_set(model, settings, device=device, many_at_once=are_many_at_once(jobs))
     check_kinds(kinds, predictor.card.labels)
     makers = {"model": fingerprint_of(Path(model)), **asdict(replace(settings, engine=None, large=False))}
-    _refuse_other_makers(Path(out), wish, makers)
     claimed = claim_results(Path(out), jobs, wish, predictor.card.labels, makers)
-    write_json(Path(out) / NOTES / MAKERS, makers)
     if claimed.changed:
         terminal.say(f"{claimed.changed} pictures have changed since they were predicted and are predicted anew")
     written: list[Path] = []
@@ -101,7 +95,7 @@ def predict(
         else:
             written += outcome
     for kind in (kind for kind in kinds if kind in GATHERED):
-        parts = claimed_parts(Path(out), kind, claimed.claims, makers, predictor.card.labels)
+        parts = claimed_parts(Path(out), kind, claimed, predictor.card.labels)
         written += _gather(kind, parts, Path(out), predictor.card.labels)
     for problem in problems:
         terminal.warn(f"Not predicted: {problem.sentence}")
@@ -149,20 +143,6 @@ def _refuse_lists_of_videos(jobs: Sequence[Job], kinds: Sequence[str]) -> None:
     kind = next((kind for kind in kinds if kind in ("panel", *GATHERED)), None)
     if video and kind:
         raise InputError(f"--save {kind} is made of pictures, and {video.source} is a video; leave one of them out.")
-
-
-def _refuse_other_makers(out: Path, wish: "Wish", makers: dict[str, object]) -> None:
-    """Raise an InputError where something else made the results that are there, and they are not to be replaced."""
-    note = out / NOTES / MAKERS
-    if wish.renew or not note.is_file():
-        return
-    noted = json.loads(note.read_text(encoding="utf-8"))
-    other = next((name for name, value in makers.items() if noted.get(name) != value), None)
-    if other:
-        raise InputError(
-            f"{out} holds results made with another {other.replace('_', '-')}; "
-            "choose another --out, or replace them with --overwrite."
-        )
 
 
 def _is_done(job: Job, wish: "Wish", predictor: "Predictor") -> bool:
@@ -213,7 +193,6 @@ def _predict_alone(predictor: "Predictor", job: Job, wish: "Wish") -> list[Path]
 def _gather(kind: str, parts: "Sequence[Part]", out: Path, labels: "LabelMap") -> list[Path]:
     """Write the file, or the few, that hold one kind of result of all pictures."""
     from maskwright.inference.gathering import write_coco, write_kaggle, write_sheets
-    from maskwright.inference.results import GATHERED_FILES
 
     file = out / GATHERED_FILES[kind]
     match kind:

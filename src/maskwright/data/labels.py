@@ -5,7 +5,7 @@ after a class. `label_survey` finds out which; here a map is applied to one mask
 with the file's name: a value that nobody expected is a mistake in the data more often than background.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -253,6 +253,15 @@ def colour_codes(colours: NDArray[np.uint8]) -> NDArray[np.uint32]:
     return np.asarray(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2], np.uint32)
 
 
+def colours_of(codes: Iterable[int]) -> list[Colour]:
+    """The colours that `colour_codes` has made numbers of.
+
+    >>> colours_of([0x0A0B0C])
+    [(10, 11, 12)]
+    """
+    return [(code >> 16, code >> 8 & 255, code & 255) for code in codes]
+
+
 def listed(values: list[Any]) -> str:
     """The first few values, for a sentence."""
     words = [f"{value:g}" if isinstance(value, int | float) else str(value) for value in values]
@@ -297,13 +306,13 @@ def _apply_colours(labels: LabelMap, colours: NDArray[np.uint8], path: Path) -> 
     class_of = {int(colour_codes(np.array(raw, np.uint8))): index for raw, index in known.items()}
     unknown = [code for code in present.tolist() if code not in class_of]
     if unknown and not labels.nearest:
-        words = [describe_raw((code >> 16, code >> 8 & 255, code & 255)) for code in unknown]
+        words = [describe_raw(colour) for colour in colours_of(unknown)]
         raise _refusal(
             path, f"holds the colours {listed(words)}, which no class has ({_classes_in_words(labels)})", values=True
         )
     if unknown:
         references = np.array(list(known), np.int32)  # (K, 3)
-        strange = np.array([(code >> 16, code >> 8 & 255, code & 255) for code in unknown], np.int32)
+        strange = np.array(colours_of(unknown), np.int32)
         distances = ((strange[:, np.newaxis] - references) ** 2).sum(axis=2)  # (U, K)
         indices = list(known.values())
         class_of |= {code: indices[best] for code, best in zip(unknown, distances.argmin(axis=1), strict=True)}

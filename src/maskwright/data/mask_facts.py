@@ -55,7 +55,7 @@ class MaskFacts:
     @property
     def has_coloured_palette(self) -> bool:
         """Whether the values are places in a palette; one of greys has been resolved by the reader."""
-        return self.palette is not None and not all(is_grey(colour) for colour in self.palette)
+        return _is_coloured(self.palette)
 
 
 def look_at(values: NDArray[Any], path: Path, palette: tuple[Colour, ...] | None = None) -> MaskFacts:
@@ -78,7 +78,7 @@ def look_at(values: NDArray[Any], path: Path, palette: tuple[Colour, ...] | None
     is_plain = (not is_lossy and lb.is_zero_or_one(present)) or is_scale or is_lossy
     if len(present) == 1 and present[0] == 0:
         return MaskFacts(path, "empty", counts, palette=palette)
-    if palette and not all(is_grey(colour) for colour in palette):
+    if _is_coloured(palette):
         is_plain = is_plain and counts.keys() <= {0, 1, 255}
     if not is_plain and not counts.keys() <= BYTE_ENDS:
         return MaskFacts(path, "indices", counts, palette=palette)
@@ -94,6 +94,10 @@ def look_at(values: NDArray[Any], path: Path, palette: tuple[Colour, ...] | None
 def is_grey(colour: int | Colour) -> bool:
     """Whether a raw value is a grey, as every number is."""
     return isinstance(colour, int) or len(set(colour)) == 1
+
+
+def _is_coloured(palette: tuple[Colour, ...] | None) -> bool:
+    return palette is not None and not all(is_grey(colour) for colour in palette)
 
 
 def _count_values(values: NDArray[Any]) -> dict[int | Colour, int]:
@@ -118,17 +122,13 @@ def _count_colours(colours: NDArray[np.uint8]) -> tuple[dict[int | Colour, int],
         # Neighbours are counted as one, so that no file takes more than some thousand entries.
         rough = np.asarray(colours & 0xF8 | 4, np.uint8)
         codes, counts = np.unique(lb.colour_codes(rough), return_counts=True)
-    return {
-        (code >> 16, code >> 8 & 255, code & 255): count
-        for code, count in zip(codes.tolist(), counts.tolist(), strict=True)
-    }, is_mixed
+    return dict(zip(lb.colours_of(codes.tolist()), counts.tolist(), strict=True)), is_mixed
 
 
 def _colours_in_areas(colours: NDArray[np.uint8]) -> frozenset[Colour]:
     """The colours that cover two pixels by two somewhere."""
     codes = lb.colour_codes(colours)
-    found = np.unique(codes[:-1, :-1][_is_area(codes)]).tolist()
-    return frozenset((code >> 16, code >> 8 & 255, code & 255) for code in found)
+    return frozenset(lb.colours_of(np.unique(codes[:-1, :-1][_is_area(codes)]).tolist()))
 
 
 def _is_area(values: NDArray[Any]) -> NDArray[np.bool_]:

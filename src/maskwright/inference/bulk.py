@@ -24,6 +24,7 @@ from maskwright.data.reading import read_mask
 from maskwright.data.threads import in_threads, limit_pixels
 from maskwright.data.video_files import open_video, writing_video
 from maskwright.errors import InputError, is_out_of_memory
+from maskwright.inference.claims import FRAMES
 from maskwright.inference.cleanup import clean
 from maskwright.inference.engines import one_core_each
 from maskwright.inference.jobs import Job
@@ -145,7 +146,7 @@ def results_there(kind: str, job: Job, labels: LabelMap) -> list[Path]:
 
 def _frames_of(job: Job) -> Path:
     """The folder of a video's results that are files for each frame, below that of all results."""
-    return job.place.with_name(f"{job.place.name}_frames")
+    return job.place.with_name(f"{job.place.name}{FRAMES}")
 
 
 def look(predictor: Predictor, image: NDArray[np.uint8], truth: NDArray[np.uint8] | None = None) -> Seen:

@@ -1,5 +1,6 @@
 """Before results are written: whose they will be is noted, and what lies under their names must not be another's."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,13 +9,26 @@ from pathlib import Path, PurePosixPath
 from maskwright.data.folder_words import natural
 from maskwright.data.labels import LabelMap
 from maskwright.errors import InputError
+from maskwright.files import write_json
 from maskwright.inference.bulk import results_there
-from maskwright.inference.claims import Claim, Claims, by_kind, digest_of, read_claims, write_claims
+from maskwright.inference.claims import (
+    GATHERED_FILES,
+    NOTES,
+    Claim,
+    Claims,
+    by_kind,
+    digest_of,
+    read_claims,
+    write_claims,
+)
 from maskwright.inference.gathering import Part
 from maskwright.inference.jobs import Job
-from maskwright.inference.results import GATHERED_FILES, Wish, paths_of
+from maskwright.inference.results import Wish, paths_of
 
-ADVICE = "choose another --out, or replace them with --overwrite"
+# What made the results of a folder beside the pictures, by the names of options.
+MAKERS = f"{NOTES}/makers.json"
+
+_ADVICE = "choose another --out, or replace them with --overwrite"
 
 
 @dataclass(frozen=True)
@@ -23,10 +37,12 @@ class Claimed:
 
     Attributes:
         claims: Whose they are.
+        makers: What makes those of this run; see `digest_of`.
         changed: How many of the pictures have changed since their results were made.
     """
 
     claims: Claims
+    makers: str
     changed: int
 
 
@@ -36,12 +52,15 @@ def claim_results(
     """Note whose results there will be, and take away what was made of a picture as it was, or by something else.
 
     Raises:
-        InputError: What is there is nobody's or another picture's, and is not to be replaced. Nothing was changed.
+        InputError: Something else made what is there, or it is nobody's or another picture's, and it is not to be
+            replaced. Nothing was changed.
     """
+    if not wish.renew:
+        _refuse_other_makers(out, makers)
     held, digest = read_claims(out), digest_of(makers)
     for kind in GATHERED_FILES.keys() & {*wish.kinds} - {claimed for _, claimed in held}:
         if not wish.renew and (stranger := out / GATHERED_FILES[kind]).exists():
-            raise InputError(f"{stranger} is there and was not made here; {ADVICE}.")
+            raise _is_nobodys(stranger)
     claims: list[Claim] = []
     outdated: list[Path] = []
     changed = 0
@@ -59,16 +78,16 @@ def claim_results(
         changed += any(
             claim and claim.source == wished.source and not claim.is_of(wished) for claim in earlier.values()
         )
+    write_json(out / MAKERS, makers)
     for path in outdated:
         path.unlink()
     write_claims(out, claims)
-    return Claimed(held | by_kind(claims), changed)
+    return Claimed(held | by_kind(claims), digest, changed)
 
 
-def claimed_parts(out: Path, kind: str, claims: Claims, makers: Mapping[str, object], labels: LabelMap) -> list[Part]:
+def claimed_parts(out: Path, kind: str, claimed: Claimed, labels: LabelMap) -> list[Part]:
     """What the pictures of this run and of earlier ones have left for a gathered file, in the order of their names."""
-    digest = digest_of(makers)
-    theirs = [claim for (_, claimed), claim in claims.items() if claimed == kind and claim.makers == digest]
+    theirs = [claim for (_, some), claim in claimed.claims.items() if some == kind and claim.makers == claimed.makers]
     parts = [
         Part(claim.name, path)
         for claim in sorted(theirs, key=lambda claim: natural(PurePosixPath(claim.name)))
@@ -77,10 +96,22 @@ def claimed_parts(out: Path, kind: str, claims: Claims, makers: Mapping[str, obj
     return [part for part in parts if part.path.exists()]
 
 
+def _refuse_other_makers(out: Path, makers: Mapping[str, object]) -> None:
+    note = out / MAKERS
+    noted = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else makers
+    other = next((name for name, value in makers.items() if noted.get(name) != value), None)
+    if other:
+        raise InputError(f"{out} holds results made with another {other.replace('_', '-')}; {_ADVICE}.")
+
+
 def _refuse_others(there: Path, earlier: Claim | None, wished: Claim, out: Path) -> None:
     """Raise an InputError unless a file is of the picture that is to be predicted."""
     if earlier is None:
-        raise InputError(f"{there} is there and was not made here; choose another --out, or use --overwrite.")
+        raise _is_nobodys(there)
     if earlier.source != wished.source:
         one, other = (os.path.normpath(out / claim.source) for claim in (earlier, wished))
-        raise InputError(f"{there} was made of {one}, and that of {other} would take its place; {ADVICE}.")
+        raise InputError(f"{there} was made of {one}, and that of {other} would take its place; {_ADVICE}.")
+
+
+def _is_nobodys(there: Path) -> InputError:
+    return InputError(f"{there} is there and was not made here; choose another --out, or use --overwrite.")

@@ -16,10 +16,15 @@ from maskwright.data.folder_words import RESULTS_MARK
 NOTES = RESULTS_MARK
 """Below the folder of results: what a run keeps so that it can go on."""
 
+GATHERED_FILES = {"coco": "coco.json", "kaggle": "submission.csv", "sheet": "sheet_001.png"}
+"""Kinds that are one file, or a few, for all pictures, and what the first is called."""
+
+FRAMES = "_frames"
+"""What follows a video's name in that of the folder with a file for each frame."""
+
 _LINES = f"{NOTES}/results.jsonl"
 _RESULT = re.compile(r"(.+)_([a-z]+)(?:_\d+)?")
-_GATHERED = {"coco": r"coco\.json", "kaggle": r"submission\.csv", "sheet": r"sheet_\d{3,}\.png"}
-_FRAMES = "_frames"
+_PAGE = re.compile(r"\d{3,}")
 
 
 @dataclass(frozen=True)
@@ -92,10 +97,11 @@ def is_result(path: PurePath, claims: Claims) -> bool:
     if (found := _RESULT.fullmatch(stem.name)) and (stem.with_name(found[1]).as_posix(), found[2]) in claims:
         return True
     kinds = {kind for _, kind in claims}
-    if any(kind in kinds and re.fullmatch(pattern, path.as_posix()) for kind, pattern in _GATHERED.items()):
+    first_page = _PAGE.sub("001", path.as_posix())
+    if any(first_page == name for kind, name in GATHERED_FILES.items() if kind in kinds):
         return True
-    videos = (folder for folder in path.parents if folder.name.endswith(_FRAMES) and folder.name != _FRAMES)
-    places = (folder.with_name(folder.name.removesuffix(_FRAMES)).as_posix() for folder in videos)
+    videos = (folder for folder in path.parents if folder.name.endswith(FRAMES) and folder.name != FRAMES)
+    places = (folder.with_name(folder.name.removesuffix(FRAMES)).as_posix() for folder in videos)
     return any((place, kind) in claims for place in places for kind in kinds)
 
 

@@ -18,6 +18,7 @@ from maskwright.data.labels import LabelMap
 from maskwright.errors import InputError
 from maskwright.files import write_bytes
 from maskwright.inference import gathering, outputs
+from maskwright.inference.claims import GATHERED_FILES
 from maskwright.inference.cutout import Background, cut_out, replace_background, soft_alpha
 from maskwright.inference.jobs import Job
 from maskwright.inference.predictor import Predictor, as_probabilities
@@ -38,10 +39,8 @@ SUFFIXES = {
 }
 """Every kind, and what its files end in."""
 
-GATHERED_FILES = {"coco": "coco.json", "kaggle": "submission.csv", "sheet": "sheet_001.png"}
-"""Kinds that are one file, or a few, for all pictures, and what the first is called."""
-
 GATHERED = tuple(GATHERED_FILES)
+"""Kinds that are one file, or a few, for all pictures."""
 
 DRAWN = ("background", "overlay", "contour")
 """Kinds that are pictures to look at: those a video becomes a video of."""

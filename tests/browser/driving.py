@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,33 @@ def _address(process: "subprocess.Popen[str]") -> str:
         if found := re.search(r"http://\S+", line):
             return found.group()
     raise AssertionError("the server ended before it served")
+
+
+@contextmanager
+def occupying(address: str, key: str) -> Iterator[None]:
+    """Another client, whose picture is on its way for as long as this lasts and so holds the server's only place."""
+    connection = HTTPConnection(address.partition("://")[2])
+    connection.putrequest("POST", "/v1/predict")
+    for name, value in {**_authorized(key), "Content-Type": "image/png", "Content-Length": "1"}.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    try:
+        while "pictures_under_way 1.0" not in _metrics(address, key):
+            pass
+        yield
+    finally:
+        connection.close()
+
+
+def _metrics(address: str, key: str) -> str:
+    request = urllib.request.Request(f"{address}/metrics", headers=_authorized(key))  # noqa: S310 - a server of ours
+    with urllib.request.urlopen(request) as answer:  # noqa: S310
+        text: str = answer.read().decode()
+    return text
+
+
+def _authorized(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
 
 
 def ask(address: str, picture: Path, words: str) -> bytes:

@@ -12,6 +12,7 @@ from maskwright.data.groups import Groups
 from maskwright.data.labels import BLACK_AND_WHITE, LabelMap
 from maskwright.data.reading import Formats, fingerprint_of
 from maskwright.errors import InputError
+from maskwright.evaluation.unseen import Known
 from maskwright.inference.model_file import ModelCard, save_model
 from maskwright.models.build import build_network
 from maskwright.training.material import Material
@@ -137,7 +138,8 @@ def test_what_the_first_model_saw_was_seen(tmp_path: Path) -> None:
         "looks": ("m", "l"),
         "groups": ("g", "h"),
     }
-    assert start.has_learnt_from(("b", "c", "e")) == 1
+    known = Known(start.card, {})
+    assert [known.kind(fingerprint, looks=()) for fingerprint in "bce"] == ["learnt", "chosen", "unseen"]
 
 
 def test_without_a_model_to_start_from_the_pictures_are_those_of_the_run() -> None:

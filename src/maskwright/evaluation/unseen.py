@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from typing import Literal
 
 import numpy as np
 
@@ -13,6 +14,44 @@ from maskwright.data.pairs import Pair
 from maskwright.data.reading import fingerprint_of
 from maskwright.errors import InputError
 from maskwright.inference.model_file import ModelCard
+
+# `learnt` from this very file; `alike`: from a picture that this one looks like a copy of; `chosen`: the best weights
+# were chosen on it, and nothing else was learnt from it.
+Kind = Literal["learnt", "alike", "chosen", "unseen"]
+
+
+class Known:
+    """What a model file knows of pictures that training may have seen.
+
+    Args:
+        card: What the file says of itself.
+        groups: The group of each picture's name.
+    """
+
+    def __init__(self, card: ModelCard, groups: Mapping[str, str]) -> None:
+        self._trained_on, self._chosen_on = set(card.trained_on), set(card.chosen_on)
+        self._looks, self._prints = read_looks(card.looks), set(card.groups)
+        self._groups = groups
+        self._by_pattern = matching(groups, re.compile(card.group)) if card.group else {}
+
+    def kind(self, fingerprint: str, looks: Iterable[str]) -> Kind:
+        """What training did with a picture.
+
+        Args:
+            fingerprint: Of its file.
+            looks: What it looks like, asked for only where the file does not tell; nothing where that cannot be said.
+        """
+        if fingerprint in self._trained_on:
+            return "learnt"
+        if fingerprint in self._chosen_on:  # training looked for copies of it, more closely than can be done here
+            return "chosen"
+        is_copy = len(self._looks) and any(look_alike(look, self._looks).any() for look in read_looks(looks))
+        return "alike" if is_copy else "unseen"
+
+    def is_related(self, name: str) -> bool:
+        """Whether training learnt from others of its group, as it is grouped here or by the model's own pattern."""
+        groups = {self._groups[name], self._by_pattern.get(name, self._groups[name])}
+        return not self._prints.isdisjoint(map(print_of_group, groups))
 
 
 class Sieve:
@@ -32,16 +71,12 @@ class Sieve:
 
     def __init__(self, card: ModelCard, groups: Mapping[str, str], *, everything: bool = False) -> None:
         self.passed: list[Pair] = []
-        self._card, self._groups, self._everything = card, groups, everything
-        self._trained_on, self._chosen_on = set(card.trained_on), set(card.chosen_on)
-        self._looks, self._group_prints = read_looks(card.looks), set(card.groups)
-        self._by_pattern = matching(groups, re.compile(card.group)) if card.group else {}
+        self._card, self._everything = card, everything
+        self._known = Known(card, groups)
         self._seen = 0
         # Names of pictures, by what is known of them.
-        self._learnt: list[str] = []
-        self._alike: list[str] = []
+        self._names: dict[Kind, list[str]] = {"learnt": [], "alike": [], "chosen": [], "unseen": []}
         self._related: list[str] = []
-        self._chosen: list[str] = []
 
     def passing(self, pairs: Iterable[Pair], advance: Callable[[], None]) -> Iterator[Pair]:
         """The pairs that pass, each looked at when it is asked for: whoever reads it then finds its file in memory.
@@ -63,14 +98,14 @@ class Sieve:
 
     def is_validation(self, name: str) -> bool:
         """Whether the best weights were chosen on a picture that passed, and nothing else was learnt from it."""
-        return name in self._chosen
+        return name in self._names["chosen"]
 
     def leaks(self) -> list[str]:
         """What training saw of these pictures."""
         sentences = []
         for names, reason in (
-            (self._learnt, "training learnt from them"),
-            (self._alike, "they look like copies of pictures that training learnt from"),
+            (self._names["learnt"], "training learnt from them"),
+            (self._names["alike"], "they look like copies of pictures that training learnt from"),
         ):
             if names and self._everything:
                 sentences.append(f"LEAK: {len(names)} of these {self._seen} pictures: {reason}, such as {names[0]}.")
@@ -93,32 +128,20 @@ class Sieve:
             remarks.append(
                 "This model file knows exact copies of what training learnt from, but not what resembles it."
             )
-        if self._chosen and not self._everything:
-            remarks.append(f"The best weights were chosen on {len(self._chosen)} of these {len(self.passed)} pictures.")
+        if (chosen := self._names["chosen"]) and not self._everything:
+            remarks.append(f"The best weights were chosen on {len(chosen)} of these {len(self.passed)} pictures.")
         return remarks
 
     def _is_learnt(self, pair: Pair) -> bool:
         """Whether training learnt from a picture; what is known of it is remembered."""
-        fingerprint = fingerprint_of(pair.image)
-        if fingerprint in self._trained_on:
-            self._learnt.append(pair.name)
+        kind = self._known.kind(fingerprint_of(pair.image), self._looks(pair))
+        self._names[kind].append(pair.name)
+        if kind in ("learnt", "alike"):
             return True
-        if fingerprint in self._chosen_on:  # training looked for copies of it, more closely than can be done here
-            self._chosen.append(pair.name)
-        elif self._looks_learnt(pair):
-            self._alike.append(pair.name)
-            return True
-        if self._group_prints & {print_of_group(group) for group in self._groups_of(pair.name)}:
+        if self._known.is_related(pair.name):
             self._related.append(pair.name)
         return False
 
-    def _looks_learnt(self, pair: Pair) -> bool:
-        if not len(self._looks):
-            return False
+    def _looks(self, pair: Pair) -> Iterator[str]:
         with suppress(InputError):  # said when it is scored
-            look = read_looks(looks_of(thumbnail(read_image(pair.image, self._card.input))[np.newaxis]))
-            return bool(len(look) and look_alike(look[0], self._looks).any())
-        return False
-
-    def _groups_of(self, name: str) -> set[str]:
-        return {self._groups[name], self._by_pattern.get(name, self._groups[name])}
+            yield from looks_of(thumbnail(read_image(pair.image, self._card.input))[np.newaxis])

@@ -7,7 +7,8 @@ picture: some hundred kilobytes, however large it is.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data.input_format import read_image
-from maskwright.errors import InputError, is_out_of_memory
+from maskwright.errors import DoesNotFitError, InputError, is_out_of_memory
 from maskwright.inference.cleanup import clean
 from maskwright.inference.gathering import kaggle_runs
 from maskwright.inference.outputs import encode_mask
@@ -76,26 +77,20 @@ def prepare(predictor: Predictor, picture: Picture, kinds: Sequence[str]) -> Pre
     if problem is not None:
         return Prepared(known, problem=problem)
     try:
-        image = _read(picture, predictor)
-        return Prepared(known, predictor.shrink(image), *image.shape[:2])
+        with _fitting(known):
+            image = _read(picture, predictor)
+            return Prepared(known, predictor.shrink(image), *image.shape[:2])
     except InputError as error:
         return Prepared(known, problem=str(error))
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return Prepared(known, problem=_too_large(known))
 
 
 def infer(predictor: Predictor, prepared: Prepared) -> NDArray[np.float32] | None:
     """The logits ``(C, h, w)`` at the size that the model sees; None where there is a problem or memory runs out."""
     if prepared.small is None:
         return None
-    try:
+    with suppress(DoesNotFitError), _fitting(prepared.picture):
         return predictor.small_logits(prepared.small)
-    except (MemoryError, RuntimeError) as error:  # torch has errors of its own for that
-        if not is_out_of_memory(error):
-            raise
-        return None
+    return None
 
 
 def finish(
@@ -112,24 +107,10 @@ def finish(
     if logits is None:
         return _failure(prepared.picture, prepared.problem or _too_large(prepared.picture))
     try:
-        large = predictor.enlarge(logits, prepared.height, prepared.width)
-        mask = clean(predictor.classes(large), predictor.cleanup)
-        row = _row(prepared.picture)
-        row["height"], row["width"] = mask.shape
-        if [*kinds] != ["mask"]:
-            row["score"] = mean_certainty(large, mask)
-        if "parquet" in kinds:
-            labels = predictor.card.labels
-            row["rle"] = [
-                {"class": labels.class_names[index], "runs": kaggle_runs(mask == index)}
-                for index in labels.scored_classes
-            ]
-        content = encode_mask(mask, predictor.card.labels) if {"mask", "shards"} & {*kinds} else None
-        return Outcome(prepared.picture, row, content)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return _failure(prepared.picture, _too_large(prepared.picture))
+        with _fitting(prepared.picture):
+            return _made(predictor, prepared, logits, kinds)
+    except DoesNotFitError as error:
+        return _failure(prepared.picture, str(error))
 
 
 def predict_one(predictor: Predictor, picture: Picture, kinds: Sequence[str]) -> Outcome:
@@ -172,6 +153,37 @@ def _read(picture: Picture, predictor: Predictor) -> NDArray[np.uint8]:
             return read_image(file, predictor.card.input)
         except InputError as error:
             raise InputError(str(error).replace(str(file), picture.title)) from error
+
+
+def _made(predictor: Predictor, prepared: Prepared, logits: NDArray[np.float32], kinds: Sequence[str]) -> Outcome:
+    large = predictor.enlarge(logits, prepared.height, prepared.width)
+    mask = clean(predictor.classes(large), predictor.cleanup)
+    row = _row(prepared.picture)
+    row["height"], row["width"] = mask.shape
+    if [*kinds] != ["mask"]:
+        row["score"] = mean_certainty(large, mask)
+    if "parquet" in kinds:
+        labels = predictor.card.labels
+        row["rle"] = [
+            {"class": labels.class_names[index], "runs": kaggle_runs(mask == index)} for index in labels.scored_classes
+        ]
+    content = encode_mask(mask, predictor.card.labels) if {"mask", "shards"} & {*kinds} else None
+    return Outcome(prepared.picture, row, content)
+
+
+@contextmanager
+def _fitting(picture: Picture) -> Iterator[None]:
+    """Work on a picture; where memory runs out, the error names it.
+
+    Raises:
+        DoesNotFitError: It did.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch has errors of its own for that
+        if not is_out_of_memory(error):
+            raise
+        raise DoesNotFitError(_too_large(picture)) from error
 
 
 def _row(picture: Picture) -> dict[str, Any]:

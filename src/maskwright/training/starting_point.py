@@ -6,22 +6,21 @@ model file too, which has learnt from them as well.
 """
 
 import dataclasses
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from maskwright.config import Architecture, Settings, choose_preset, read_preset
-from maskwright.data.duplicates import look_alike, read_looks
-from maskwright.data.groups import matching, print_of_group
 from maskwright.data.labels import LabelMap
 from maskwright.data.matching import join
 from maskwright.data.reading import fingerprint_of
 from maskwright.device import gpu_gigabytes
 from maskwright.errors import InputError
+from maskwright.evaluation.unseen import Known
 from maskwright.inference.model_file import ModelCard, Parent, load_model
 
 if TYPE_CHECKING:
@@ -50,44 +49,25 @@ class StartingPoint:
         """What the settings of a run say of it."""
         return {**dataclasses.asdict(self.parent), "path": str(self.path)}
 
-    def has_learnt_from(self, fingerprints: Iterable[str]) -> int:
-        """How many of these pictures the model learnt from, or a model that it started from itself."""
-        known = set(self.card.trained_on)
-        return sum(fingerprint in known for fingerprint in fingerprints)
-
     def leak(self, material: "Material", part: str) -> str:
-        """What is to be said where it has learnt from pictures of a part that is held out; empty where it has not.
-
-        As `evaluation.unseen.Sieve` decides: the very files count, copies whose files differ, and, of what is left,
-        others of a group that it has learnt from.
-        """
-        prints = dict(zip(material.indices(part), material.fingerprints(part), strict=True))
-        copies = self._find_copies(material, prints)
-        learnt_from = {*self.card.trained_on}
-        left = [index for index, own in prints.items() if index not in copies and own not in learnt_from]
+        """What is to be said where it has learnt from pictures of a part that is held out; empty where it has not."""
+        names = [pair.name for pair in material.pairs(part)]
+        looks = (material.looks[index] for index in material.indices(part))
+        known = Known(self.card, material.groups.of)
+        kinds = [
+            known.kind(fingerprint, [look])
+            for fingerprint, look in zip(material.fingerprints(part), looks, strict=True)
+        ]
+        is_other = (kind in ("chosen", "unseen") for kind in kinds)
         counts = {
-            "": self.has_learnt_from(prints.values()),
-            "copies of ": len(copies),
-            "others of the groups of ": self._count_related(material, left),
+            "": kinds.count("learnt"),
+            "copies of ": kinds.count("alike"),
+            "others of the groups of ": sum(known.is_related(name) for name in compress(names, is_other)),
         }
         told = [f"{what}{count}" for what, count in counts.items() if count]
-        wholes = (f"the {len(prints)} pictures of {part}", "them", "them")
+        wholes = (f"the {len(names)} pictures of {part}", "them", "them")
         learnt = join(f"{what} of {whole}" for what, whole in zip(told, wholes, strict=False))
         return f"LEAK: {self.path} has learnt from {learnt}" if learnt else ""
-
-    def _find_copies(self, material: "Material", prints: Mapping[int, str]) -> set[int]:
-        """Pictures that look like some that it has learnt from; of files that its weights were chosen on, none."""
-        known = {*self.card.trained_on, *self.card.chosen_on}
-        learnt = read_looks(self.card.looks)
-        looks = {index: read_looks([material.looks[index]]) for index, own in prints.items() if own not in known}
-        return {index for index, look in looks.items() if len(look) and look_alike(look[0], learnt).any()}
-
-    def _count_related(self, material: "Material", indices: Iterable[int]) -> int:
-        """How many pictures belong to a group that it has learnt from: their group here, or by its own pattern."""
-        names = [material.cache.pairs[index].name for index in indices]
-        by_pattern = matching(names, re.compile(self.card.group)) if self.card.group else {}
-        groups = [{material.groups.of[name], by_pattern.get(name, material.groups.of[name])} for name in names]
-        return sum(not {print_of_group(group) for group in some}.isdisjoint(self.card.groups) for some in groups)
 
 
 @dataclass(frozen=True)

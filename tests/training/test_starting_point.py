@@ -138,7 +138,7 @@ def test_what_the_first_model_saw_was_seen(tmp_path: Path) -> None:
         "looks": ("m", "l"),
         "groups": ("g", "h"),
     }
-    known = Known(start.card, {})
+    known = Known(dataclasses.replace(start.card, looks=()), {})
     assert [known.kind(fingerprint, looks=()) for fingerprint in "bce"] == ["learnt", "chosen", "unseen"]
 
 

@@ -92,7 +92,7 @@ def plan(
     Args:
         photos: The folder, as for train.
         settings: Everything else, as for train.
-        preset: Settings to start from: quick, best or classic; by default quick, or best from 10 GB of GPU on.
+        preset: Settings to start from: quick, best or classic; by default best from 3 hours or 10 GB of GPU on.
         start_from: Model file whose weights train would start from; its network and size are the defaults then.
         json: Print JSON instead of a table.
     """
@@ -122,7 +122,7 @@ def train(  # noqa: PLR0913 - each is an option
     Args:
         photos: The folder: images/ with masks/, train/ with train_masks/, or a.jpg beside a_mask.png.
         settings: Everything else; the defaults shown are those of the preset.
-        preset: Settings to start from: quick, best or classic; by default quick, or best from 10 GB of GPU on.
+        preset: Settings to start from: quick, best or classic; by default best from 3 hours or 10 GB of GPU on.
         start_from: Model file whose weights to start from; its network and size are the defaults then.
         out: Run folder; by default a new one under runs/.
         resume: Go on with the run in --out, or with the latest of this folder.
@@ -401,19 +401,28 @@ def _defaults_of(word: str, arguments: Sequence[str]) -> Settings:
         return read_preset(preset)
     from maskwright.training.starting_point import default_settings, read_starting_point
 
-    return default_settings(preset, read_starting_point(Path(model)), may_use_gpu=False)
+    return default_settings(preset, read_starting_point(Path(model)), None, may_use_gpu=False)
 
 
 def _unnamed_preset(word: str, arguments: Sequence[str]) -> str:
-    """The preset for the machine, where the run may depend on it."""
+    """The preset for the time that a model gets, and for the machine where the run may depend on it."""
+    minutes = _number_of("--minutes", arguments)
+    folds = _number_of("--folds", arguments) if _value_of("--fold", arguments) is None else None
     may_use_gpu = (
         arguments[:1] == [word]
         and _value_of("--device", arguments) != "cpu"
         and _value_of("--processes", arguments) is None
         and (_value_of("--gpus", arguments) is None or local_rank() is not None)  # each of them will ask
-        and (_value_of("--minutes", arguments) is not None or _value_of("--epochs", arguments) is None)
+        and (minutes is not None or _value_of("--epochs", arguments) is None)
     )
-    return choose_preset(gpu_gigabytes() if may_use_gpu else 0.0)
+    return choose_preset(minutes and minutes / (folds or 1), gpu_gigabytes() if may_use_gpu else 0.0)
+
+
+def _number_of(option: str, arguments: Sequence[str]) -> float | None:
+    """The number that follows an option; None where it is no number, of which the parser will say so."""
+    with suppress(TypeError, ValueError):
+        return float(_value_of(option, arguments) or "")
+    return None
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str | None:

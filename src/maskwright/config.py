@@ -34,8 +34,8 @@ DEEPEST = 7
 SMALLEST_SIDE = 32
 # Where nothing is said of the length of a run.
 DEFAULT_MINUTES = 10.0
-# From so much memory of a GPU, the preset is `best` where none is named.
-LARGE_GPU_GIGABYTES = 10.0
+# From so many minutes, or so much memory of a GPU, the preset is `best` where none is named (docs/decisions/0039).
+MANY_MINUTES, LARGE_GPU_GIGABYTES = 180.0, 10.0
 # Encoders of our own; `torchvision:` and `timm:` come before the names of theirs.
 ENCODERS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 ENCODER_SOURCES = ("torchvision", "timm")
@@ -541,15 +541,16 @@ def compile_group(pattern: str) -> re.Pattern[str]:
         raise InputError(f"--group {pattern!r} is no regular expression ({error}); correct it.") from error
 
 
-def choose_preset(gpu_gigabytes: float) -> str:
-    """The preset where none is named: `best` with a large GPU, else `quick`, however long the run (decisions/0039).
+def choose_preset(minutes: float | None, gpu_gigabytes: float) -> str:
+    """The preset where none is named: `best` with three hours to spend or a large GPU, else `quick`.
 
     A run by epochs alone is to be the same on every machine: then nobody asks how much memory there is.
 
-    >>> choose_preset(gpu_gigabytes=0), choose_preset(gpu_gigabytes=24)
-    ('quick', 'best')
+    >>> choose_preset(5, gpu_gigabytes=0), choose_preset(5, gpu_gigabytes=24), choose_preset(180, gpu_gigabytes=4)
+    ('quick', 'best', 'best')
     """
-    return "best" if gpu_gigabytes >= LARGE_GPU_GIGABYTES else "quick"
+    is_long = minutes is not None and minutes >= MANY_MINUTES
+    return "best" if is_long or gpu_gigabytes >= LARGE_GPU_GIGABYTES else "quick"
 
 
 def preset_names() -> list[str]:

@@ -60,7 +60,7 @@ def cross_validate(
         photos: The folder.
         folds: How many; by default as many as the settings say, or 5.
         out: Folder for all of it; by default a new one under ``runs/``.
-        preset: The settings to start from; by default `quick`, or `best` with a large GPU.
+        preset: The settings to start from; by default `quick`, or `best` with three hours or a large GPU.
         minutes: The whole call ends within so many; each model gets an equal share.
         epochs: Of each model.
         resume: Go on with those in ``out``, or with the latest of this folder.
@@ -73,7 +73,10 @@ def cross_validate(
     """
     require_torch()
     start = read_starting_point(Path(start_from)) if start_from else None
-    settings = (settings or default_settings(preset, start, may_use_gpu=epochs is None)).with_length(minutes, epochs)
+    settings = (
+        settings
+        or default_settings(preset, start, minutes and minutes / (folds or DEFAULT_FOLDS), may_use_gpu=epochs is None)
+    ).with_length(minutes, epochs)
     folds = folds or settings.folds or DEFAULT_FOLDS
     each = None if settings.minutes is None else settings.minutes / folds
     settings = dataclasses.replace(settings, folds=folds, minutes=each)

@@ -112,7 +112,7 @@ def plan(
 
     Args:
         photos: The folder.
-        preset: The settings to start from; by default `quick`, or `best` with a large GPU.
+        preset: The settings to start from; by default `quick`, or `best` with three hours or a large GPU.
         minutes: Of the whole command.
         epochs: Passes over the pictures.
         start_from: A model file whose weights `train` would start from; its network and size count where there are no
@@ -125,7 +125,9 @@ def plan(
     """
     started = time.monotonic()
     start = read_starting_point(Path(start_from)) if start_from else None
-    settings = (settings or default_settings(preset, start, may_use_gpu=epochs is None)).with_length(minutes, epochs)
+    settings = (settings or default_settings(preset, start, minutes, may_use_gpu=epochs is None)).with_length(
+        minutes, epochs
+    )
     device, is_here = _find_device(settings)
     from maskwright.training.minutes import Minutes
     from maskwright.training.preparation import prepare

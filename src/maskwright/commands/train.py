@@ -82,7 +82,7 @@ def train(
     Args:
         photos: The folder.
         out: The run folder; by default a new one under ``runs/``.
-        preset: The settings to start from; by default `quick`, or `best` with a large GPU.
+        preset: The settings to start from; by default `quick`, or `best` with three hours or a large GPU.
         minutes: The whole call ends within so many minutes.
         epochs: Passes over the pictures.
         resume: Continue the run in ``out``, or the latest of this folder.
@@ -100,7 +100,9 @@ def train(
     """
     started = time.monotonic() if began is None else began
     start = read_starting_point(Path(start_from)) if start_from else None
-    settings = (settings or default_settings(preset, start, may_use_gpu=epochs is None)).with_length(minutes, epochs)
+    settings = (settings or default_settings(preset, start, minutes, may_use_gpu=epochs is None)).with_length(
+        minutes, epochs
+    )
     if settings.folds is not None and settings.fold is None:
         raise InputError(
             "This trains one model: name a --fold, or let cross_validate train one for each of the --folds."

@@ -107,9 +107,11 @@ def read_starting_point(path: Path) -> StartingPoint:
     return StartingPoint(path, parent, card, weights)
 
 
-def default_settings(preset: str | None, start: StartingPoint | None, *, may_use_gpu: bool) -> Settings:
+def default_settings(
+    preset: str | None, start: StartingPoint | None, minutes: float | None, *, may_use_gpu: bool
+) -> Settings:
     """The settings of a preset; with a model to start from, its network and size instead of the preset's."""
-    settings = read_preset(preset or choose_preset(gpu_gigabytes() if may_use_gpu else 0.0))
+    settings = read_preset(preset or choose_preset(minutes, gpu_gigabytes() if may_use_gpu else 0.0))
     return with_architecture_of(settings, start.card) if start else settings
 
 

@@ -18,6 +18,8 @@ from maskwright.inference.model_file import ModelCard
 # `learnt` from this very file; `alike`: from a picture that this one looks like a copy of; `chosen`: the best weights
 # were chosen on it, and nothing else was learnt from it.
 Kind = Literal["learnt", "alike", "chosen", "unseen"]
+# Those whose scores would be of what was learnt by heart.
+SEEN: tuple[Kind, ...] = ("learnt", "alike")
 
 
 class Known:
@@ -136,7 +138,7 @@ class Sieve:
         """Whether training learnt from a picture; what is known of it is remembered."""
         kind = self._known.kind(fingerprint_of(pair.image), self._looks(pair))
         self._names[kind].append(pair.name)
-        if kind in ("learnt", "alike"):
+        if kind in SEEN:
             return True
         if self._known.is_related(pair.name):
             self._related.append(pair.name)

@@ -20,7 +20,7 @@ from maskwright.data.matching import join
 from maskwright.data.reading import fingerprint_of
 from maskwright.device import gpu_gigabytes
 from maskwright.errors import InputError
-from maskwright.evaluation.unseen import Known
+from maskwright.evaluation.unseen import SEEN, Known
 from maskwright.inference.model_file import ModelCard, Parent, load_model
 
 if TYPE_CHECKING:
@@ -58,11 +58,11 @@ class StartingPoint:
             known.kind(fingerprint, [look])
             for fingerprint, look in zip(material.fingerprints(part), looks, strict=True)
         ]
-        is_other = (kind in ("chosen", "unseen") for kind in kinds)
+        is_new = (kind not in SEEN for kind in kinds)
         counts = {
             "": kinds.count("learnt"),
             "copies of ": kinds.count("alike"),
-            "others of the groups of ": sum(known.is_related(name) for name in compress(names, is_other)),
+            "others of the groups of ": sum(known.is_related(name) for name in compress(names, is_new)),
         }
         told = [f"{what}{count}" for what, count in counts.items() if count]
         wholes = (f"the {len(names)} pictures of {part}", "them", "them")

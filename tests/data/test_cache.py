@@ -371,7 +371,10 @@ def test_what_does_not_fit_is_decoded_each_time(ellipses: tuple[Pair, ...], tmp_
     assert len(files_in(tmp_path / "cache")) == 5
     assert is_whole(cache, ellipses)
     assert len(counting.names) == 12 + 7
-    assert cache.thumbnails().shape == (12, 64, 64, 3)
+    assert np.array_equal(cache.thumbnails(), [thumbnail(read(pair)[0]) for pair in ellipses])
+    assert len(counting.names) == 12 + 7  # what could not be kept has left its thumbnail
+    assert np.array_equal(cache.without_thumbnails().thumbnails(), cache.thumbnails())
+    assert len(counting.names) == 12 + 7 + 7
 
 
 def test_without_room_nothing_is_written(ellipses: tuple[Pair, ...], tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,12 +96,14 @@ class Entry:
         fingerprint: A hash of the image file's content.
         content: A hash of what the image and its mask hold.
         path: None where there was no room: it is decoded whenever it is needed.
+        small: Its thumbnail, likewise, until the pictures are dealt out.
     """
 
     facts: Facts
     fingerprint: str
     content: str
     path: Path | None
+    small: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
 
 class Missing(NamedTuple):
@@ -196,9 +198,13 @@ class Cache:
         """A small copy of each image, ``(N, 64, 64, 3)``."""
         found = np.empty((len(self.pairs), SIDE, SIDE, 3), np.uint8)
         for index, (pair, entry) in enumerate(zip(self.pairs, self.entries, strict=True)):
-            small = None if entry.path is None else _read_thumbnail(entry.path)
+            small = entry.small if entry.path is None else _read_thumbnail(entry.path)
             found[index] = thumbnail(self.read(pair)[0]) if small is None else small
         return found
+
+    def without_thumbnails(self) -> "Cache":
+        """The same, holding nothing of its pictures."""
+        return replace(self, entries=tuple(replace(entry, small=None) for entry in self.entries))
 
 
 def build_cache(
@@ -256,7 +262,8 @@ def build_cache(
             return Problem(missing.pair.image, str(error))
         has_room = room.claim(PIXELS_AT + picture.pixels.nbytes)
         is_kept = has_room and _write(missing.path, picture)
-        return Entry(picture.facts, missing.fingerprint, missing.content, missing.path if is_kept else None)
+        place, small = (missing.path, None) if is_kept else (None, picture.thumbnail)
+        return Entry(picture.facts, missing.fingerprint, missing.content, place, small)
 
     found: list[Entry | Missing | Problem | None] = []
     for one in in_threads(find, enumerate(pairs)):

@@ -128,7 +128,7 @@ def kept_here(material: Material, settings: Settings) -> Material:
 def deal_out(cache: Cache, formats: Formats, settings: Settings) -> Material:
     """Split the pictures that could be read, or split them as an earlier run did."""
     names = [pair.name for pair in cache.pairs]
-    thumbnails = cache.thumbnails()
+    thumbnails, cache = cache.thumbnails(), cache.without_thumbnails()
     looks = tuple(looks_of(thumbnails))
     if settings.split is not None:
         given = {pair.name: pair.group for pair in cache.pairs}

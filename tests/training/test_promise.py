@@ -16,12 +16,13 @@ from maskwright.data.cache import Cache
 from maskwright.data.groups import Groups
 from maskwright.data.reading import Formats
 from maskwright.inference.predictor import load
+from maskwright.training import closing
 from maskwright.training.closing import choose_closing, score
 from maskwright.training.keeping import keep_best, keep_last, keep_scores
 from maskwright.training.loop import Status, fit
 from maskwright.training.material import Material
 from maskwright.training.measuring import measure_costs
-from maskwright.training.minutes import Minutes, plan_closing
+from maskwright.training.minutes import Costs, Minutes, plan_closing
 from maskwright.training.run_folder import RunFolder
 from maskwright.training.schedules import Length, learning_rate_at
 from maskwright.training.session import (
@@ -271,6 +272,19 @@ def test_every_validation_of_a_resumed_run_looks_at_the_same_pictures(ellipse_ca
     assert second.closing.validated == first.closing.validated == 2
     chosen = [list(build_validation_loader(whole.session).batch_sampler or []) for whole in (first, second)]
     assert chosen[0] == chosen[1]
+
+
+def test_a_run_that_is_resumed_near_its_end_scores_what_it_planned(ellipse_cache: Cache, tmp_path: Path) -> None:
+    machine = Machine(step=0.1, validate=0.1, score=0.1)
+    session = Whole(ellipse_cache, tmp_path / "run", machine, started=0.0).session
+    costs = Costs(validating=0.1, scoring=SECONDS / 50, saving=0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(closing, "measure_costs", lambda *_: costs)
+        planned = [choose_closing(session)]
+        for left in (SECONDS / 2, 1.0):
+            minutes = session.minutes.after(SECONDS - left) if session.minutes else None
+            planned.append(choose_closing(dataclasses.replace(session, minutes=minutes)))
+    assert [found.scored for found in planned] == [6, 6, 6]
 
 
 def test_a_run_by_epochs_asks_no_clock(ellipse_cache: Cache, tmp_path: Path) -> None:

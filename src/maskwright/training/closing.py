@@ -33,7 +33,7 @@ def choose_closing(session: Session) -> Closing:
         return Closing(part, scored=available, available=available, validated=held_out)
     return plan_closing(
         measure_costs(session, part).shared_by(ranks.size()),
-        session.minutes.seconds,
+        60 * (settings.minutes or 0.0),  # of all of it: what a resumed run has left is less
         part=part,
         available=available,
         held_out=held_out,

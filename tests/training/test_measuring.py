@@ -11,6 +11,7 @@ from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats
 from maskwright.training import measuring
 from maskwright.training.measuring import LEAST_OUTLINED, look_at_masks, measure_speed, perfect_logits, usual_shape
+from maskwright.training.minutes import drawn
 from maskwright.training.recipe import LADDER
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -45,6 +46,16 @@ def test_thin_masks_need_more_pixels_than_thick_ones(tmp_path: Path) -> None:
     assert found[2][960] == 1.0
 
 
+def test_where_foreground_is_rare_more_masks_are_looked_at(tmp_path: Path) -> None:
+    pairs = pictures(tmp_path, 60, stripes=5)
+    for pair in drawn(pairs, 59, seed=0):
+        Image.fromarray(np.zeros((200, 800), np.uint8)).save(pair.mask_path)
+    assert look_at_masks(pairs, Formats(), LADDER, seed=0) == look_at_masks(
+        drawn(pairs, 60, seed=0)[59:], Formats(), LADDER, seed=0
+    )
+    assert look_at_masks(drawn(pairs, 59, seed=0), Formats(), LADDER, seed=0) == {}
+
+
 def test_short_of_time_a_few_masks_must_do(tmp_path: Path) -> None:
     pairs = pictures(tmp_path, 9, stripes=5)
     for pair in pairs[:]:
@@ -61,6 +72,21 @@ def test_pictures_that_cannot_be_read_are_left_to_those_who_refuse_them(tmp_path
     pairs[1].mask_path.write_text("no picture")
     assert usual_shape(pairs, seed=0) == (200, 800)
     assert look_at_masks(pairs, Formats(), LADDER, seed=0)
+
+
+def test_costs_are_those_of_pictures_of_the_mean_size() -> None:
+    areas = dict(enumerate([1.0, 100.0, 90.0, 60.0, 99.0]))
+    assert measuring._usual(list(areas), 1, areas.__getitem__) == ([3], 70 / 60)
+    assert measuring._usual(list(areas), 2, areas.__getitem__) == ([3, 2], 70 / 75)
+    assert measuring._usual([1], 4, areas.__getitem__) == ([1], 1.0)
+
+
+@pytest.mark.parametrize(("costs", "seconds", "times"), [([9.0, 1.0], 9.0, 1), ([2.0, 1.0, 0.5, 0.7], 0.5, 3)])
+def test_what_takes_long_is_measured_once(costs: list[float], seconds: float, times: int) -> None:
+    done: list[float] = []
+    found = measuring._second_time(lambda: done.append(costs[len(done)]), lambda: sum(done), times=2)
+    assert found == pytest.approx(seconds)
+    assert len(done) == times
 
 
 @pytest.mark.parametrize("num_classes", [1, 3])

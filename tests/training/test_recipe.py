@@ -12,7 +12,9 @@ from maskwright.training.recipe import (
     FINE,
     LADDER,
     LEAST_STEPS,
+    NARROW,
     SMALLEST_BATCH,
+    UNKNOWN,
     WITHOUT_CLOCK,
     Facts,
     Means,
@@ -232,6 +234,30 @@ def test_half_of_the_size_is_half_of_what_training_sees() -> None:
 
 def test_the_clock_does_not_move_the_end_of_the_decoder() -> None:
     assert {choose_recipe(with_means(CARS, seconds), OPEN).unshuffle for seconds in (1, 60, 1e6)} == {COARSE}
+
+
+def test_masks_without_foreground_promise_nothing_of_their_outlines() -> None:
+    empty = dataclasses.replace(CRACKS, bounds={})
+    for facts in (empty, with_means(empty, 300.0)):
+        recipe = choose_recipe(facts, OPEN)
+        assert recipe.unshuffle == FINE
+        assert (recipe.size or 0) >= WITHOUT_CLOCK
+        assert sum(UNKNOWN in reason for reason in recipe.reasons) == (2 if facts.means is None else 1)
+        assert "perfect" not in " ".join(recipe.reasons)
+    short = choose_recipe(with_means(empty, 20.0), OPEN)
+    assert (short.size or 0) < WITHOUT_CLOCK
+    assert "perfect" not in " ".join(short.reasons)
+    assert "Dice" not in " ".join(short.reasons)
+
+
+def test_epochs_that_end_a_run_before_its_minutes_buy_no_more_pixels_and_no_wider_network() -> None:
+    hours = with_means(CARS, 1e6)
+    by_minutes = choose_recipe(hours, OPEN)
+    few, many = (choose_recipe(hours, dataclasses.replace(OPEN, epochs=epochs)) for epochs in (3, 10_000))
+    assert dataclasses.replace(many, reasons=()) == dataclasses.replace(by_minutes, reasons=())
+    assert "about 10000 passes" in many.reasons[0]
+    assert (by_minutes.size, by_minutes.base_channels) == (LADDER[-1], 2 * NARROW[True])
+    assert (few.size, few.base_channels) == (LADDER[0], NARROW[True])
 
 
 def test_the_batches_are_in_falling_order_and_end_at_any_number() -> None:

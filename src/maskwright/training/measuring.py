@@ -9,7 +9,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from statistics import fmean
 
@@ -44,16 +44,18 @@ from maskwright.training.state import Learner, build_learner
 from maskwright.training.step import loss_of, make_step, parts_of
 from maskwright.training.whole_pictures import whole_logits, whole_pictures_at_once
 
-# A usual size is known after so many headers, and what a size does to the masks after so many masks ...
+# A usual size is known after so many headers, and what a size does to the masks after so many masks with foreground ...
 DESCRIBED, OUTLINED = 50, 16
-# ... or after these, where time is short.
-LEAST_OUTLINED = 4
+# ... for which so many are looked at, where foreground is rare, and so few, where time is short.
+MOST_LOOKED_AT, LEAST_OUTLINED = 320, 4
 # From this bound on, larger sizes are taken to have the same.
 NEARLY_PERFECT = 0.998
 # Steps are measured on batches of two sizes: pictures and their side, in pixels.
 SMALL_PROBE, LARGE_PROBE = (2, 160), (4, 256)
 # Steps after the first, which is slower than all others; the fastest counts, the others were disturbed.
 PROBE_STEPS = 3
+# What takes so many seconds is not measured twice.
+LONG = 5.0
 # A logit that leaves no doubt.
 CERTAIN = 10.0
 # Metrics that one plot is tried with, and how many a report has.
@@ -85,7 +87,7 @@ def look_at_masks(
     seed: int,
     spent: Callable[[], float] = lambda: 0.0,
 ) -> dict[int, float]:
-    """The mean resolution bound of some masks at each training size.
+    """The mean resolution bound of some masks at each training size; empty where none of them has foreground.
 
     Args:
         pairs: What was found.
@@ -104,8 +106,8 @@ def look_at_masks(
             return _bounds_of(read_mask(pair, formats.labels, stored.height, stored.width), sides)
         return {}
 
-    outlined = enumerate(drawn(pairs, OUTLINED, seed))
-    found = [bound for bound in in_threads(bound_of, outlined) if bound]
+    bounds = in_threads(bound_of, enumerate(drawn(pairs, MOST_LOOKED_AT, seed)))
+    found = list(islice(filter(None, bounds), OUTLINED))
     return {side: fmean(bound[side] for bound in found) for side in sides if found}
 
 
@@ -155,9 +157,11 @@ def measure_speed(
 
 
 def measure_costs(session: Session, part: str) -> Costs:
-    """Measure what one picture takes to be validated and scored."""
+    """Measure what one picture takes to be validated and scored, on pictures of about the mean size."""
     material, settings, learner = session.material, session.settings, session.learner
-    batch = material.indices("val")[: whole_pictures_at_once(settings)]
+    batch, validating_share = _usual(
+        material.indices("val"), whole_pictures_at_once(settings), lambda index: math.prod(material.cache.shapes[index])
+    )
     samples = Samples(material.cache, settings, augment=False)
 
     def validate(most: int | None) -> None:
@@ -184,14 +188,23 @@ def measure_costs(session: Session, part: str) -> Costs:
     now = time.monotonic if session.minutes is None else session.minutes.now
     position = learner.position
     validating, position.val_micro_batch = looking_at_fewer(
-        lambda most: _second_time(lambda: validate(most), now) / len(batch),
+        lambda most: validating_share * _second_time(lambda: validate(most), now) / len(batch),
         position.val_micro_batch or position.micro_batch,
         len(batch),
     )
     network.train(was_training)
-    card, pair = model_card(session, {}), material.pairs(part)[0]
-    scoring = on_device_or_cpu(score, session.device)
+    own_pixels = material.cache.class_pixels.sum(1)
+    (index,), scoring_share = _usual(material.indices(part), 1, lambda index: float(own_pixels[index]))
+    card, pair = model_card(session, {}), material.cache.pairs[index]
+    scoring = scoring_share * on_device_or_cpu(score, session.device)
     return Costs(validating, scoring, _seconds_of_drawing() + _bytes_of_files(learner) / BYTES_PER_SECOND)
+
+
+def _usual(indices: Sequence[int], count: int, area_of: Callable[[int], float]) -> tuple[list[int], float]:
+    """Those whose areas are nearest to the mean, and how many times theirs the mean is."""
+    mean = fmean(map(area_of, indices))
+    nearest = sorted(indices, key=lambda index: abs(area_of(index) - mean))[:count]
+    return nearest, mean / max(1.0, fmean(map(area_of, nearest)))
 
 
 @functools.cache
@@ -231,9 +244,15 @@ def perfect_logits(mask: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.floa
 
 
 def _second_time(work: Callable[[], object], now: Callable[[], float], *, times: int = 1) -> float:
-    """What it takes once all is warm; of several times the shortest, since the others may have been disturbed."""
+    """What it takes once all is warm; of several times the shortest, since the others may have been disturbed.
+
+    What takes long is done once: of that, warming up is a small part.
+    """
+    began = now()
     work()
     moments = [now()]
+    if moments[0] - began >= LONG:
+        return moments[0] - began
     for _ in range(times):
         work()
         moments.append(now())

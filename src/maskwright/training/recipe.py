@@ -4,7 +4,7 @@ A pure function of facts. A run by epochs has no measured ones, so that it is th
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from maskwright.config import Settings
@@ -33,6 +33,8 @@ LEAST_STEPS = 300
 BATCH_SIZES = ((200, 8), (8, 4), (0, 2))
 # Where steps are short, a batch is halved down to this before pictures are made smaller.
 SMALLEST_BATCH = 4
+# Why something is chosen as it is for masks whose outlines nobody knows.
+UNKNOWN = "none of the masks that were looked at has any foreground"
 # Channels at full resolution of a decoder on a pretrained encoder, and of a U-Net that learns everything by itself ...
 NARROW = {True: 16, False: 32}
 # ... and what twice as many cost, which is taken where the minutes buy more passes than the largest size can use.
@@ -80,7 +82,8 @@ class Facts:
         pictures: To learn from.
         height: Of a usual picture, in pixels.
         width: Likewise.
-        bounds: For the `sides_to_judge` the best Dice that a perfect model could reach; see `data.resolution`.
+        bounds: For the `sides_to_judge` the best Dice that a perfect model could reach; see `data.resolution`. Empty
+            where no mask that was looked at has foreground.
         means: None in a run by epochs, whose choice must not depend on the machine.
     """
 
@@ -191,12 +194,13 @@ def coarse_side(height: int, width: int, settings: Settings) -> int:
 
 
 def pictures_seen(facts: Facts, settings: Settings, size: int, batch_size: int) -> float:
-    """How many pictures the minutes buy at a size, some of them at half of it; without limit by epochs.
+    """How many pictures the minutes buy at a size, some of them at half of it, and the epochs allow.
 
     So many cut-outs as cover a picture count as one.
     """
     share = sample_megapixels(facts, settings, size) / megapixels(facts.height, facts.width, size)
-    return steps_bought(facts, settings, size, batch_size) * batch_size * share
+    bought = steps_bought(facts, settings, size, batch_size) * batch_size * share
+    return bought if settings.epochs is None else min(bought, settings.epochs * facts.pictures)
 
 
 def steps_bought(facts: Facts, settings: Settings, size: int | None, batch_size: int) -> float:
@@ -236,14 +240,8 @@ def _with_crop(settings: Settings) -> tuple[Settings, str]:
 def _choose_size(facts: Facts, settings: Settings, batch_size: int, smallest_batch: int) -> tuple[int, str]:
     """The longer side, and why. It is lowered only where steps of the smallest batch are too few."""
     sides = candidate_sizes(facts.height, facts.width)
-    place = next((index for index, side in enumerate(sides) if _bound(facts, side) >= ENOUGH_BOUND), len(sides) - 1)
-    bound = _bound(facts, sides[place])
-    enough = "" if bound >= ENOUGH_BOUND else ", the best of the sizes to choose among"
-    why = f"a perfect model could reach a Dice of {bound:.3f} there{enough}"
+    place, why = _smallest_enough(facts, sides)
     if facts.means is None:
-        if sides[place] < min(WITHOUT_CLOCK, sides[-1]):
-            place = next(index for index, side in enumerate(sides) if side >= min(WITHOUT_CLOCK, sides[-1]))
-            why = "with fewer pixels outlines are coarser, whatever the masks would allow"
         return sides[place], f"Longer side {sides[place]}: {why}"
 
     def seen(index: int) -> float:
@@ -259,9 +257,11 @@ def _choose_size(facts: Facts, settings: Settings, batch_size: int, smallest_bat
         first = sides[place]
         while place > 0 and steps(place) < LEAST_STEPS:
             place -= 1
+        bounds = f"{_bound(facts, first):.3f} at best, here {_bound(facts, sides[place]):.3f}"
+        kept = f" (a Dice of {bounds})" if facts.bounds else ""
         return sides[place], (
-            f"Longer side {sides[place]}: {first} would keep more of the masks (a Dice of {bound:.3f} at best, here "
-            f"{_bound(facts, sides[place]):.3f}), but the minutes buy about {steps(place):.0f} steps even so"
+            f"Longer side {sides[place]}: {first} would keep more of the masks{kept}, but the minutes buy about "
+            f"{steps(place):.0f} steps even so"
         )
     raised = place
     while raised + 1 < len(sides) and is_affordable(raised + 1):
@@ -269,6 +269,19 @@ def _choose_size(facts: Facts, settings: Settings, batch_size: int, smallest_bat
     if raised > place:
         why = f"the minutes buy about {_in_epochs(seen(raised), facts)} there, and more pixels are worth more"
     return sides[raised], f"Longer side {sides[raised]}: {why}"
+
+
+def _smallest_enough(facts: Facts, sides: Sequence[int]) -> tuple[int, str]:
+    """Where the smallest side lies that keeps enough of the masks, and why it is enough."""
+    usual = next(index for index, side in enumerate(sides) if side >= min(WITHOUT_CLOCK, sides[-1]))
+    if not facts.bounds:
+        return usual, UNKNOWN
+    place = next((index for index, side in enumerate(sides) if _bound(facts, side) >= ENOUGH_BOUND), len(sides) - 1)
+    if facts.means is None and place < usual:
+        return usual, "with fewer pixels outlines are coarser, whatever the masks would allow"
+    bound = _bound(facts, sides[place])
+    enough = "" if bound >= ENOUGH_BOUND else ", the best of the sizes to choose among"
+    return place, f"a perfect model could reach a Dice of {bound:.3f} there{enough}"
 
 
 def _bound(facts: Facts, side: int) -> float:
@@ -307,6 +320,8 @@ def _choose_unshuffle(facts: Facts, settings: Settings) -> tuple[int, str]:
     if settings.encoder == "none":
         return 1, ""
     side = coarse_side(facts.height, facts.width, settings)
+    if not facts.bounds:
+        return FINE, f"Decoder down to squares of {FINE} pixels: {UNKNOWN}"
     bound = _bound(facts, side)
     could = f"at {side} pixels a perfect model could reach a Dice of {bound:.3f}"
     if bound >= ENOUGH_BOUND:

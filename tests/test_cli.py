@@ -192,6 +192,27 @@ def test_three_hours_or_more_take_the_preset_for_it(drawn: Path, tmp_path: Path)
     assert emas == [read_preset(name).ema for name in ("best", "quick", "best", "best", "quick")]
 
 
+@pytest.mark.parametrize("folds", [(), ("--folds", "2")])
+def test_a_run_that_goes_on_on_another_machine_keeps_its_preset(
+    folds: tuple[str, ...],
+    drawn: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, words = tmp_path / "run", ["--encoder", "none", "--base-channels", "8", "--depth", "1", "--size", "32"]
+    command = ["train", str(drawn), "--minutes", "0.05", *words, "--no-overfit-check", *folds, "--out", str(out)]
+    monkeypatch.setattr(cli, "gpu_gigabytes", lambda: 24.0)
+    assert main(command) == 0
+    config = read_settings(next(out.rglob("config.toml")))
+    assert config.ema == read_preset("best").ema
+    monkeypatch.setattr(cli, "gpu_gigabytes", lambda: 0.0)
+    assert main([*command, "--resume"]) == 0
+    assert "is finished already" in capsys.readouterr().out
+    assert main([*command, "--resume", "--preset", "quick"]) == 2
+    assert f"--ema {config.ema}, not" in capsys.readouterr().err
+
+
 def test_an_option_that_makes_a_network_nothing_fits_is_named(
     drawn: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

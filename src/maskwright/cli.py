@@ -26,7 +26,9 @@ from maskwright.config import (
     ServeLimits,
     Settings,
     choose_preset,
+    nearest_preset,
     read_preset,
+    read_settings,
 )
 from maskwright.device import gpu_gigabytes, local_rank
 from maskwright.errors import InputError, OthersEndedError, is_out_of_memory
@@ -405,7 +407,13 @@ def _defaults_of(word: str, arguments: Sequence[str]) -> Settings:
 
 
 def _unnamed_preset(word: str, arguments: Sequence[str]) -> str:
-    """The preset for the time that a model gets, and for the machine where the run may depend on it."""
+    """The preset for the time that a model gets, and for the machine where the run may depend on it.
+
+    A run that is resumed keeps its own, whatever machine it goes on with.
+    """
+    out = _value_of("--out", arguments) if "--resume" in arguments else None
+    if out and (begun := _preset_of_run(Path(out))):
+        return begun
     minutes = _number_of("--minutes", arguments)
     folds = _number_of("--folds", arguments) if _value_of("--fold", arguments) is None else None
     may_use_gpu = (
@@ -416,6 +424,15 @@ def _unnamed_preset(word: str, arguments: Sequence[str]) -> str:
         and (minutes is not None or _value_of("--epochs", arguments) is None)
     )
     return choose_preset(minutes and minutes / (folds or 1), gpu_gigabytes() if may_use_gpu else 0.0)
+
+
+def _preset_of_run(out: Path) -> str | None:
+    """The preset that a run, or the first of its folds, was begun with; None where nobody can tell."""
+    for config in (out / "config.toml", out / "fold-0" / "config.toml"):
+        with suppress(InputError):
+            if config.is_file():
+                return nearest_preset(read_settings(config))
+    return None
 
 
 def _number_of(option: str, arguments: Sequence[str]) -> float | None:

@@ -559,6 +559,21 @@ def preset_names() -> list[str]:
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
+def nearest_preset(settings: Settings) -> str:
+    """The preset that differs least from some settings.
+
+    >>> nearest_preset(dataclasses.replace(read_preset("quick"), minutes=5.0, augment=False))
+    'quick'
+    """
+    fields = [field.name for field in dataclasses.fields(Settings)]
+
+    def differences(name: str) -> int:
+        preset = read_preset(name)
+        return sum(getattr(preset, field) != getattr(settings, field) for field in fields)
+
+    return min(preset_names(), key=differences)
+
+
 def read_preset(name: str) -> Settings:
     """The settings of a preset by its name.
 

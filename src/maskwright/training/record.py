@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from maskwright.config import Settings, preset_names, read_preset, read_settings, read_started_from
+from maskwright.config import Settings, nearest_preset, read_preset, read_settings, read_started_from
 from maskwright.data.splits import PARTS
 from maskwright.errors import InputError
 from maskwright.evaluation.evaluate import scores_from_json
@@ -102,9 +102,8 @@ def train_command(photos: str, settings: Settings, *, started_from: Mapping[str,
     >>> train_command("my photos", dataclasses.replace(read_preset("quick"), minutes=5.0, augment=False))
     "maskwright train 'my photos' --preset quick --no-augment --minutes 5.0"
     """
-    presets = {name: _differences(settings, read_preset(name)) for name in preset_names()}
-    nearest = min(presets, key=lambda name: len(presets[name]))
-    words = ["maskwright", "train", photos, "--preset", nearest, *presets[nearest]]
+    nearest = nearest_preset(settings)
+    words = ["maskwright", "train", photos, "--preset", nearest, *_differences(settings, read_preset(nearest))]
     if started_from:
         words += ["--from", started_from.get("path", started_from["name"])]
     return shlex.join(words)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ import torch
 from maskwright.cli import main
 from maskwright.commands.plan import Plan, plan
 from maskwright.commands.train import TrainedRun, train
-from maskwright.config import Settings, read_settings
+from maskwright.config import Architecture, Settings, read_settings
 from maskwright.inference.model_file import load_model
-from maskwright.training import memory_budget
+from maskwright.training import measuring, memory_budget, preparation
+from maskwright.training.recipe import Speed
 
 # As far as it can be, everything here is planned for one network and loss: their steps are traced once.
 SETTINGS = Settings(base_channels=8, depth=2, epochs=2, learning_rate=3e-3, loss="ce+dice", accumulate=2)
@@ -170,6 +172,42 @@ def test_less_memory_makes_a_leaner_plan_and_less_still_a_smaller_batch(
         assert found.memory is not None
         assert found.memory.peak.total <= found.memory.limit
         assert any("may be used" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize(
+    ("open_settings", "measured"),
+    [
+        ({"base_channels": None, "minutes": 600.0, "epochs": None}, [(32, "plain"), (64, "plain")]),
+        ({"size": 96, "memory": "lean"}, [(8, "plain"), (8, "lean")]),
+        ({}, [(8, "plain")]),
+    ],
+)
+def test_steps_are_those_of_the_network_that_is_planned(
+    open_settings: dict[str, Any],
+    measured: list[tuple[int, str]],
+    photos: Path,
+    planned: Plan,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory_budget, "held_memory", lambda _: 0.0)
+    if open_settings.get("memory") == "lean":
+        assert planned.memory is not None
+        roomy = plan(photos, settings=dataclasses.replace(SETTINGS, size=96, memory="4GB"))
+        assert roomy.memory is not None
+        open_settings = {**open_settings, "memory": f"{0.8 * roomy.memory.peak.total / 1e6}MB"}
+    seen: list[tuple[int, str]] = []
+
+    def measure(settings: Settings, architecture: Architecture, *_: object, **__: object) -> Speed:
+        seen.append((architecture.base_channels, settings.storage or "plain"))
+        return Speed(1e-4 * len(seen), 0.0)
+
+    monkeypatch.setattr(preparation, "measure_speed", measure)
+    monkeypatch.setattr(measuring, "measure_speed", measure)
+    found = plan(photos, settings=dataclasses.replace(SETTINGS, **open_settings))
+    assert [(width, storage.split("+")[0]) for width, storage in seen] == measured
+    assert found.base_channels == measured[-1][0]
+    # Two batches make a step; by the clock, what is validated between them is in it.
+    assert 1 - 1e-6 <= found.step_seconds / (2e-4 * len(measured)) < 1.2
 
 
 def test_what_was_given_and_does_not_fit_is_obeyed_and_said(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

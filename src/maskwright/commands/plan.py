@@ -141,7 +141,10 @@ def plan(
     prepared = prepare(
         Path(photos), settings, device=device, is_here=is_here, minutes=budget, always_measure=True, say=say
     )
-    found = _plan(prepared, device, budget or Minutes(math.inf, started), models, is_here=is_here)
+    minutes_left = budget or Minutes(math.inf, started)
+    if prepared.speed is not None and _is_another_network(prepared.settings, settings):
+        prepared, minutes_left = _measured_again(prepared, device, minutes_left)
+    found = _plan(prepared, device, minutes_left, models, is_here=is_here)
     if as_json:
         terminal.say(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:
@@ -159,6 +162,28 @@ def _find_device(settings: Settings) -> tuple[str, bool]:
             f"--device {settings.device} cannot be used here; to plan for one elsewhere, name its --memory, as in 4GB."
         )
     return settings.device, False
+
+
+def _is_another_network(chosen: Settings, asked: Settings) -> bool:
+    """Whether the network was made wider, or is stored in another way, after its steps were measured."""
+    from maskwright.training.recipe import NARROW
+
+    measured = asked.base_channels or NARROW[asked.encoder != "none"]
+    return (chosen.base_channels, chosen.storage or "plain") != (measured, asked.storage or "plain")
+
+
+def _measured_again(prepared: "Preparation", device: str, minutes: "Minutes") -> "tuple[Preparation, Minutes]":
+    """The speed of the network that was chosen, and the minutes without what `train` does not take for that."""
+    from maskwright.training.measuring import measure_speed
+    from maskwright.training.minutes import PROBING_SHARE
+    from maskwright.training.session import architecture_for
+
+    before = minutes.used()
+    architecture = architecture_for(prepared.settings, prepared.material.formats)
+    spent = minutes.part(PROBING_SHARE)
+    speed = measure_speed(prepared.settings, architecture, device, prepared.precision, spent=spent)
+    later = dataclasses.replace(minutes, started=minutes.started + minutes.used() - before)
+    return dataclasses.replace(prepared, speed=speed), later
 
 
 def _plan(prepared: "Preparation", device: str, minutes: "Minutes", models: int, *, is_here: bool) -> Plan:

@@ -1,12 +1,17 @@
 import dataclasses
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from maskwright.config import Settings
+from maskwright.data import cache
 from maskwright.data.finding import find_dataset
+from maskwright.training import preparation
 from maskwright.training.minutes import Minutes
 from maskwright.training.preparation import prepare
+from maskwright.training.recipe import Speed
 from maskwright.training.run_folder import RunFolder, start_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -84,6 +89,53 @@ def test_few_pictures_are_told_of_the_part_that_is_scored(
     assert ("Few pictures" in warned) is bool(said)
     assert said in warned
     assert ("--folds" in warned) is (test_share == 0)
+
+
+def test_of_each_part_of_an_earlier_split_a_picture_is_read_however_little_time_there_is(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparation, "LEAST_READ", 3)
+    monkeypatch.setattr(cache, "LEAST_READ", 3)
+    late = Minutes(0.0, 0.0, lambda: 99.0)
+    names = [pair.name for pair in find_dataset(photos).pairs]
+    for held_out in names[:6]:
+        parts = {"train": names[7:], "val": [held_out], "test": [name for name in names[:7] if name != held_out]}
+        (tmp_path / "split.json").write_text(json.dumps({"pictures": parts}))
+        settings = dataclasses.replace(OPEN, split=str(tmp_path / "split.json"))
+        material = prepare(photos, settings, device="cpu", minutes=late).material
+        assert [len(material.indices(part)) >= 1 for part in ("train", "val", "test")] == [True] * 3
+        assert material.unread
+
+
+def test_a_plan_by_epochs_has_seconds_to_measure_steps_in(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spent: list[float] = []
+
+    def measure(*_: object, spent_here: list[float] = spent, **options: Callable[[], float]) -> Speed:
+        spent_here.append(options["spent"]())
+        return Speed(0.1, 1.0)
+
+    monkeypatch.setattr(preparation, "measure_speed", measure)
+    settings = dataclasses.replace(OPEN, minutes=None, epochs=1)
+    prepare(photos, settings, device="cpu", minutes=None, always_measure=True)
+    assert len(spent) == 1
+    assert spent[0] < 0.5
+
+
+def test_freed_memory_is_kept_only_where_there_is_plenty_also_when_a_run_goes_on(photos: Path, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    short = dataclasses.replace(OPEN, memory="100MB")  # the process alone holds more
+    first = prepare(photos, short, device="cpu", minutes=in_time())
+    start_run(folder, first.settings, first.material.split, first.material.groups, first.material.unread)
+    folder.state.touch()
+    again = prepare(photos, short, device="cpu", minutes=in_time(), resumed=folder)
+    moved = prepare(photos, dataclasses.replace(OPEN, memory="100GB"), device="cpu", minutes=in_time(), resumed=folder)
+    assert first.memory is not None
+    assert first.memory.returns_freed
+    assert again.memory is not None
+    assert again.memory.returns_freed
+    assert (first.keeps_freed, again.keeps_freed, moved.keeps_freed) == (False, False, True)
+    assert again.settings == first.settings
+    assert moved.memory is None
 
 
 def test_by_epochs_nothing_is_measured_unless_that_is_asked(photos: Path) -> None:

@@ -181,12 +181,13 @@ def _open_and_train(
     material = kept_here(opened.prepared.material, settings)
     if memory is not None and memory.returns_freed:
         return_freed_memory()
-    elif device == "cpu" and (memory is None or memory.keeps_freed):
+    elif opened.prepared.keeps_freed:
         keep_freed_memory()
     precision = opened.prepared.precision
     learner = _build_learner(settings, material.formats, device, precision, encoder_weights, opened.taken)
     session = Session(material, folder, settings, learner, device, budget, start)
-    return _train(session, memory, signals, resuming=opened.resuming)
+    # The first steps of a resumed run are no measure of what one from the beginning takes.
+    return _train(session, None if opened.resuming else memory, signals, resuming=opened.resuming)
 
 
 def _look_into(

@@ -114,6 +114,7 @@ def fit_into_memory(
     speed: Speed | None,
     *,
     look_closely: bool,
+    is_fixed: bool = False,
 ) -> MemoryUse | None:
     """Choose a way to train that keeps to the memory, from the wish on.
 
@@ -125,16 +126,13 @@ def fit_into_memory(
         shapes: Heights and widths of some of the pictures, at their own size.
         speed: Of steps, where it was measured.
         look_closely: Trace the step also where there is no doubt, and compare alternatives.
+        is_fixed: Choose nothing: what is wished for is what will be done.
 
     Returns:
         None where there is no doubt that everything fits, or nobody knows how much there is.
     """
-    given = None if settings.memory is None else parse_memory(settings.memory)
-    limit = given if given is not None or not device.is_here else usable_memory(device.name)
-    if limit is None:
-        return None
-    rough = rough_bytes(architecture, megapixels_of(wish, settings, shapes))
-    if not look_closely and MARGIN * rough + held_memory(device.name) <= limit:
+    limit = _limit_of(settings, device)
+    if limit is None or (not look_closely and fits_without_doubt(wish, settings, architecture, device, shapes)):
         return None
     correction = read_correction(device.name, device.precision) if device.is_here else 1.0
     # What tracing itself loads stays in memory.
@@ -155,10 +153,26 @@ def fit_into_memory(
 
     sizes = candidate_sizes(*max(shapes, key=max))
     names = ("size", "crop", "batch_size", "accumulate", "storage")
-    open_words = [name for name in names if getattr(settings, name) is None]
+    open_words = [name for name in names if not is_fixed and getattr(settings, name) is None]
     fit = choose_way(wish, limit, bytes_of, open_words=open_words, sizes=sizes)
     others = alternatives(wish, fit.way, bytes_of, seconds_of, sizes=sizes) if look_closely else ()
     return MemoryUse(limit, fit, peak_of(fit.way), correction, device.name, others)
+
+
+def fits_without_doubt(
+    wish: Way, settings: Settings, architecture: Architecture, device: Device, shapes: Sequence[tuple[int, int]]
+) -> bool:
+    """Whether there is so much memory that nothing need be predicted; never where nobody knows how much there is."""
+    limit = _limit_of(settings, device)
+    rough = rough_bytes(architecture, megapixels_of(wish, settings, shapes))
+    return limit is not None and MARGIN * rough + held_memory(device.name) <= limit
+
+
+def _limit_of(settings: Settings, device: Device) -> float | None:
+    """Bytes that may be held: as the user says, or as the device has them free; None where nobody knows."""
+    if settings.memory is not None:
+        return parse_memory(settings.memory)
+    return usable_memory(device.name) if device.is_here else None
 
 
 def megapixels_of(way: Way, settings: Settings, shapes: Sequence[tuple[int, int]]) -> float:

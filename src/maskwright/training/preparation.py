@@ -5,6 +5,7 @@
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from maskwright.training.appearance import choose_tint
 from maskwright.training.fitting import Way
 from maskwright.training.material import Material, deal_out, read_pictures, scored_part
 from maskwright.training.measuring import look_at_masks, measure_speed, shapes_of, usual_shape
-from maskwright.training.memory_budget import Device, MemoryUse, fit_into_memory
+from maskwright.training.memory_budget import Device, MemoryUse, fit_into_memory, fits_without_doubt
 from maskwright.training.memory_plan import CannotPlanError
 from maskwright.training.minutes import LOOKING_SHARE, OUTLINING_SHARE, PROBING_SHARE, READING_SHARE, Minutes
 from maskwright.training.recipe import Facts, Means, Recipe, Speed, choose_recipe, leaves_open, sides_to_judge
@@ -58,7 +59,9 @@ class Preparation:
         reasons: A sentence for each choice.
         precision: What the forward pass computes in.
         speed: As measured; None where nothing depended on it.
-        memory: What is held at most, and what was chosen for it; None where there was no doubt that all fits.
+        memory: What is held at most, and what was chosen for it; None where there was no doubt that all fits, or
+            nobody knows.
+        keeps_freed: Whether all that is freed may be kept for later.
     """
 
     material: Material
@@ -68,6 +71,7 @@ class Preparation:
     precision: ComputePrecision
     speed: Speed | None
     memory: MemoryUse | None
+    keeps_freed: bool
 
 
 def prepare(
@@ -114,9 +118,9 @@ def prepare(
     # Memory is each process's own, which holds its slice of a batch.
     slice_size = math.ceil(recipe.batch_size / ranks.size())
     wish = Way(recipe.size, slice_size, settings.accumulate or 1, settings.storage or "plain", recipe.crop)
-    memory = None
-    if resumed is None:
-        memory = _fit_into_memory(pairs, formats, settings, recipe, wish, place, speed, look_closely=always_measure)
+    memory, has_plenty = _fit_into_memory(
+        pairs, formats, settings, recipe, wish, place, speed, look_closely=always_measure, is_fixed=resumed is not None
+    )
     reasons = (*recipe.reasons, *([] if memory is None else memory.reasons), *_assumptions(place, settings))
     for reason in reasons:
         say(reason)
@@ -143,11 +147,15 @@ def prepare(
         if why:
             say(why)
             reasons = (*reasons, why)
-    return Preparation(material, settings, recipe, reasons, precision, speed, memory)
+    return Preparation(material, settings, recipe, reasons, precision, speed, memory, keeps_freed=has_plenty)
 
 
 def _no_limit() -> float:
     return 0.0
+
+
+def _probing_time() -> Callable[[], float]:
+    return Minutes(PROBING_SECONDS, started=time.monotonic()).part(1.0)
 
 
 def _find_pairs(photos: Path, settings: Settings, say: Callable[[str], None]) -> Pairing:
@@ -181,7 +189,7 @@ def _choose_formats(
             return True
         return False
 
-    pairs = pairing.pairs if settings.minutes is None else _shuffled(pairing.pairs, settings.seed)
+    pairs = pairing.pairs if settings.minutes is None else _shuffled(pairing.pairs, settings)
     first = {pair.name for pair in pairs[:LEAST_READ]}
     with terminal.counting("Looking at masks", len(pairs)) as advance:
         options = read_options(settings, pairing.classes)
@@ -192,11 +200,15 @@ def _choose_formats(
     return formats, [pair for pair in pairs if pair.name not in unknown]
 
 
-def _shuffled(pairs: Sequence[Pair], seed: int) -> list[Pair]:
+def _shuffled(pairs: Sequence[Pair], settings: Settings) -> list[Pair]:
     """Pairs in an order that the seed decides, one of each given part first."""
-    mixed = [pairs[index] for index in np.random.default_rng(seed).permutation(len(pairs))]
-    first = {pair.split: pair for pair in reversed(mixed)}
-    return [*first.values(), *(pair for pair in mixed if pair is not first[pair.split])]
+    saved = None if settings.split is None else read_split(Path(settings.split))
+    mixed = [pairs[index] for index in np.random.default_rng(settings.seed).permutation(len(pairs))]
+    parts = [pair.split if saved is None else saved.get(pair.name) for pair in mixed]
+    first = {part: place for place, part in reversed(list(enumerate(parts)))}
+    return [mixed[place] for place in first.values()] + [
+        pair for place, pair in enumerate(mixed) if place != first[parts[place]]
+    ]
 
 
 def _choose_recipe(
@@ -222,7 +234,7 @@ def _choose_recipe(
     recipe = choose_recipe(facts, settings)
     speed = None
     if place.is_here and (always_measure or (is_open and minutes is not None)):
-        spent = Minutes(PROBING_SECONDS, 0.0).part(1.0) if minutes is None else minutes.part(PROBING_SHARE)
+        spent = _probing_time() if minutes is None else minutes.part(PROBING_SHARE)
         architecture = architecture_for(recipe.applied_to(settings), formats)
         speed = measure_speed(settings, architecture, place.name, place.precision, spent=spent)
         speed = speed.shared_by(ranks.size())
@@ -244,17 +256,25 @@ def _fit_into_memory(
     speed: Speed | None,
     *,
     look_closely: bool,
-) -> MemoryUse | None:
-    """Choose how to train within the memory; without a limit that the user named, a network may go unpredicted."""
+    is_fixed: bool,
+) -> tuple[MemoryUse | None, bool]:
+    """Choose how to train within the memory, and find out whether there is plenty of it.
+
+    Without a limit that the user named, a network may go unpredicted.
+    """
     architecture = architecture_for(recipe.applied_to(settings), formats)
     shapes = shapes_of(pairs, seed=settings.seed)
+    has_plenty = place.name == "cpu" and fits_without_doubt(wish, settings, architecture, place, shapes)
     try:
-        return fit_into_memory(wish, settings, architecture, place, shapes, speed, look_closely=look_closely)
+        memory = fit_into_memory(
+            wish, settings, architecture, place, shapes, speed, look_closely=look_closely, is_fixed=is_fixed
+        )
     except CannotPlanError as error:
         if settings.memory is not None:
             raise
         terminal.warn(str(error))
-        return None
+        return None, has_plenty
+    return memory, has_plenty if memory is None else memory.keeps_freed
 
 
 def _assumptions(place: Device, settings: Settings) -> list[str]:

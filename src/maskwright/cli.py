@@ -163,7 +163,7 @@ def train(  # noqa: PLR0913 - each is an option
     if has_folds:
         from maskwright.commands.cross_validate import cross_validate
 
-        found = cross_validate(photos, out=out, resume=resume, start_from=start_from, settings=settings)
+        found = cross_validate(photos, out=out, resume=resume, start_from=start_from, settings=settings, began=began)
         return DONE if found.finished else STOPPED_AND_SAVED
     from maskwright.commands.train import train as command
 

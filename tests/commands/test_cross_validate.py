@@ -71,17 +71,20 @@ def test_the_minutes_and_what_was_chosen_are_shared(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Settings] = []
+    began: list[object] = []
 
     def note(*args: object, settings: Settings, **options: object) -> TrainedRun:
         asked.append(settings)
+        began.append(options["began"])
         run = dataclasses.replace(settings, minutes=None, epochs=1)  # the same without a clock
         return train(*args, settings=run, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "train", note)
     found = cross_validate(
-        photos, folds=3, minutes=6, out=tmp_path / "all", settings=dataclasses.replace(TINY, epochs=None)
+        photos, folds=3, minutes=6, out=tmp_path / "all", settings=dataclasses.replace(TINY, epochs=None), began=1.5
     )
     assert found.finished
+    assert began == [1.5, None, None]
     assert [settings.minutes for settings in asked] == [2.0, 2.0, 2.0]
     assert [settings.fold for settings in asked] == [0, 1, 2]
     chosen = read_settings(tmp_path / "all" / "fold-0" / "config.toml")

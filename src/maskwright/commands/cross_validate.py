@@ -42,7 +42,7 @@ class CrossValidation:
     pictures: int = 0
 
 
-def cross_validate(
+def cross_validate(  # noqa: PLR0913 - each is an option
     photos: str | Path,
     *,
     folds: int | None = None,
@@ -53,6 +53,7 @@ def cross_validate(
     resume: bool = False,
     start_from: str | Path | None = None,
     settings: Settings | None = None,
+    began: float | None = None,
 ) -> CrossValidation:
     """Train a model for each fold, one after another, and score every picture by the one that never learnt from it.
 
@@ -67,6 +68,7 @@ def cross_validate(
         start_from: A model file whose weights each of them starts from; without ``settings``, the network and the size
             are those of that model.
         settings: All settings; ``preset`` is not read then.
+        began: What `time.monotonic` said when the minutes of the first model began; by default when it begins.
 
     Raises:
         InputError: Something given cannot be used; the sentence says what.
@@ -86,8 +88,12 @@ def cross_validate(
         terminal.say(f"Fold {fold} of {folds} (counted from 0), in {run_folder}")
         settings = _as_chosen_before(dataclasses.replace(settings, fold=fold), folder)
         started_before = resume and run_folder.is_dir() and any(run_folder.iterdir())
-        if not train(photos, out=run_folder, settings=settings, resume=started_before, start_from=start_from).finished:
+        run = train(
+            photos, out=run_folder, settings=settings, resume=started_before, start_from=start_from, began=began
+        )
+        if not run.finished:
             return CrossValidation(folder, finished=False)
+        began = None  # what the process took to begin is the first model's
     return _sum_up(folder, folds)
 
 

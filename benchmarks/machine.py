@@ -2,8 +2,10 @@
 
 import os
 import platform
+import subprocess
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +17,13 @@ if TYPE_CHECKING:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, versions, precision, date, and how fast this machine multiplies matrices just now."""
+    """Processor, versions, commit, precision, date, and how fast this machine multiplies matrices just now."""
     import torch
 
     precision = choose_precision(read_facts("cpu"))
     return {
         "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit_here(),
         "cpu": machine_here("cpu").processor,
         "cores": os.cpu_count(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -31,6 +34,13 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+
+
+def commit_here() -> str | None:
+    """The commit that is measured, with ``-dirty`` where files differ from it; None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
 
 
 def matmul_gflops(dtype: "torch.dtype", *, size: int = 1024, repeats: int = 9) -> float:

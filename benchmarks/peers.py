@@ -2,7 +2,8 @@
 
     python benchmarks/peers.py smp-lite0 PHOTOS --split FILE --size 384 --minutes 5 --seed 0 --out FOLDER
 
-Each peer is trained as its own authors show it, and where there is a doubt, in the way that is better for the peer:
+Each peer is trained as its own authors show it, untuned, and where there is a doubt, in the way that is better for
+the peer:
 
 - Its minutes count reading and training alone. Starting Python and torch, finding the files, building the network and
   trying out what computes fastest here come before; predicting and scoring come after. (The minutes of ours are those
@@ -11,6 +12,7 @@ Each peer is trained as its own authors show it, and where there is a doubt, in 
 - fp32 or bf16, rows or channels last: whichever makes a training step of this network fastest.
 - The learning rate falls along a cosine that reaches zero exactly with the end of the minutes. No picture is held out
   to choose weights on: all are learnt from, and the last weights count.
+- Each batch is full: what a pass leaves over begins the next one.
 - Logits are enlarged to the picture's own size before they are thresholded, not masks afterwards.
 
 Sources, read for their recipes; no code is taken from them:
@@ -255,8 +257,9 @@ def train(
     steps = seen = 0
     order = torch.randperm(len(images), generator=shuffle)
     while (elapsed := time.monotonic() - started) < seconds:
-        if not len(order):
-            order = torch.randperm(len(images), generator=shuffle)
+        if len(order) < peer.batch_size:
+            # What is left begins the next pass: a batch of a picture or two would weigh as much as a whole one.
+            order = torch.cat([order, torch.randperm(len(images), generator=shuffle)])
         chosen, order = order[: peer.batch_size], order[peer.batch_size :]
         for group in optimizer.param_groups:
             group["lr"] = peak * (1 + math.cos(math.pi * elapsed / seconds)) / 2

@@ -10,8 +10,9 @@ several runs. With options for the parts of a cell, all combinations of them are
 ``--redo`` measures again what has a row.
 
 Folds: three, by group (by car, never by picture), made once by our own `--folds 3 --seed 0` and kept in
-results/folds/. No system sees the fold that is held out, and nothing is chosen on it: final weights are scored. Of ours
-the row also holds the score of model.safetensors, whose weights were chosen on the fold; no goal looks at it.
+results/folds/. No system learns from the fold that is held out, and no weights are chosen on it: final ones are
+scored. Of ours, which validates on it during the run, the row also holds the score of model.safetensors, whose weights
+were chosen on the fold; no goal looks at it. The defaults themselves were developed on the first folds.
 
 All masks are scored by one function, at the pictures' own size. Minutes of ours are those of the whole command, with a
 cold cache; those of the others begin later, see `peers.py`. Others than ours need requirements.txt of this folder.

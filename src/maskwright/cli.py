@@ -94,7 +94,8 @@ def plan(
     Args:
         photos: The folder, as for train.
         settings: Everything else, as for train.
-        preset: Settings to start from: quick, best or classic; by default best from 3 hours or 10 GB of GPU on.
+        preset: Settings to start from: quick, best or classic; by default best from 3 hours (of each of the --folds) or
+            10 GB of GPU on, quick for less and for a number of --epochs alone.
         start_from: Model file whose weights train would start from; its network and size are the defaults then.
         json: Print JSON instead of a table.
     """
@@ -124,7 +125,8 @@ def train(  # noqa: PLR0913 - each is an option
     Args:
         photos: The folder: images/ with masks/, train/ with train_masks/, or a.jpg beside a_mask.png.
         settings: Everything else; the defaults shown are those of the preset.
-        preset: Settings to start from: quick, best or classic; by default best from 3 hours or 10 GB of GPU on.
+        preset: Settings to start from: quick, best or classic; by default best from 3 hours (of each of the --folds) or
+            10 GB of GPU on, quick for less and for a number of --epochs alone.
         start_from: Model file whose weights to start from; its network and size are the defaults then.
         out: Run folder; by default a new one under runs/.
         resume: Go on with the run in --out, or with the latest of this folder.
@@ -403,7 +405,7 @@ def _defaults_of(word: str, arguments: Sequence[str]) -> Settings:
         return read_preset(preset)
     from maskwright.training.starting_point import default_settings, read_starting_point
 
-    return default_settings(preset, read_starting_point(Path(model)), None, may_use_gpu=False)
+    return default_settings(preset, read_starting_point(Path(model)), None, epochs=None)
 
 
 def _unnamed_preset(word: str, arguments: Sequence[str]) -> str:

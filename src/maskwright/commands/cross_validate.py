@@ -76,8 +76,7 @@ def cross_validate(  # noqa: PLR0913 - each is an option
     require_torch()
     start = read_starting_point(Path(start_from)) if start_from else None
     settings = (
-        settings
-        or default_settings(preset, start, minutes and minutes / (folds or DEFAULT_FOLDS), may_use_gpu=epochs is None)
+        settings or default_settings(preset, start, minutes and minutes / (folds or DEFAULT_FOLDS), epochs=epochs)
     ).with_length(minutes, epochs)
     folds = folds or settings.folds or DEFAULT_FOLDS
     each = None if settings.minutes is None else settings.minutes / folds

@@ -125,9 +125,7 @@ def plan(
     """
     started = time.monotonic()
     start = read_starting_point(Path(start_from)) if start_from else None
-    settings = (settings or default_settings(preset, start, minutes, may_use_gpu=epochs is None)).with_length(
-        minutes, epochs
-    )
+    settings = (settings or default_settings(preset, start, minutes, epochs=epochs)).with_length(minutes, epochs)
     device, is_here = _find_device(settings)
     from maskwright.training.minutes import Minutes
     from maskwright.training.preparation import prepare

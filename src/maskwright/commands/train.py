@@ -100,9 +100,7 @@ def train(
     """
     started = time.monotonic() if began is None else began
     start = read_starting_point(Path(start_from)) if start_from else None
-    settings = (settings or default_settings(preset, start, minutes, may_use_gpu=epochs is None)).with_length(
-        minutes, epochs
-    )
+    settings = (settings or default_settings(preset, start, minutes, epochs=epochs)).with_length(minutes, epochs)
     if settings.folds is not None and settings.fold is None:
         raise InputError(
             "This trains one model: name a --fold, or let cross_validate train one for each of the --folds."

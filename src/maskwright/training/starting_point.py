@@ -108,10 +108,14 @@ def read_starting_point(path: Path) -> StartingPoint:
 
 
 def default_settings(
-    preset: str | None, start: StartingPoint | None, minutes: float | None, *, may_use_gpu: bool
+    preset: str | None, start: StartingPoint | None, minutes: float | None, *, epochs: int | None
 ) -> Settings:
-    """The settings of a preset; with a model to start from, its network and size instead of the preset's."""
-    settings = read_preset(preset or choose_preset(minutes, gpu_gigabytes() if may_use_gpu else 0.0))
+    """The settings of a preset; with a model to start from, its network and size instead of the preset's.
+
+    Where none is named, a run by epochs alone has the same one on every machine.
+    """
+    is_by_epochs = minutes is None and epochs is not None
+    settings = read_preset(preset or choose_preset(minutes, 0.0 if is_by_epochs else gpu_gigabytes()))
     return with_architecture_of(settings, start.card) if start else settings
 
 

@@ -345,8 +345,9 @@ class Settings(MaskSettings):
     encoder_rate: float = 1.0
     """Pretrained weights of an encoder learn at this share of the learning rate."""
 
-    weight_decay: float = 1e-2
-    """Weight decay; biases and normalisation are left out."""
+    weight_decay: float | None = None
+    """Weight decay; biases and normalisation are left out. By default 0.01 with adamw and muon, and none with adam, sgd
+    and rmsprop, where it would be added to the gradients."""
 
     schedule: Schedule = "cosine"
     """How the learning rate falls: to zero along a cosine or a power of 0.9, in steps, or not at all."""
@@ -440,7 +441,6 @@ class Settings(MaskSettings):
             _require(0 <= getattr(self, name) < 1, f"--{_word(name)} must be at least 0 and below 1")
         for name in (
             "rotate",
-            "weight_decay",
             "clip_norm",
             "patience",
             "seed",
@@ -455,6 +455,7 @@ class Settings(MaskSettings):
             self.memory is None or parse_memory(self.memory) > 0,
             f"--memory is a size such as 4GB, 3.5GiB or 800MB, not {self.memory!r}",
         )
+        _require(self.weight_decay is None or self.weight_decay >= 0, "--weight-decay must be at least 0")
         _require(self.workers is None or self.workers >= 0, "--workers must be at least 0")
         _require(self.val_share > 0, "--val-share must be above 0: the best weights are chosen on those pictures")
         _require(self.learning_rate > 0, "--learning-rate must be above 0")

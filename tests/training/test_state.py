@@ -419,6 +419,26 @@ def test_the_optimizer_is_as_asked(name: str, kind: type[torch.optim.Optimizer])
     assert {group["fused"] for group in optimizer.param_groups} == {True}  # here, on a CPU
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "given", "used"),
+    [
+        ("adamw", None, 0.01),
+        ("muon", None, 0.01),
+        ("adam", None, 0.0),
+        ("sgd", None, 0.0),
+        ("rmsprop", None, 0.0),
+        ("sgd", 0.02, 0.02),
+        ("adamw", 0.0, 0.0),
+    ],
+)
+def test_weight_decay_is_none_by_default_where_it_would_be_added_to_gradients(
+    optimizer: Optimizer, given: float | None, used: float
+) -> None:
+    settings = Settings(optimizer=optimizer, weight_decay=given)
+    groups = build_optimizer(UNet(3, 1, base_channels=8, depth=1), settings).param_groups
+    assert {group["weight_decay"] for group in groups} == {used, 0.0}
+
+
 def test_weight_decay_pulls_at_convolutions_only() -> None:
     network = UNet(base_channels=8, depth=1)
     settings = Settings(weight_decay=0.3, encoder_rate=0.1)

@@ -32,6 +32,9 @@ from maskwright.training.shared_network import SharedNetwork
 # Of a matrix with fewer rows or columns, such as a head's, little is to be made equal.
 LEAST_RANK = 8
 
+# What decoupled weight decay is by default.
+WEIGHT_DECAY = 1e-2
+
 # What the system says when a disk, a user's share of it, or the largest size of a file is used up.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MEGABYTE = 10**6
@@ -261,7 +264,7 @@ def build_optimizer(
             if (id(parameter) in known) == is_known and parameter.requires_grad
         ]
         for parameters, decay in (
-            ([parameter for parameter in own if parameter.ndim > 1], settings.weight_decay),
+            ([parameter for parameter in own if parameter.ndim > 1], _weight_decay(settings)),
             ([parameter for parameter in own if parameter.ndim <= 1], 0.0),
         ):
             if parameters:
@@ -281,6 +284,13 @@ def build_optimizer(
             return torch.optim.SGD(groups, lr=rate, momentum=0.99, nesterov=True, fused=fused)
         case "rmsprop":
             return torch.optim.RMSprop(groups, lr=rate, momentum=0.9)
+
+
+def _weight_decay(settings: Settings) -> float:
+    """What was asked for, or else none where it would be added to the gradients, as with Adam and momentum."""
+    if settings.weight_decay is not None:
+        return settings.weight_decay
+    return WEIGHT_DECAY if settings.optimizer in ("adamw", "muon") else 0.0
 
 
 def _by_orthogonality(group: dict[str, Any], known: set[int]) -> list[dict[str, Any]]:

@@ -32,6 +32,16 @@ def test_of_several_classes_the_commonest_of_each_place_is_called(ellipse_cache:
     assert found == pytest.approx(0.5)
 
 
+def test_what_is_called_where_there_is_nothing_scores_nothing_as_in_a_validation(ellipse_cache: Cache) -> None:
+    samples = with_masks(ellipse_cache, [halves(0, 1)] * 8 + [halves(0, 1)] + [halves(0, 0)] * 3)
+    assert chance_dice(samples, range(8), range(8, 12), (1,), seed=0) == pytest.approx(0.25)
+
+
+def test_an_average_mask_without_foreground_calls_nothing(ellipse_cache: Cache) -> None:
+    samples = with_masks(ellipse_cache, [halves(0, 0)] * 8 + [halves(0, 1)] * 4)
+    assert chance_dice(samples, range(8), range(8, 12), (1,), seed=0) == pytest.approx(2 / 3)
+
+
 def test_masks_without_foreground_have_no_score(ellipse_cache: Cache) -> None:
     samples = with_masks(ellipse_cache, [halves(0, 0)] * 12)
     assert np.isnan(chance_dice(samples, range(9), range(9, 12), (1,), seed=0))

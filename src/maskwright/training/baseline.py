@@ -1,5 +1,6 @@
 """What can be said of a mask without looking at its picture."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,18 +20,23 @@ CUTS = tuple(cut / 20 for cut in range(1, 11))
 def chance_dice(
     samples: Samples, train: Sequence[int], val: Sequence[int], scored_classes: tuple[int, ...], *, seed: int
 ) -> float:
-    """Dice on held-out masks of the average training mask, or of calling everything foreground; NaN without any."""
+    """Dice on held-out masks of the average training mask, or of calling everything foreground; NaN without any.
+
+    Counted as validations count: what is called where there is nothing scores nothing.
+    """
     rng = np.random.default_rng(seed)
     known, held_out = (
         torch.stack([_on_grid(samples, int(index)) for index in rng.permutation(indices)[:SAMPLED]])
         for indices in (train, val)
     )
     mean = known.mean(0)  # (C, GRID, GRID)
+    if not (held_out if len(mean) == 1 else held_out[:, list(scored_classes)]).any():
+        return math.nan
     if len(mean) > 1:
         called = F.one_hot(mean.argmax(0), len(mean)).movedim(-1, 0)[list(scored_classes)].float()
         return _dice(called, held_out[:, list(scored_classes)])
     guesses = [(mean >= cut).float() for cut in CUTS] + [torch.ones_like(mean)]
-    return max(_dice(guess, held_out) for guess in guesses)
+    return max(_dice(guess, held_out) for guess in guesses if guess.any())
 
 
 def _on_grid(samples: Samples, index: int) -> Tensor:
@@ -43,5 +49,4 @@ def _dice(called: Tensor, truth: Tensor) -> float:
     """Mean over pictures and classes of what calling these cells ``(C, H, W)`` scores on shares ``(N, C, H, W)``."""
     overlap = (called * truth).sum((2, 3))
     total = called.sum((1, 2)) + truth.sum((2, 3))
-    dice = torch.where(truth.sum((2, 3)) > 0, 2 * overlap / total, torch.nan)
-    return float(dice.nanmean())
+    return float((2 * overlap / total).nanmean(1).nanmean())  # 0 / 0 is NaN

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,13 @@ from maskwright.data.dataset import Samples
 from maskwright.data.labels import BLACK_AND_WHITE
 from maskwright.errors import MissingExtraError
 from maskwright.inference.outputs import coloured, panel
-from maskwright.training.tensorboard import classes_of, draw_validation, open_events, require_tensorboard
+from maskwright.training.tensorboard import (
+    classes_of,
+    draw_validation,
+    open_events,
+    require_tensorboard,
+    written_while_it_can,
+)
 
 LINES: list[dict[str, float]] = [
     {"epoch": 1, "step": 5, "train_loss": 0.5, "val_loss": 0.75, "val_dice": 0.25},
@@ -54,6 +61,24 @@ def test_a_resumed_run_shows_what_its_metrics_say(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "step": 5, "train_loss": 0.5}\n')
     open_events(tmp_path / "metrics.jsonl").write_line(LINES[1])
     assert scalars(tmp_path)["loss/train"] == [(5, 0.5), (10, 0.25)]
+
+
+def test_a_disk_that_is_full_ends_the_event_file_and_not_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = open_events(tmp_path / "metrics.jsonl")
+    asked: list[int] = []
+
+    def refuse(*_: object) -> None:
+        asked.append(1)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    events.writer.add_scalar = refuse  # type: ignore[method-assign]
+    write = written_while_it_can(events)
+    for line in LINES:
+        write(line)
+    assert len(asked) == 1
+    assert capsys.readouterr().err.count("No space left on device") == 1
 
 
 def test_pictures_come_with_the_figures_of_validation(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ from maskwright.training.state import (
     read_state,
     restore,
 )
-from maskwright.training.tensorboard import PICTURES, draw_validation, open_events
+from maskwright.training.tensorboard import PICTURES, draw_validation, open_events, written_while_it_can
 from maskwright.training.whole_pictures import whole_pictures_at_once
 
 MOST_WORKERS = 4
@@ -262,5 +262,6 @@ def _record_for(session: Session) -> Callable[[dict[str, float]], None]:
     events = open_events(session.folder.metrics)
     samples = Samples(session.material.cache, session.settings, augment=False)
     indices, labels = session.material.indices("val")[:PICTURES], session.material.formats.labels
-    events.draw = lambda: draw_validation(session.learner.kept(), samples, indices, labels, session.device)
-    return events.write_line
+    learner = session.learner
+    events.draw = lambda: draw_validation(learner.kept(), samples, indices, labels, session.device, learner.precision)
+    return written_while_it_can(events)

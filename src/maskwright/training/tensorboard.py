@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from maskwright import terminal
 from maskwright.data.dataset import Draw, Samples
 from maskwright.data.labels import IGNORED, LabelMap
+from maskwright.device import ComputePrecision
 from maskwright.errors import MissingExtraError
 from maskwright.inference.outputs import panel
 from maskwright.training.run_folder import read_metrics
@@ -61,6 +63,22 @@ class Events:
         self.writer.flush()
 
 
+def written_while_it_can(events: Events) -> Callable[[dict[str, float]], None]:
+    """Write each line; where that fails once, as on a full disk, no more: the thread behind the file has ended then."""
+    failed: list[OSError] = []
+
+    def write(line: dict[str, float]) -> None:
+        if failed:
+            return
+        try:
+            events.write_line(line)
+        except OSError as error:
+            failed.append(error)
+            terminal.warn(f"TensorBoard's file cannot be written ({error}): it gets no more until the run is resumed.")
+
+    return write
+
+
 def require_tensorboard() -> None:
     """Refuse to start without the package.
 
@@ -89,7 +107,12 @@ def open_events(metrics: Path) -> Events:
 
 
 def draw_validation(
-    network: "nn.Module", samples: Samples, indices: list[int], labels: LabelMap, device: str
+    network: "nn.Module",
+    samples: Samples,
+    indices: list[int],
+    labels: LabelMap,
+    device: str,
+    precision: ComputePrecision = "fp32",
 ) -> "dict[str, NDArray[np.uint8]]":
     """Panels of pictures of a cache at training size: original, truth, prediction."""
     network.eval()
@@ -97,7 +120,7 @@ def draw_validation(
     for index in indices:
         sample = samples[Draw(0, index, half=False)]
         with torch.inference_mode():
-            logits = whole_logits(network, sample.images[None].to(device), samples.settings)[0].cpu()
+            logits = whole_logits(network, sample.images[None].to(device), samples.settings, precision)[0].cpu()
         image = sample.images.movedim(0, -1).mul(255).round().byte().numpy()
         truth = classes_of(sample.targets - 0.5 if len(sample.targets) == 1 else sample.targets)
         truth[sample.weights[0].numpy() == 0] = IGNORED

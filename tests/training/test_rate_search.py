@@ -95,6 +95,17 @@ def test_a_search_is_the_same_each_time(ellipse_cache: Cache) -> None:
     assert search(ellipse_cache, SETTINGS) == search(ellipse_cache, SETTINGS)
 
 
+def test_a_step_of_the_search_has_as_many_batches_as_one_of_the_run(ellipse_cache: Cache) -> None:
+    settings = dataclasses.replace(SETTINGS, batch_size=1, accumulate=3)
+    learner = build_learner(build_network(settings.architecture()), settings, precision="fp32")
+    order = EpochBatches(range(9), settings)
+    loader = build_loader(Samples(ellipse_cache, settings, augment=True), order, workers=0, pin=False)
+    seen: list[int] = []
+    learner.network.register_forward_pre_hook(lambda _, images: seen.append(len(images[0])))
+    found = search_rates(learner, loader, order, settings, device="cpu", show=lambda _: None)
+    assert seen == [1] * 3 * len(found.rates)
+
+
 def test_what_the_run_will_hold_is_held_in_the_search_too(ellipse_cache: Cache) -> None:
     settings = Settings(encoder="efficientnet_lite0", base_channels=8, size=32, batch_size=3, epochs=1, held_levels=2)
     network = build_network(settings.architecture())

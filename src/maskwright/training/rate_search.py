@@ -9,18 +9,21 @@ from which it deviates in that the weights are never touched and that the lower 
 
 import copy
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch.utils.data import DataLoader
 
 from maskwright.config import Settings
 from maskwright.data.dataset import Batch, EpochBatches
+from maskwright.training.out_of_memory import retrying
 from maskwright.training.state import Learner, build_learner, set_rate
-from maskwright.training.step import make_step
+from maskwright.training.step import add_gradients, move_weights
 
 LOWEST, HIGHEST = 1e-6, 1.0
 STEPS = 60
@@ -98,7 +101,9 @@ def search_rates(
         trial = build_learner(network, alone, precision=learner.precision, pretrained=known)
         trial.begin_to_learn()
         started = time.monotonic()
-        for step, cpu_batch in enumerate(_endless(loader, order, half=settings.small_first > 0)):
+        endless = _endless(loader, order, half=settings.small_first > 0)
+        for step in itertools.count():
+            batches = [next(endless).to(device) for _ in range(settings.accumulate or 1)]
             if step == 1 and settings.minutes is not None:
                 affordable = SHARE_OF_RUN * settings.minutes * 60 / (time.monotonic() - started)
                 steps = min(STEPS, int(affordable))
@@ -108,7 +113,7 @@ def search_rates(
             set_rate(trial.optimizer, rate)
             rates.append(rate)
             try:
-                losses.append(make_step(trial, cpu_batch.to(device), settings, class_weights=class_weights).loss)
+                losses.append(_learn(trial, batches, settings, class_weights))
             except FloatingPointError:
                 losses.append(math.nan)
             show((step + 1) / steps)
@@ -156,6 +161,22 @@ def diverged_at(smooth: Sequence[float]) -> int | None:
         if loss > DIVERGED * lowest and loss > smooth[0]:
             return step
     return None
+
+
+def _learn(learner: Learner, batches: Sequence[Batch], settings: Settings, class_weights: Sequence[float]) -> float:
+    """Make one step of as many batches as the run's steps have; returns their mean loss."""
+
+    def attempt() -> float:
+        losses = [
+            add_gradients(
+                learner, batch, settings, class_weights=class_weights, together=len(batches), last=batch is batches[-1]
+            ).loss
+            for batch in batches
+        ]
+        move_weights(learner, settings.clip_norm)
+        return fmean(losses)
+
+    return retrying(learner, len(batches[0].images), settings, attempt)
 
 
 def _endless(loader: DataLoader[Batch], order: EpochBatches, *, half: bool) -> Iterator[Batch]:

@@ -539,6 +539,14 @@ def test_no_package_with_an_encoders_weights_is_needed(
         train(other_cars, out=tmp_path / "fresh", epochs=1)
 
 
+@pytest.mark.parametrize(("loss", "is_said"), [("dice", True), ("ce+dice", False)])
+def test_a_weight_of_outlines_that_no_loss_takes_is_said_to_do_nothing(
+    loss: str, is_said: bool, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(photos, out=tmp_path / "run", settings=dataclasses.replace(TINY, epochs=1, boundary_weight=2.0, loss=loss))
+    assert ("--boundary-weight does nothing" in capsys.readouterr().err) is is_said
+
+
 def test_freezing_what_is_not_pretrained_is_said_to_do_nothing(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from maskwright.training.health import (
     Circumstances,
+    Finding,
     Health,
     find_chance,
     find_collapse,
@@ -350,6 +351,12 @@ def test_one_disease_has_one_sentence() -> None:
         health.note_batch(1.25, 0.9)
     assert find_chance(health, CASE, best_dice=0.0) is not None
     assert find_new(health, CASE, best_dice=0.0) == []
+
+
+def test_a_run_that_diverged_and_went_on_can_still_be_stuck() -> None:
+    health = collapsed([1000, 0], [700, 300])
+    health.note_finding(Finding("diverged", "It was cured."), epoch=1, step=1)
+    assert [finding.name for finding in find_new(health, CASE, best_dice=0.0)] == ["collapsed"]
 
 
 def test_figures_go_to_a_state_and_back() -> None:

@@ -24,7 +24,7 @@ from maskwright.training import ranks
 from maskwright.training.baseline import chance_dice
 from maskwright.training.figures import Figures, figures_of
 from maskwright.training.freezing import pretrained_layers
-from maskwright.training.health import Circumstances, Finding
+from maskwright.training.health import Circumstances, Finding, Health
 from maskwright.training.loop import (
     Clock,
     Run,
@@ -336,6 +336,29 @@ def test_patience_goes_by_the_median_of_three_scores(ellipse_cache: Cache, tmp_p
     medians = [float(np.median(scores[index - 2 : index + 1])) for index in range(2, len(scores))]
     worse = [index for index in range(1, len(medians)) if medians[index] <= max(medians[:index])]
     assert 3 < len(scores) == worse[0] + 3 < 12
+
+
+@pytest.mark.parametrize("phase", ["small_first", "freeze"])
+def test_patience_begins_when_a_run_learns_as_it_will(phase: str, ellipse_cache: Cache, tmp_path: Path) -> None:
+    settings = change(
+        learning_rate=1e-12, weight_decay=0.0, norm="none", epochs=20, patience=2, ema=0.0, **{phase: 0.5}
+    )
+    bench = Bench(ellipse_cache, tmp_path / "run", settings)
+    assert bench.fit()
+    # The eleventh validation is the first that counts, and the third of those the first with a median.
+    assert bench.learner.position.epoch == 15
+
+
+@pytest.mark.parametrize(("small_first", "timed"), [(0.0, 11), (0.5, 6)])
+def test_speed_is_that_of_whole_pictures_and_of_all_batches_but_the_first(
+    small_first: float, timed: int, ellipse_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[float] = []
+    monkeypatch.setattr(Health, "note_times", lambda _, waiting, computing: noted.append(waiting + computing))
+    bench = Bench(ellipse_cache, tmp_path / "run", change(epochs=4, batch_size=3, small_first=small_first))
+    assert bench.fit()
+    assert len(bench.train) * 4 == 12
+    assert len(noted) == timed
 
 
 def test_one_lucky_validation_does_not_use_patience_up() -> None:

@@ -114,6 +114,15 @@ def test_foreground_that_vanishes_at_this_size_is_told(ellipse_batch: Batch) -> 
     assert "too small at --factor 0.25" in by_factor.sentence
 
 
+def test_lines_thinner_than_half_a_pixel_are_too_small_however_much_they_cover(ellipse_batch: Batch) -> None:
+    targets = torch.full_like(ellipse_batch.targets, 0.2)
+    overfit = dataclasses.replace(learn(ellipse_batch._replace(targets=targets)), losses=(0.7,) * STEPS, dices=(0.0,))
+    found = find_no_overfit(overfit, SETTINGS, NAMES)
+    assert found is not None
+    assert "only 20 % of it is foreground, in specks or lines" in found.sentence
+    assert "too small at --size 32" in found.sentence
+
+
 def test_a_loss_that_is_no_number_is_told_at_once(ellipse_batch: Batch) -> None:
     overfit = learn(ellipse_batch._replace(images=ellipse_batch.images * math.nan))
     found = find_no_overfit(overfit, SETTINGS, NAMES)

@@ -310,6 +310,8 @@ def _build_learner(
             "Batch normalisation takes the statistics of each process's slice of a batch, since PyTorch synchronises "
             "them on GPUs alone."
         )
+    if settings.boundary_weight and not {"ce", "bce", "focal"} & set(settings.loss_terms()):
+        terminal.warn(f"--boundary-weight does nothing with --loss {settings.loss}: it counts in ce and focal.")
     if settings.freeze and not learner.pretrained:
         terminal.warn("--freeze does nothing here: the network starts from random weights.")
     return learner

@@ -13,7 +13,6 @@ from typing import Any, Literal, get_args
 
 # One disease, one sentence: of these only the first that is found is said.
 Stuck = Literal[
-    "diverged",
     "collapsed",
     "rate-too-low",
     "rate-too-high",
@@ -23,6 +22,7 @@ Stuck = Literal[
 STUCK: tuple[Stuck, ...] = get_args(Stuck)
 Name = Literal[
     Stuck,
+    "diverged",
     "cannot-overfit",
     "no-numbers",
     "waits-for-pictures",
@@ -427,12 +427,10 @@ def given_up(health: Health, *, epoch: int, step: int, has_model: bool) -> Findi
     kept = " The best weights before that are kept." if has_model else ""
     if health.recoveries:
         tried = f"again, after {health.recoveries} times half the learning rate"
-        advice = (
-            "start a new run with a much lower --learning-rate (--find-rate searches one), or with --precision fp32"
-        )
+        advice = "start a new run with a much lower --learning-rate (--find-rate searches one)"
     else:
         tried = "before anything could be learnt"
-        advice = "start a new run with a lower --learning-rate or --precision fp32, and look for pictures of no numbers"
+        advice = "start a new run with a lower --learning-rate or another --loss"
     return Finding("no-numbers", f"{_what_happened(health)} at epoch {epoch}, step {step}, {tried}: {advice}.{kept}")
 
 

@@ -127,9 +127,10 @@ class Run:
 
 
 class Clock:
-    """Seconds spent on a run, those before a resume included."""
+    """Seconds spent on a run, those before a resume included; and whether this process has learnt from a batch."""
 
     def __init__(self, spent: float, now: Callable[[], float] = time.monotonic) -> None:
+        self.is_running = False
         self._now = now
         self._zero = now() - spent
 
@@ -312,8 +313,10 @@ def train_epoch(
             _recover(learner, run)
         run.agree()
         now = clock.seconds()
-        if number > 0:  # the first waits for the workers to start
+        # The first of the process waits for the workers to start; half of a size is computed faster than prepared.
+        if clock.is_running and progress >= settings.small_first:
             learner.health.note_times(waiting, watch() - ready - waiting)
+        clock.is_running = True
         tally.seconds, started = tally.seconds + now - started, now
         run.show(Status(progress, position.epoch + 1, figures_of(tally), position.best_dice))
         _look_for_findings(learner, run)
@@ -521,7 +524,9 @@ def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, c
     score = figures.dice if figures.dice > 0 else -figures.loss / (1 + figures.loss)
     if score > position.best_dice:
         position.best_dice, position.best_epoch, position.best_batch = score, position.epoch, position.batch
-    _count_patience(position, score)
+    if run.length.progress(position.epoch, position.seconds) > max(run.settings.small_first, run.settings.freeze):
+        # Before that, a run that gets no better has not begun to learn as it will.
+        _count_patience(position, score)
     position.validated_step = position.step
     position.validated_at = position.seconds = clock.seconds()
     position.validation_seconds = position.validated_at - started

@@ -199,7 +199,7 @@ def find_no_overfit(overfit: Overfit, settings: Settings, names: Sequence[str]) 
     """
     losses = overfit.losses
     if not math.isfinite(losses[-1]):
-        return _finding(overfit, "the loss is no number", "use --precision fp32, and look for pictures of no numbers")
+        return _finding(overfit, "the loss is no number", "use --precision fp32")
     if overfit.is_learnt or len(losses) < LEAST_STEPS:
         return None
     hardly = overfit.blind_dice + HARDLY_LEARNT * (1 - overfit.blind_dice)
@@ -209,10 +209,11 @@ def find_no_overfit(overfit: Overfit, settings: Settings, names: Sequence[str]) 
         return _finding(
             overfit, "no gradient reaches the weights", f"the network is frozen, or --loss {settings.loss} is flat"
         )
-    if overfit.foreground < 1e-3:
+    # Of lines thinner than half a pixel no pixel is foreground, however much of it they cover.
+    if overfit.foreground < 1e-3 or overfit.blind_dice == 0:
         return _finding(
             overfit,
-            f"only {100 * overfit.foreground:.2g} % of its pixels are foreground",
+            f"only {100 * overfit.foreground:.2g} % of it is foreground, in specks or lines",
             "what the masks show may be too small at "
             + (f"--factor {settings.factor:g}" if settings.size is None else f"--size {settings.size}"),
         )

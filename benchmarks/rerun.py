@@ -73,7 +73,6 @@ MEASUREMENTS = (
     Measurement("serve-load", "python benchmarks/serve_load.py {work}/quick.onnx --seconds 60"),
     Measurement("serve-hostile", "python benchmarks/serve_hostile.py {work}/quick.onnx"),
     Measurement("network-speed", "python benchmarks/network_speed.py"),
-    Measurement("norm-speed", "python benchmarks/norm_speed.py"),
     Measurement(
         "finer-masks",
         "python benchmarks/finer_masks.py {work}/fold/last.safetensors {data}/carvana"

@@ -64,7 +64,7 @@ def test_a_resumed_run_shows_what_its_metrics_say(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_full_ends_the_event_file_and_not_the_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = open_events(tmp_path / "metrics.jsonl")
     asked: list[int] = []
@@ -73,7 +73,7 @@ def test_a_disk_that_is_full_ends_the_event_file_and_not_the_run(
         asked.append(1)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    events.writer.add_scalar = refuse  # type: ignore[method-assign]
+    monkeypatch.setattr(events.writer, "add_scalar", refuse)
     write = written_while_it_can(events)
     for line in LINES:
         write(line)

@@ -49,6 +49,15 @@ def test_on_request_it_is_looked_at_all_the_same() -> None:
     assert not found.returns_freed
 
 
+def test_where_all_is_fixed_what_is_wished_for_is_predicted_and_nothing_else_chosen() -> None:
+    short = dataclasses.replace(OPEN, memory="1MB")
+    found = [
+        fit_into_memory(WISH, short, SMALL, HERE, SHAPES, None, look_closely=False, is_fixed=is_fixed)
+        for is_fixed in (False, True)
+    ]
+    assert [use is not None and (use.fit.way == WISH, use.fit.fits) for use in found] == [(False, False), (True, False)]
+
+
 def test_freed_memory_is_returned_where_it_is_short_and_only_then_a_processor_shows_what_a_step_holds() -> None:
     roomy = fit(look_closely=True)
     assert roomy is not None

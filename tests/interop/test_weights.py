@@ -82,6 +82,15 @@ def test_a_file_may_stand_in_for_the_package(tmp_path: Path) -> None:
     assert not weights["_conv_stem.weight"].any()
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(value: float, tmp_path: Path) -> None:
+    weights = dict(read_imagenet_weights("efficientnet_lite0") or {})
+    weights["_conv_stem.weight"] = torch.full_like(weights["_conv_stem.weight"], value)
+    torch.save(weights, tmp_path / "mine.pth")
+    with pytest.raises(InputError, match=r"mine.pth holds weights that are no numbers \(_conv_stem.weight\)"):
+        read_encoder_weights("efficientnet_lite0", tmp_path / "mine.pth")
+
+
 def test_without_a_file_the_encoders_of_others_have_no_weights() -> None:
     assert read_encoder_weights("torchvision:resnet18") is None
 

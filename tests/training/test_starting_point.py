@@ -2,6 +2,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -63,6 +64,14 @@ def test_the_parent_is_told_by_its_folder_and_its_content(tmp_path: Path) -> Non
 
 
 # --- The weights
+
+
+def test_a_model_whose_weights_are_no_numbers_is_refused(tmp_path: Path) -> None:
+    start = start_from(tmp_path)
+    name = next(iter(start.weights))
+    save_model(start.path, start.card, {**start.weights, name: start.weights[name] * np.nan})
+    with pytest.raises(InputError, match=f"no numbers .{name}."):
+        read_starting_point(start.path)
 
 
 def test_the_same_network_takes_every_weight(tmp_path: Path) -> None:

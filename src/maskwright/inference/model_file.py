@@ -28,6 +28,7 @@ from maskwright.data.reading import Formats
 from maskwright.data.resizing import Resize
 from maskwright.errors import InputError
 from maskwright.files import replacing
+from maskwright.terminal import first_few
 
 FORMAT = 1
 # Where in the header of a file its card stands.
@@ -158,6 +159,20 @@ def load_model(path: Path) -> tuple[ModelCard, dict[str, NDArray[Any]]]:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is not a whole safetensors file; use the model file of another run.") from error
     return card_from_header(metadata, path), weights
+
+
+def require_finite(path: Path, weights: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse weights that nothing can be learnt from.
+
+    Raises:
+        InputError: Some of them are no numbers, or infinite.
+    """
+    unsound = [name for name, array in weights.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+    if unsound:
+        raise InputError(
+            f"{path} holds weights that are no numbers ({first_few(unsound)}), from which nothing can be learnt; take "
+            "another file."
+        )
 
 
 def card_to_json(card: ModelCard) -> str:

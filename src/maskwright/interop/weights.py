@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from maskwright.errors import InputError, MissingExtraError
 from maskwright.files import replacing
+from maskwright.inference.model_file import require_finite
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -106,6 +107,7 @@ def read_encoder_weights(encoder: str, path: str | Path | None = None) -> "dict[
     misfit = find_misfit(network, weights)
     if misfit:
         raise InputError(f"{path} does not fit --encoder {encoder}: {misfit}; give weights of that very network.")
+    require_finite(Path(path), {name: tensor.float().numpy() for name, tensor in weights.items()})
     return weights
 
 

@@ -21,7 +21,7 @@ from maskwright.data.reading import fingerprint_of
 from maskwright.device import gpu_gigabytes
 from maskwright.errors import InputError
 from maskwright.evaluation.unseen import SEEN, Known
-from maskwright.inference.model_file import ModelCard, Parent, load_model
+from maskwright.inference.model_file import ModelCard, Parent, load_model, require_finite
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,9 +98,10 @@ def read_starting_point(path: Path) -> StartingPoint:
     """Read a model to start from.
 
     Raises:
-        InputError: The file is missing, damaged, or not one of ours.
+        InputError: The file is missing, damaged, not one of ours, or holds what is no number.
     """
     card, weights = load_model(path)
+    require_finite(path, weights)
     whole = path.resolve()
     # The folder of a run tells more than a file that is called the same in all of them.
     parent = Parent(f"{whole.parent.name}/{whole.name}", fingerprint_of(path))

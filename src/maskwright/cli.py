@@ -430,10 +430,12 @@ def _unnamed_preset(word: str, arguments: Sequence[str]) -> str:
 
 def _preset_of_run(out: Path) -> str | None:
     """The preset that a run, or the first of its folds, was begun with; None where nobody can tell."""
-    for config in (out / "config.toml", out / "fold-0" / "config.toml"):
+    from maskwright.training.run_folder import RunFolder, fold_folder
+
+    for folder in (RunFolder(out), fold_folder(out, 0)):
         with suppress(InputError):
-            if config.is_file():
-                return nearest_preset(read_settings(config))
+            if folder.config.is_file():
+                return nearest_preset(read_settings(folder.config))
     return None
 
 

@@ -478,11 +478,18 @@ def test_held_out_pictures_that_the_first_model_learnt_from_are_called_a_leak(
     said = capsys.readouterr()
     assert f"LEAK: {model} has learnt from 2 of the 2 pictures of val; --split {run_folder / 'split.json'}" in said.err
     assert "unseen" not in said.out
+    assert first_line(tmp_path / "leak")["step"] > 0  # such a score would keep the first model, whatever is learnt
     same_split = dataclasses.replace(other_split, split=str(run_folder / "split.json"))
     train(photos, out=tmp_path / "no_leak", start_from=model, settings=same_split)
     said = capsys.readouterr()
     assert "LEAK" not in said.err
     assert "unseen" in said.out
+    assert first_line(tmp_path / "no_leak")["step"] == 0
+
+
+def first_line(run: Path) -> dict[str, Any]:
+    line: dict[str, Any] = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
+    return line
 
 
 def test_copies_of_pictures_that_the_first_model_learnt_from_are_not_called_unseen(

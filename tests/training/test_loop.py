@@ -540,6 +540,88 @@ def test_a_run_that_others_left_is_saved_as_it_was_before_that_and_goes_on_as_if
     assert timeless(second) == timeless(whole)
 
 
+# --- Starting from a model
+
+
+class Tuned(Bench):
+    """A run that starts from the weights of a finished one, which has not seen the pictures of validation."""
+
+    def __init__(self, cache: Cache, folder: Path, first: Bench, **changed: object) -> None:
+        super().__init__(cache, folder, change(depth=2, ema=0.0, **changed))
+        self.learner.network.load_state_dict(first.learner.network.state_dict())
+        self.run = dataclasses.replace(self.run, scores_start=True)
+
+
+@pytest.fixture
+def finished(ellipse_cache: Cache, tmp_path: Path) -> Bench:
+    bench = Bench(ellipse_cache, tmp_path / "first", change(epochs=10, depth=2, ema=0.0, augment=False))
+    assert bench.fit()
+    return bench
+
+
+def test_a_model_to_start_from_is_scored_before_the_first_step(
+    finished: Bench, ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    bench = Tuned(ellipse_cache, tmp_path / "run", finished)
+    bench.fit()
+    start, *later = bench.metrics()
+    assert (start["epoch"], start["step"]) == (0, 0)
+    assert start["learning_rate"] == learning_rate_at(bench.settings, 0.0, 0.0)
+    assert not {"train_loss", "train_dice"} & start.keys()
+    assert start["val_dice"] == finished.metrics()[-1]["val_dice"]
+    assert [line["step"] for line in later] == [3, 6, 9]
+
+
+def test_a_model_that_gets_worse_by_learning_on_is_kept_as_it_was_and_that_is_said(
+    finished: Bench, ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    bench = Tuned(ellipse_cache, tmp_path / "run", finished, learning_rate=0.3)
+    bench.fit()
+    start, *later = bench.metrics()
+    assert max(line["val_dice"] for line in later) < start["val_dice"]
+    assert [(epoch, figures.dice) for epoch, figures in bench.best] == [(0, start["val_dice"])]
+    assert said(bench) == ["no-better-than-start"]
+    assert f"({start['val_dice']:.3f})" in bench.told[-1].sentence
+
+
+def test_a_model_that_gets_better_by_learning_on_is_replaced(
+    finished: Bench, ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    bench = Tuned(ellipse_cache, tmp_path / "run", finished, epochs=6)
+    with torch.no_grad():
+        for parameter in bench.learner.network.parameters():
+            parameter.mul_(0.7)
+    bench.fit()
+    assert bench.best[0][0] == 0
+    assert bench.learner.position.best_epoch > 0
+    assert "no-better-than-start" not in said(bench)
+
+
+def test_a_run_stopped_while_its_start_is_scored_scores_it_when_it_is_resumed(
+    finished: Bench, ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    whole = Tuned(ellipse_cache, tmp_path / "whole", finished)
+    assert whole.fit()
+    first, second = (Tuned(ellipse_cache, tmp_path / "parts", finished) for _ in range(2))
+    first.stop = lambda: True
+    assert not first.fit()
+    assert first.learner.lines == []
+    resume(second)
+    assert second.fit()
+    assert timeless(second) == timeless(whole)
+    torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
+
+
+def test_a_resumed_run_does_not_score_its_start_again(finished: Bench, ellipse_cache: Cache, tmp_path: Path) -> None:
+    first, second = (Tuned(ellipse_cache, tmp_path / "run", finished, learning_rate=0.3) for _ in range(2))
+    first.stop = lambda: first.learner.position.step == 1
+    assert not first.fit()
+    resume(second)
+    assert second.fit()
+    assert [line["step"] for line in second.metrics()] == [0, 3, 6, 9]
+    assert said(second) == ["no-better-than-start"]
+
+
 def test_a_rank_that_is_not_the_writer_writes_nothing(
     ellipse_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ Name = Literal[
     "diverged",
     "cannot-overfit",
     "no-numbers",
+    "no-better-than-start",
     "waits-for-pictures",
     "computes",
     "not-saved",
@@ -138,6 +139,7 @@ class Health:
         computing: Seconds spent on everything else in a step.
         timed: Batches that those seconds are of.
         recoveries: How often the run went back to earlier weights with half the learning rate.
+        start_dice: Validation score of the model that the run started from; None where it began anew.
         overfit: What the check before the training measured.
         findings: What was said, with its epoch and step.
     """
@@ -161,6 +163,7 @@ class Health:
     computing: float = 0.0
     timed: int = 0
     recoveries: int = 0
+    start_dice: float | None = None
     overfit: dict[str, Any] | None = None
     findings: list[dict[str, Any]] = field(default_factory=list)
 
@@ -242,8 +245,8 @@ class Health:
         }
 
 
-def find_new(health: Health, case: Circumstances, *, best_dice: float) -> list[Finding]:
-    """Findings that were not said yet, at most one of them on why the run is stuck."""
+def find_new(health: Health, case: Circumstances, *, best_dice: float, is_over: bool = False) -> list[Finding]:
+    """Findings that were not said yet, at most one of them on why the run is stuck; some need a run that is over."""
     stuck: list[Callable[[], Finding | None]] = [
         lambda: find_low_rate(health, case),
         lambda: find_high_rate(health, case),
@@ -251,7 +254,7 @@ def find_new(health: Health, case: Circumstances, *, best_dice: float) -> list[F
         lambda: find_constant_loss(health, case),
         lambda: find_chance(health, case, best_dice=best_dice),
     ]
-    found = [find_speed(health, case)]
+    found = [find_speed(health, case), find_no_gain(health, case, best_dice=best_dice) if is_over else None]
     if not any(health.was_said(name) for name in STUCK):
         found.append(next((finding for find in stuck if (finding := find())), None))
     return [finding for finding in found if finding and not health.was_said(finding.name)]
@@ -358,6 +361,18 @@ def find_chance(health: Health, case: Circumstances, *, best_dice: float) -> Fin
         "no-better-than-chance",
         f"The best validation Dice so far, {max(best_dice, 0):.3f}, is what the average mask of the training pictures "
         f"gets without looking at the picture ({case.chance_dice:.3f}): {cause}",
+    )
+
+
+def find_no_gain(health: Health, case: Circumstances, *, best_dice: float) -> Finding | None:
+    """A run whose best weights are still those of the model that it started from."""
+    if health.start_dice is None or best_dice > health.start_dice:
+        return None
+    return Finding(
+        "no-better-than-start",
+        f"No validation was better than that of the model given with --from ({max(health.start_dice, 0):.3f}), so its "
+        f"weights are the ones that were kept: try a lower --learning-rate than {case.learning_rate:g}, --freeze 0.2 "
+        "or more --minutes; with few validation pictures it may also be chance.",
     )
 
 

@@ -102,6 +102,7 @@ class Run:
         stop_here: Whether this process was asked to stop; a validation is broken off for it.
         class_weights: How much a pixel of each class counts in the losses over pixels; empty where all count alike.
         record: Called with each line of metrics after it is written.
+        scores_start: Whether the weights that the run starts from are worth keeping until there are better ones.
     """
 
     settings: Settings
@@ -124,6 +125,7 @@ class Run:
     stop_here: Callable[[], bool] | None = None
     class_weights: tuple[float, ...] = ()
     record: Callable[[dict[str, float]], None] = lambda _: None
+    scores_start: bool = False
 
 
 class Clock:
@@ -163,6 +165,8 @@ def fit(
         remember_good(learner)
     finished = is_finished(learner, run)
     try:
+        if run.scores_start and position.step == 0 and position.validated_step < 0:
+            _validate_start(learner, val, run, clock, saver)
         while not finished:
             order.epoch, order.skip = position.epoch, position.batch
             order.is_half = functools.partial(_is_half, run, position, len(order), clock)
@@ -201,6 +205,21 @@ def build_saver(learner: Learner, run: Run, clock: Clock) -> Saver:
     )
 
 
+def _validate_start(learner: Learner, val: DataLoader[Batch], run: Run, clock: Clock, saver: Saver) -> None:
+    """Score and keep the model that the run starts from, so that nothing worse takes its place.
+
+    Raises:
+        Stopped: A signal asked to; resumed, the run begins with this.
+        DoesNotFitError: Memory is too small to validate; likewise.
+        OthersEndedError: Another rank ended; likewise.
+    """
+    figures = _validate_and_remember(learner, val, run, clock)
+    learner.health.start_dice = learner.position.best_dice
+    set_rate(learner.optimizer, learning_rate_at(run.settings, 0.0, 0.0))
+    _write_metrics(learner, run, figures_of(Tally()), figures)
+    saver.try_to_save(figures)
+
+
 def _end_epoch(
     learner: Learner, val: DataLoader[Batch], run: Run, clock: Clock, saver: Saver, *, is_whole: bool
 ) -> tuple[Run, bool]:
@@ -230,7 +249,7 @@ def _end_epoch(
             raise
         finished = finished or is_over(learner, run)
     _write_metrics(learner, run, figures, val_figures)
-    _look_for_findings(learner, run)
+    _look_for_findings(learner, run, is_over=finished)
     _write_health(learner, run)
     best = val_figures if position.is_best else None
     if finished:
@@ -389,8 +408,8 @@ def _recover(learner: Learner, run: Run) -> None:
     _tell(learner, run, finding)
 
 
-def _look_for_findings(learner: Learner, run: Run) -> None:
-    for finding in find_new(learner.health, run.circumstances, best_dice=learner.position.best_dice):
+def _look_for_findings(learner: Learner, run: Run, *, is_over: bool = False) -> None:
+    for finding in find_new(learner.health, run.circumstances, best_dice=learner.position.best_dice, is_over=is_over):
         _tell(learner, run, finding)
 
 

@@ -215,6 +215,7 @@ def build_run(
     position.validated = closing.validated
     minutes = session.minutes
     now = time.monotonic if minutes is None else minutes.now
+    start = session.start
     pulse = ranks.Pulse(now, stop_asked)
     run = Run(
         settings=settings,
@@ -229,7 +230,7 @@ def build_run(
             settings,
             session.device,
             _choose_workers(settings, session.device),
-            is_tuned=session.start is not None,
+            is_tuned=start is not None,
         ),
         tell=tell,
         keep_best=keep_best,
@@ -242,6 +243,8 @@ def build_run(
         validation_seconds=closing.validation_seconds,
         class_weights=choose_weights(session.material, session.settings),
         record=_record_for(session),
+        # Of a model that has learnt from the pictures of validation, no score is one that a new one could reach.
+        scores_start=start is not None and not start.leak(session.material, "val"),
     )
     if minutes is None or length.progress(position.epoch, position.seconds) >= 1:
         return run

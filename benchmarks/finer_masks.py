@@ -8,7 +8,7 @@ parts of its error (see `levers.py`), and the seconds of a picture: the ways tak
 pictures.
 
 - ``mirrored``: the mean with the mirror image, as `predict --flips`.
-- ``larger``: pictures at 1.25, 1.5 and 2 times the size that training had.
+- ``smaller``, ``larger``: pictures at 0.9, 1.25, 1.5 and 2 times the size that training had.
 - ``two sizes``: the mean of logits at the model's size and at 1.25 times it.
 - ``coarse to fine``: the model's own answer first. Windows at twice the size are then looked at where that answer is
   unsure, and replace it there alone: the cost grows with the outline instead of the area.
@@ -40,7 +40,7 @@ from maskwright.inference.predictor import Predictor
 RESULT = Path(__file__).parent / "results" / "finer_masks.json"
 # Of a window at twice the size, in pixels a side: what is kept, and what is seen around it.
 KEPT, HALO = 192, 32
-FACTORS = (1, 1.25, 1.5, 2)
+FACTORS = (0.9, 1, 1.25, 1.5, 2)
 # A pixel is unsure that has this probability or less for either class; so are those around it, in pixels of the model.
 UNSURE, AROUND = 0.05, 2
 
@@ -94,6 +94,7 @@ def coarse_to_fine(enlarged: Enlarged, image: Image) -> Logits:
 WAYS: dict[str, Callable[[Enlarged, Image], Logits]] = {
     "as it is": lambda enlarged, image: enlarged(1).logits(image),
     "mirrored": mirrored,
+    "0.9 times as large": lambda enlarged, image: enlarged(0.9).logits(image),
     "1.25 times as large": lambda enlarged, image: enlarged(1.25).logits(image),
     "1.5 times as large": lambda enlarged, image: enlarged(1.5).logits(image),
     "twice as large": lambda enlarged, image: enlarged(2).logits(image),

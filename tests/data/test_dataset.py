@@ -465,6 +465,20 @@ def test_a_padded_image_repeats_its_edge(odd_samples: list[Batch], odd_batch: Ba
     assert torch.equal(image[:, 40:, 20:], alone[:, -1:, -1:].expand(-1, 24, 76))
 
 
+def test_where_a_network_learns_the_padding_counts_like_the_edge_up_to_the_next_multiple_of_32(tmp_path: Path) -> None:
+    first, second = odd_caches(tmp_path)
+    both = dataclasses.replace(first, pairs=(*first.pairs, *second.pairs), entries=(*first.entries, *second.entries))
+    draws = [Draw(0, 0, half=False), Draw(0, 1, half=False)]
+    batch = Samples(both, SETTINGS, augment=False, to_learn=True).__getitems__(draws)
+    for index, (height, width) in enumerate(SIZES):
+        rows, columns = (side + -side % 32 for side in (height, width))
+        assert batch.weights[index].sum() == rows * columns
+        edge = batch.targets[index, 0, :height, width - 1]
+        assert torch.equal(batch.targets[index, 0, :height, width:columns], edge[:, None].expand(-1, columns - width))
+        last = batch.targets[index, 0, height - 1]
+        assert torch.equal(batch.targets[index, 0, height:rows], last.expand(rows - height, -1))
+
+
 @pytest.mark.parametrize(("side", "padded"), [(1, 32), (31, 32), (32, 32), (33, 64)])
 def test_sides_of_a_batch_divide_by_32(side: int, padded: int, tmp_path: Path) -> None:
     samples = Samples(cache_of([picture(side, side)], tmp_path, longer_side=side), SETTINGS, augment=False)

@@ -70,13 +70,21 @@ class Batch(NamedTuple):
 
 
 class Samples(Dataset[Batch]):
-    """Pictures of a cache as samples, with or without augmentation: whole, or cut-outs of so many pixels a side."""
+    """Pictures of a cache as samples, with or without augmentation: whole, or cut-outs of so many pixels a side.
 
-    def __init__(self, cache: Cache, settings: Settings, *, augment: bool, crop: int | None = None) -> None:
+    Where a network learns from them, the pixels that are added to make a side divide by `SIDE_MULTIPLE` count like the
+    edge that they repeat. It would else be free to say anything there, and say it along the edges of pictures to which
+    none are added when it predicts.
+    """
+
+    def __init__(
+        self, cache: Cache, settings: Settings, *, augment: bool, crop: int | None = None, to_learn: bool = False
+    ) -> None:
         self.cache = cache
         self.settings = settings
         self.augment = augment
         self.crop = crop
+        self.counted_multiple = SIDE_MULTIPLE if to_learn else 1
 
     def __getitem__(self, draw: Draw) -> Batch:
         """One sample, without a batch dimension."""
@@ -84,9 +92,9 @@ class Samples(Dataset[Batch]):
         return Batch(*(tensor[0, :, :height, :width] for tensor in self.__getitems__([draw])))
 
     def __getitems__(self, draws: Sequence[Draw]) -> Batch:
-        """Samples of any sizes side by side: padded at the right and at the bottom with pixels of no weight.
+        """Samples of any sizes side by side: padded at the right and at the bottom, beyond what counts without weight.
 
-        Images repeat their edge there, as networks do where they have to pad a picture. Samples are made where they
+        All repeat their edge there, as networks do where they have to pad a picture. Samples are made where they
         end up: memory that is new to the process costs more than what is written to it.
         """
         sizes = [self._size(draw) for draw in draws]
@@ -101,7 +109,7 @@ class Samples(Dataset[Batch]):
                 halve(whole, own)
             else:
                 self._fill(draw, own)
-            pad(padded, *size)
+            pad(padded, *size, counted_multiple=self.counted_multiple)
         return batch
 
     def _size(self, draw: Draw) -> tuple[int, int]:
@@ -183,13 +191,18 @@ def halve(whole: Batch, out: Batch) -> None:
     out.weights.copy_(weights)
 
 
-def pad(sample: Batch, height: int, width: int) -> None:
-    """Fill what lies to the right of and below the first rows and columns."""
-    sample.images[..., :height, width:] = sample.images[..., :height, width - 1 : width]
-    sample.images[..., height:, :] = sample.images[..., height - 1 : height, :]
+def pad(sample: Batch, height: int, width: int, *, counted_multiple: int = 1) -> None:
+    """Fill what lies to the right of and below the first rows and columns with the last of them.
+
+    Beyond the next multiple of ``counted_multiple`` nothing counts.
+    """
+    for tensor in sample:
+        tensor[..., :height, width:] = tensor[..., :height, width - 1 : width]
+        tensor[..., height:, :] = tensor[..., height - 1 : height, :]
+    below, right = (side + -side % counted_multiple for side in (height, width))
     for tensor in (sample.targets, sample.weights):
-        tensor[..., :height, width:] = 0
-        tensor[..., height:, :] = 0
+        tensor[..., right:] = 0
+        tensor[..., below:, :] = 0
 
 
 def cuts_of(shape: tuple[int, int], crop: int | None) -> int:

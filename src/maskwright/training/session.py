@@ -181,7 +181,7 @@ def build_training_loader(session: Session) -> tuple[DataLoader[Batch], EpochBat
             "or say a larger --batch-size."
         )
     train = build_loader(
-        Samples(material.cache, settings, augment=settings.augment, crop=settings.crop),
+        Samples(material.cache, settings, augment=settings.augment, crop=settings.crop, to_learn=True),
         order,
         workers=_choose_workers(settings, session.device),
         pin=session.device.startswith("cuda"),

@@ -273,8 +273,7 @@ class Settings(MaskSettings):
     --crop, by default one of 512 pixels."""
 
     crop: int | None = None
-    """Training sees cut-outs of so many pixels a side, and the model predicts large pictures in tiles. With --minutes
-    and an encoder chosen together with the size, where neither is given."""
+    """Training sees cut-outs of so many pixels a side, and the model predicts large pictures in tiles."""
 
     small_first: float = 0.0
     """Share of the run (0..1) trained at half size first."""

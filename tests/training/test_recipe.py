@@ -1,14 +1,11 @@
 import dataclasses
-from typing import Any
 
 import pytest
 
 from maskwright.config import Settings, read_preset
-from maskwright.inference.tiling import WINDOW
 from maskwright.training.recipe import (
     BATCH_SIZES,
     COARSE,
-    CUT_FROM,
     DEFAULT_CROP,
     ENOUGH_BOUND,
     ENOUGH_EPOCHS,
@@ -34,8 +31,6 @@ from maskwright.training.recipe import (
 )
 
 OPEN = read_preset("quick")
-# The same with pictures that are always seen whole.
-WHOLE = dataclasses.replace(OPEN, crop=10**6)
 # Cars: coarse outlines. Cracks: thin ones.
 ROUND = dict.fromkeys(LADDER, 0.997)
 THIN = {side: min(1.0, 0.90 + 0.09 * side / 512) for side in LADDER}
@@ -48,8 +43,8 @@ def with_means(facts: Facts, seconds: float, *, speed: Speed | None = None) -> F
 
 
 def size_of(facts: Facts) -> int:
-    """The longer side that is chosen for whole pictures."""
-    size = choose_recipe(facts, WHOLE).size
+    """The longer side that is chosen."""
+    size = choose_recipe(facts, OPEN).size
     assert size is not None
     return size
 
@@ -133,7 +128,7 @@ def test_several_processes_share_pixels_out_and_not_what_each_step_costs() -> No
 def test_a_batch_is_made_smaller_before_the_pictures_are() -> None:
     facts = with_means(CRACKS, 100, speed=Speed(0.0, 0.9))
     assert steps_bought(facts, OPEN, 512, 8) < LEAST_STEPS <= steps_bought(facts, OPEN, 512, 4)
-    recipe = choose_recipe(facts, WHOLE)
+    recipe = choose_recipe(facts, OPEN)
     assert (recipe.size, recipe.batch_size) == (512, 4)
 
 
@@ -184,62 +179,6 @@ def test_as_many_cut_outs_as_cover_a_picture_count_as_one() -> None:
     assert pictures_seen(facts, cut, 960, 4) == pytest.approx(pictures_seen(facts, OPEN, 960, 4))
 
 
-@pytest.fixture
-def five_minutes() -> Facts:
-    """Cars for which minutes buy enough passes at 768 pixels and no more."""
-    found = (with_means(CARS, seconds) for seconds in range(100, 4000, 20))
-    return next(facts for facts in found if choose_recipe(facts, WHOLE).size == 768)
-
-
-def test_an_encoder_learns_from_cut_outs_of_the_next_side_with_as_many_pixels_as_whole_pictures(
-    five_minutes: Facts,
-) -> None:
-    recipe = choose_recipe(five_minutes, OPEN)
-    assert (recipe.size, recipe.crop) == (960, 640)
-    cut = recipe.applied_to(OPEN)
-    whole = megapixels(1280, 1918, 768)
-    assert sample_megapixels(five_minutes, cut, 960) == pytest.approx(whole, rel=0.06)
-    assert any("Longer side 960 instead, in cut-outs of 640 pixels" in reason for reason in recipe.reasons)
-    assert len(recipe.reasons) == len(choose_recipe(five_minutes, WHOLE).reasons) + 1
-
-
-def test_cut_outs_of_flat_pictures_are_wider_than_high_and_have_as_many_pixels(five_minutes: Facts) -> None:
-    flat = dataclasses.replace(five_minutes, height=640)
-    whole, cut = choose_recipe(flat, WHOLE), choose_recipe(flat, OPEN)
-    assert whole.size is not None
-    assert cut.size is not None
-    assert cut.size > whole.size
-    pixels = sample_megapixels(flat, cut.applied_to(OPEN), cut.size)
-    assert pixels == pytest.approx(megapixels(640, 1918, whole.size), rel=0.06)
-
-
-@pytest.mark.parametrize("given", [{"crop": 512}, {"size": 768}, {"encoder": "none"}, {"norm": "group"}])
-def test_what_is_given_or_learns_from_nothing_or_looks_at_all_of_a_picture_is_not_cut(
-    given: dict[str, Any], five_minutes: Facts
-) -> None:
-    settings = dataclasses.replace(OPEN, **given)
-    assert choose_recipe(five_minutes, settings).crop == settings.crop
-
-
-@pytest.mark.parametrize("longer", [768, 600])
-def test_pictures_that_are_no_larger_are_seen_whole(longer: int, five_minutes: Facts) -> None:
-    small = dataclasses.replace(five_minutes, height=longer * 2 // 3, width=longer)
-    recipe = choose_recipe(small, OPEN)
-    assert (recipe.size, recipe.crop) == (longer, None)
-
-
-def test_cut_outs_are_of_pictures_that_a_prediction_sees_at_once() -> None:
-    for seconds in range(10, 20_000, 100):
-        whole, cut = (choose_recipe(with_means(CARS, seconds), settings) for settings in (WHOLE, OPEN))
-        assert whole.size is not None
-        if CUT_FROM <= whole.size <= 768:
-            assert cut.size == LADDER[LADDER.index(whole.size) + 1] <= WINDOW
-            assert cut.crop is not None
-            assert cut.crop % 32 == 0
-        else:
-            assert (cut.size, cut.crop) == (whole.size, None)
-
-
 # --- What was given
 
 
@@ -252,7 +191,7 @@ def test_what_is_given_is_kept_and_needs_no_reason(means: Means | None) -> None:
 
 
 def test_each_choice_has_a_sentence_of_its_own() -> None:
-    recipe = choose_recipe(with_means(CARS, 240), WHOLE)
+    recipe = choose_recipe(with_means(CARS, 240), OPEN)
     assert len(recipe.reasons) == 4
     assert all(reason.endswith(".") and "\n" not in reason for reason in recipe.reasons)
     assert len(choose_recipe(CARS, dataclasses.replace(OPEN, size=400)).reasons) == 3

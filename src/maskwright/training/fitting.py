@@ -133,7 +133,7 @@ def ways(wish: Way, *, open_words: Collection[str], sizes: Sequence[int]) -> Ite
     places = [wish]
     longest = wish.size or 0  # where each picture has another size, cut-outs have one already
     if "crop" in open_words:
-        places += [dataclasses.replace(wish, crop=side) for side in CROPS if side < (wish.crop or longest)]
+        places += [dataclasses.replace(wish, crop=side) for side in CROPS if side < longest]
     if "size" in open_words:
         places += [dataclasses.replace(wish, size=size) for size in sorted(sizes, reverse=True) if size < longest]
     storages = CHOSEN_STORAGES if "storage" in open_words else (wish.storage,)

@@ -4,13 +4,11 @@ A pure function of facts. A run by epochs has no measured ones, so that it is th
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from maskwright.config import Settings
 from maskwright.data.resizing import Resize, fit_size
-from maskwright.inference.tiling import COARSEST, choose_tiling
 
 # Longer sides to choose among. The numbers from here on are heuristics, to be replaced by measured ones.
 LADDER = (256, 320, 384, 448, 512, 640, 768, 960, 1280)
@@ -29,9 +27,6 @@ LARGE, LARGE_TAKES = 768, 3
 COARSE, FINE = 4, 2
 # Pixels a side of what training sees of pictures that are used at a factor of their own size.
 DEFAULT_CROP = 512
-# From this side on an encoder learns from cut-outs of the next larger one, where a prediction sees that at once:
-# outlines are learnt finer in the same time (docs/experiments.md).
-CUT_FROM = 512
 # With fewer steps than this a network has hardly begun to learn: then smaller pictures teach more.
 LEAST_STEPS = 300
 # A batch, and how many pictures there must be for it: a handful in one batch would be one step an epoch.
@@ -136,7 +131,7 @@ def choose_recipe(facts: Facts, settings: Settings) -> Recipe:
 
     The longer side is the smallest whose resolution bound is high enough. With minutes it is raised while they still
     buy enough passes over the pictures, and lowered where they buy too few steps of a small batch; it never exceeds the
-    pictures' own. An encoder then learns from cut-outs with as many pixels of the next larger side.
+    pictures' own.
     The batch follows the number of pictures, and is smaller where steps are short. The network is the narrow one,
     unless there is time for more than the largest size can use. Its decoder ends early where masks have no thin parts,
     whatever the clock says: the speed was measured with that end. What memory allows is for `fitting` to say.
@@ -155,17 +150,16 @@ def choose_recipe(facts: Facts, settings: Settings) -> Recipe:
     why_width = f"{width} channels: the narrow network learns more in the same time"
     if settings.base_channels is None and _has_time_to_spare(facts, settings, size, batch_size):
         width, why_width = 2 * width, f"{2 * width} channels: there is time for a wider network"
-    size, crop, why_cut = _cut_larger_pictures(facts, settings, size)
     unshuffle, why_unshuffle = _choose_unshuffle(facts, settings)
     reasons = (
         why_size,
-        why_cut or why_crop,
+        why_crop,
         why_unshuffle,
         why_batch if settings.batch_size is None else "",
         why_width if settings.base_channels is None else "",
     )
     sentences = tuple(f"{reason}." for reason in reasons if reason)
-    return Recipe(size, batch_size, width, unshuffle, sentences, crop)
+    return Recipe(size, batch_size, width, unshuffle, sentences, settings.crop)
 
 
 def candidate_sizes(height: int, width: int) -> tuple[int, ...]:
@@ -275,21 +269,6 @@ def _choose_size(facts: Facts, settings: Settings, batch_size: int, smallest_bat
     if raised > place:
         why = f"the minutes buy about {_in_epochs(seen(raised), facts)} there, and more pixels are worth more"
     return sides[raised], f"Longer side {sides[raised]}: {why}"
-
-
-def _cut_larger_pictures(facts: Facts, settings: Settings, whole: int | None) -> tuple[int | None, int | None, str]:
-    """The longer side and the crop to learn from instead of whole pictures of a side, and why."""
-    is_open = (settings.size, settings.factor, settings.crop) == (None, None, None)
-    if whole is None or facts.means is None or not is_open or settings.encoder == "none" or whole < CUT_FROM:
-        return whole, settings.crop, ""
-    size = next((side for side in candidate_sizes(facts.height, facts.width) if side > whole), whole)
-    pixels = 1e6 * megapixels(facts.height, facts.width, whole)
-    shorter = min(fit_size(facts.height, facts.width, size))
-    crop = COARSEST * round(max(math.sqrt(pixels), pixels / shorter) / COARSEST)
-    if size == whole or size > choose_tiling(settings.architecture(), crop).window:
-        return whole, settings.crop, ""
-    why = f"Longer side {size} instead, in cut-outs of {crop} pixels, which take as long: outlines are learnt finer"
-    return size, crop, why
 
 
 def _smallest_enough(facts: Facts, sides: Sequence[int]) -> tuple[int, str]:

@@ -1,11 +1,24 @@
+from pathlib import Path
+
 import pytest
 
 from maskwright.config import Settings
+from maskwright.data.cache import Cache
+from maskwright.data.dataset import SIDE_MULTIPLE, Samples
+from maskwright.data.groups import Groups
 from maskwright.data.input_format import InputFormat
 from maskwright.data.labels import BLACK_AND_WHITE, LabelMap
 from maskwright.data.reading import Formats
 from maskwright.interop.weights import read_imagenet_weights
-from maskwright.training.session import architecture_for, build_learner_for
+from maskwright.training.material import Material
+from maskwright.training.run_folder import RunFolder
+from maskwright.training.session import (
+    Session,
+    architecture_for,
+    build_learner_for,
+    build_training_loader,
+    build_validation_loader,
+)
 
 
 @pytest.mark.parametrize(("classes", "width"), [(3, 8), (8, 8), (11, 16), (40, 40)])
@@ -28,3 +41,20 @@ def test_an_encoder_with_imagenet_weights_is_pretrained(weighted: bool) -> None:
     held = {id(parameter) for layer in learner.pretrained for parameter in layer.parameters()}
     encoder = {id(p) for name, p in learner.network.named_parameters() if name.startswith("encoder.")}
     assert held == (encoder if weighted else set())
+
+
+def test_what_is_added_to_a_picture_counts_where_a_network_learns_and_not_where_it_is_validated(
+    ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    settings, names = (
+        Settings(base_channels=8, depth=1, size=32, batch_size=2),
+        [pair.name for pair in ellipse_cache.pairs],
+    )
+    split = {name: "val" if index >= 9 else "train" for index, name in enumerate(names)}
+    groups = Groups({name: name for name in names}, "alone")
+    material = Material(ellipse_cache, Formats(BLACK_AND_WHITE), split, groups, ("",) * len(names))
+    learner = build_learner_for(settings, settings.architecture(), "cpu", "fp32", None)
+    session = Session(material, RunFolder(tmp_path), settings, learner, "cpu", None)
+    loaders = build_training_loader(session)[0], build_validation_loader(session)
+    multiples = [loader.dataset.counted_multiple for loader in loaders if isinstance(loader.dataset, Samples)]
+    assert multiples == [SIDE_MULTIPLE, 1]

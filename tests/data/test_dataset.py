@@ -14,7 +14,16 @@ from torch import Tensor
 
 from maskwright.config import Settings
 from maskwright.data.cache import Cache, build_cache
-from maskwright.data.dataset import Batch, Draw, EpochBatches, InOrder, Samples, build_loader, telling_of_workers
+from maskwright.data.dataset import (
+    ADDED_WEIGHT,
+    Batch,
+    Draw,
+    EpochBatches,
+    InOrder,
+    Samples,
+    build_loader,
+    telling_of_workers,
+)
 from maskwright.data.labels import IGNORED
 from maskwright.data.pairs import Pair
 from maskwright.data.resizing import Resize
@@ -472,7 +481,9 @@ def test_where_a_network_learns_the_padding_counts_like_the_edge_up_to_the_next_
     batch = Samples(both, SETTINGS, augment=False, to_learn=True).__getitems__(draws)
     for index, (height, width) in enumerate(SIZES):
         rows, columns = (side + -side % 32 for side in (height, width))
-        assert batch.weights[index].sum() == rows * columns
+        assert batch.weights[index, 0, :height, :width].eq(1).all()
+        added = rows * columns - height * width
+        assert float(batch.weights[index].sum()) == pytest.approx(height * width + ADDED_WEIGHT * added)
         edge = batch.targets[index, 0, :height, width - 1]
         assert torch.equal(batch.targets[index, 0, :height, width:columns], edge[:, None].expand(-1, columns - width))
         last = batch.targets[index, 0, height - 1]

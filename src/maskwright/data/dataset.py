@@ -37,6 +37,9 @@ from maskwright.signals import leave_signals_to
 
 # A batch whose sides divide by this needs no padding inside networks of up to five halvings.
 SIDE_MULTIPLE = 32
+# How much a pixel counts that is added for that where a network learns: enough to decide what it says there, and too
+# little to take much from the picture (docs/experiments.md).
+ADDED_WEIGHT = 0.1
 # Of a picture with less foreground than this share, so many of the cut-outs are sure to show some of it.
 RARE, AROUND_FOREGROUND = 0.1, 0.5
 
@@ -72,9 +75,9 @@ class Batch(NamedTuple):
 class Samples(Dataset[Batch]):
     """Pictures of a cache as samples, with or without augmentation: whole, or cut-outs of so many pixels a side.
 
-    Where a network learns from them, the pixels that are added to make a side divide by `SIDE_MULTIPLE` count like the
-    edge that they repeat. It would else be free to say anything there, and say it along the edges of pictures to which
-    none are added when it predicts.
+    Where a network learns from them, the pixels that are added to make a side divide by `SIDE_MULTIPLE` count a little,
+    like the edge that they repeat. It would else be free to say anything there, and say it along the edges of pictures
+    to which none are added when it predicts.
     """
 
     def __init__(
@@ -196,9 +199,10 @@ def pad(sample: Batch, height: int, width: int, *, counted_multiple: int = 1) ->
 
     Beyond the next multiple of ``counted_multiple`` nothing counts.
     """
-    for tensor in sample:
-        tensor[..., :height, width:] = tensor[..., :height, width - 1 : width]
-        tensor[..., height:, :] = tensor[..., height - 1 : height, :]
+    for tensor, share in zip(sample, (1, 1, ADDED_WEIGHT), strict=True):
+        tensor[..., :height, width:] = share * tensor[..., :height, width - 1 : width]
+        tensor[..., height:, :width] = share * tensor[..., height - 1 : height, :width]
+        tensor[..., height:, width:] = share * tensor[..., height - 1 : height, width - 1 : width]
     below, right = (side + -side % counted_multiple for side in (height, width))
     for tensor in (sample.targets, sample.weights):
         tensor[..., right:] = 0

@@ -165,6 +165,8 @@ def test_a_model_to_start_from_brings_its_network_and_explicit_options_win(
     assert settings.upsampling == "bilinear"
     assert settings.ema == read_preset("quick").ema
     assert "ups afresh, wholly or in part (upsampling bilinear instead of transposed)" in capsys.readouterr().err
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1]  # half a model is not scored before it has learnt
 
 
 def test_a_plan_from_a_model_is_one_of_its_network(

@@ -487,6 +487,16 @@ def test_held_out_pictures_that_the_first_model_learnt_from_are_called_a_leak(
     assert first_line(tmp_path / "no_leak")["step"] == 0
 
 
+def test_a_model_of_which_nobody_knows_what_it_has_learnt_from_is_not_scored_before_it_learns_on(
+    photos: Path, run_folder: Path, tmp_path: Path
+) -> None:
+    card, weights = load_model(run_folder / "model.safetensors")
+    save_model(tmp_path / "imported.safetensors", dataclasses.replace(card, trained_on=()), weights)
+    split = dataclasses.replace(TINY, epochs=1, split=str(run_folder / "split.json"))
+    train(photos, out=tmp_path / "run", start_from=tmp_path / "imported.safetensors", settings=split)
+    assert first_line(tmp_path / "run")["step"] > 0
+
+
 def first_line(run: Path) -> dict[str, Any]:
     line: dict[str, Any] = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
     return line

@@ -597,6 +597,28 @@ def test_a_model_that_gets_better_by_learning_on_is_replaced(
     assert "no-better-than-start" not in said(bench)
 
 
+@pytest.mark.parametrize("seconds", [1e-6, 100.0])
+def test_scoring_the_start_takes_nothing_of_the_warm_up_and_leaves_time_for_a_step(
+    seconds: float, finished: Bench, ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    bench = Tuned(ellipse_cache, tmp_path / "run", finished, epochs=None, warmup=0.5)
+    now = iter(range(10_000))  # each look at the clock takes a second
+    bench.run = dataclasses.replace(bench.run, length=Length(None, seconds), now=lambda: float(next(now)))
+    rates = rates_of(bench)
+    assert bench.fit()
+    assert rates[0] == learning_rate_at(bench.settings, 0.0, 0.0)
+    assert bench.learner.position.step >= 1
+    assert bench.learner.position.paced_seconds > 0
+
+
+def rates_of(bench: Bench) -> list[float]:
+    """The learning rates of the steps that will be made."""
+    rates: list[float] = []
+    groups = bench.learner.optimizer.param_groups
+    bench.learner.optimizer.register_step_pre_hook(lambda *_: rates.append(groups[0]["lr"]))
+    return rates
+
+
 def test_a_run_stopped_while_its_start_is_scored_scores_it_when_it_is_resumed(
     finished: Bench, ellipse_cache: Cache, tmp_path: Path
 ) -> None:

@@ -43,6 +43,7 @@ from maskwright.training.health import (
     shrunk,
     unsound,
 )
+from maskwright.training.minutes import LEAST_SECONDS
 from maskwright.training.out_of_memory import MemoryPressesError, begin, begin_again, looking_at_fewer, shrink
 from maskwright.training.recovery import can_go_back, go_back, has_sound_weights, remember_good
 from maskwright.training.run_folder import write_metrics
@@ -166,7 +167,7 @@ def fit(
     finished = is_finished(learner, run)
     try:
         if run.scores_start and position.step == 0 and position.validated_step < 0:
-            _validate_start(learner, val, run, clock, saver)
+            run = _validate_start(learner, val, run, clock, saver)
         while not finished:
             order.epoch, order.skip = position.epoch, position.batch
             order.is_half = functools.partial(_is_half, run, position, len(order), clock)
@@ -205,8 +206,11 @@ def build_saver(learner: Learner, run: Run, clock: Clock) -> Saver:
     )
 
 
-def _validate_start(learner: Learner, val: DataLoader[Batch], run: Run, clock: Clock, saver: Saver) -> None:
+def _validate_start(learner: Learner, val: DataLoader[Batch], run: Run, clock: Clock, saver: Saver) -> Run:
     """Score and keep the model that the run starts from, so that nothing worse takes its place.
+
+    Returns:
+        The run, whose schedule begins only now, and which has time for a step.
 
     Raises:
         Stopped: A signal asked to; resumed, the run begins with this.
@@ -218,6 +222,12 @@ def _validate_start(learner: Learner, val: DataLoader[Batch], run: Run, clock: C
     set_rate(learner.optimizer, learning_rate_at(run.settings, 0.0, 0.0))
     _write_metrics(learner, run, figures_of(Tally()), figures)
     saver.try_to_save(figures)
+    position, length = learner.position, run.length
+    if length.seconds is not None:
+        end = max(length.seconds, position.seconds + LEAST_SECONDS)
+        length = run.correct(Length(length.epochs, end, paced_seconds=position.seconds))
+        position.paced_seconds, position.paced_progress = position.seconds, 0.0
+    return dataclasses.replace(run, length=length)
 
 
 def _end_epoch(

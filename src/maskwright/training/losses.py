@@ -2,7 +2,7 @@
 
 Every loss takes logits ``(N, C, H, W)``, a target of the same shape that holds shares in ``[0, 1]`` (a mask averaged to
 the training size is grey along its outline), and a weight ``(N, 1, H, W)`` that is 0 where a pixel says nothing: beyond
-the edge of a turned picture, or in the padding that makes a batch rectangular. With ``C == 1`` the only channel is the
+the edge of a turned picture, or in what makes a batch rectangular. With ``C == 1`` the only channel is the
 foreground; with more, the channels are classes that sum to one.
 """
 

@@ -33,7 +33,7 @@ from maskwright.training.run_folder import RunFolder
 from maskwright.training.saving import KeepBest
 from maskwright.training.schedules import Length
 from maskwright.training.shared_network import SharedNetwork
-from maskwright.training.starting_point import StartingPoint
+from maskwright.training.starting_point import StartingPoint, take_weights
 from maskwright.training.state import (
     Learner,
     Position,
@@ -215,7 +215,6 @@ def build_run(
     position.validated = closing.validated
     minutes = session.minutes
     now = time.monotonic if minutes is None else minutes.now
-    start = session.start
     pulse = ranks.Pulse(now, stop_asked)
     run = Run(
         settings=settings,
@@ -230,7 +229,7 @@ def build_run(
             settings,
             session.device,
             _choose_workers(settings, session.device),
-            is_tuned=start is not None,
+            is_tuned=session.start is not None,
         ),
         tell=tell,
         keep_best=keep_best,
@@ -243,8 +242,7 @@ def build_run(
         validation_seconds=closing.validation_seconds,
         class_weights=choose_weights(session.material, session.settings),
         record=_record_for(session),
-        # Of a model that has learnt from the pictures of validation, no score is one that a new one could reach.
-        scores_start=start is not None and not start.leak(session.material, "val"),
+        scores_start=_starts_from_what_can_be_scored(session),
     )
     if minutes is None or length.progress(position.epoch, position.seconds) >= 1:
         return run
@@ -256,6 +254,17 @@ def build_run(
         length=pace(length, position, end, closing),
         correct=lambda length: pace(length, position, end, closing),
     )
+
+
+def _starts_from_what_can_be_scored(session: Session) -> bool:
+    """Whether all of the network is that of a model which has not learnt from the pictures of validation.
+
+    No new model could reach the score of one that has, and of an imported one nobody knows.
+    """
+    start, formats = session.start, session.material.formats
+    if start is None or start.card.is_imported or start.leak(session.material, "val"):
+        return False
+    return not take_weights(start, architecture_for(session.settings, formats), formats.labels).fresh
 
 
 def _record_for(session: Session) -> Callable[[dict[str, float]], None]:

@@ -442,13 +442,14 @@ def odd_caches(folder: Path) -> list[Cache]:
 @pytest.fixture
 def odd_batch(tmp_path: Path) -> Batch:
     (tmp_path / "batch").mkdir()
-    first, second = odd_caches(tmp_path / "batch")
-    both = dataclasses.replace(
-        first,
-        pairs=(*first.pairs, *second.pairs),
-        entries=(*first.entries, *second.entries),
-    )
-    return Samples(both, SETTINGS, augment=False).__getitems__([Draw(0, 0, half=False), Draw(0, 1, half=False)])
+    return both_sizes(tmp_path / "batch", to_learn=False)
+
+
+def both_sizes(folder: Path, *, to_learn: bool) -> Batch:
+    first, second = odd_caches(folder)
+    both = dataclasses.replace(first, pairs=(*first.pairs, *second.pairs), entries=(*first.entries, *second.entries))
+    samples = Samples(both, SETTINGS, augment=False, to_learn=to_learn)
+    return samples.__getitems__([Draw(0, 0, half=False), Draw(0, 1, half=False)])
 
 
 def test_samples_of_any_sizes_are_padded_at_the_right_and_the_bottom(
@@ -475,10 +476,7 @@ def test_a_padded_image_repeats_its_edge(odd_samples: list[Batch], odd_batch: Ba
 
 
 def test_where_a_network_learns_the_padding_counts_like_the_edge_up_to_the_next_multiple_of_32(tmp_path: Path) -> None:
-    first, second = odd_caches(tmp_path)
-    both = dataclasses.replace(first, pairs=(*first.pairs, *second.pairs), entries=(*first.entries, *second.entries))
-    draws = [Draw(0, 0, half=False), Draw(0, 1, half=False)]
-    batch = Samples(both, SETTINGS, augment=False, to_learn=True).__getitems__(draws)
+    batch = both_sizes(tmp_path, to_learn=True)
     for index, (height, width) in enumerate(SIZES):
         rows, columns = (side + -side % 32 for side in (height, width))
         assert batch.weights[index, 0, :height, :width].eq(1).all()

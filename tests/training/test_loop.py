@@ -149,6 +149,12 @@ def numbers(learner: Learner) -> list[object]:
     return [learner.network.state_dict(), learner.optimizer.state_dict(), average]
 
 
+def assert_same(one: Bench, other: Bench) -> None:
+    """Both ended with the same numbers, to the bit, and have the same metrics."""
+    torch.testing.assert_close(numbers(one.learner), numbers(other.learner), atol=0, rtol=0)
+    assert timeless(one) == timeless(other)
+
+
 # --- Learning
 
 
@@ -485,8 +491,7 @@ def test_a_run_that_was_stopped_and_continued_equals_one_that_was_not(
     assert stop_at <= len(first.shown) <= stop_at + 1
     resume(second)
     assert second.fit()
-    torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
-    assert timeless(second) == timeless(whole)
+    assert_same(second, whole)
 
 
 def test_an_epoch_of_a_single_step_can_be_stopped(ellipse_cache: Cache, tmp_path: Path) -> None:
@@ -510,8 +515,7 @@ def test_a_stop_before_the_last_score_leaves_that_to_the_resumed_run(
     resume(second)
     assert second.fit()
     assert second.shown == []
-    assert timeless(second) == timeless(whole)
-    torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
+    assert_same(second, whole)
 
 
 @pytest.mark.parametrize("during", ["a step", "a validation"])
@@ -536,8 +540,7 @@ def test_a_run_that_others_left_is_saved_as_it_was_before_that_and_goes_on_as_if
     resume(second)
     assert second.fit()
     assert len(second.shown) == (8 if during == "a step" else 6)
-    torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
-    assert timeless(second) == timeless(whole)
+    assert_same(second, whole)
 
 
 # --- Starting from a model
@@ -604,19 +607,13 @@ def test_scoring_the_start_takes_nothing_of_the_warm_up_and_leaves_time_for_a_st
     bench = Tuned(ellipse_cache, tmp_path / "run", finished, epochs=None, warmup=0.5)
     now = iter(range(10_000))  # each look at the clock takes a second
     bench.run = dataclasses.replace(bench.run, length=Length(None, seconds), now=lambda: float(next(now)))
-    rates = rates_of(bench)
+    rates: list[float] = []
+    optimizer = bench.learner.optimizer
+    optimizer.register_step_pre_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
     assert bench.fit()
     assert rates[0] == learning_rate_at(bench.settings, 0.0, 0.0)
     assert bench.learner.position.step >= 1
     assert bench.learner.position.paced_seconds > 0
-
-
-def rates_of(bench: Bench) -> list[float]:
-    """The learning rates of the steps that will be made."""
-    rates: list[float] = []
-    groups = bench.learner.optimizer.param_groups
-    bench.learner.optimizer.register_step_pre_hook(lambda *_: rates.append(groups[0]["lr"]))
-    return rates
 
 
 def test_a_run_stopped_while_its_start_is_scored_scores_it_when_it_is_resumed(
@@ -630,8 +627,7 @@ def test_a_run_stopped_while_its_start_is_scored_scores_it_when_it_is_resumed(
     assert first.learner.lines == []
     resume(second)
     assert second.fit()
-    assert timeless(second) == timeless(whole)
-    torch.testing.assert_close(numbers(second.learner), numbers(whole.learner), atol=0, rtol=0)
+    assert_same(second, whole)
 
 
 def test_a_resumed_run_does_not_score_its_start_again(finished: Bench, ellipse_cache: Cache, tmp_path: Path) -> None:

@@ -46,10 +46,8 @@ def test_an_encoder_with_imagenet_weights_is_pretrained(weighted: bool) -> None:
 def test_what_is_added_to_a_picture_counts_where_a_network_learns_and_not_where_it_is_validated(
     ellipse_cache: Cache, tmp_path: Path
 ) -> None:
-    settings, names = (
-        Settings(base_channels=8, depth=1, size=32, batch_size=2),
-        [pair.name for pair in ellipse_cache.pairs],
-    )
+    settings = Settings(base_channels=8, depth=1, size=32, batch_size=2)
+    names = [pair.name for pair in ellipse_cache.pairs]
     split = {name: "val" if index >= 9 else "train" for index, name in enumerate(names)}
     groups = Groups({name: name for name in names}, "alone")
     material = Material(ellipse_cache, Formats(BLACK_AND_WHITE), split, groups, ("",) * len(names))

@@ -199,10 +199,11 @@ def pad(sample: Batch, height: int, width: int, *, counted_multiple: int = 1) ->
 
     Beyond the next multiple of ``counted_multiple`` nothing counts.
     """
-    for tensor, share in zip(sample, (1, 1, ADDED_WEIGHT), strict=True):
-        tensor[..., :height, width:] = share * tensor[..., :height, width - 1 : width]
-        tensor[..., height:, :width] = share * tensor[..., height - 1 : height, :width]
-        tensor[..., height:, width:] = share * tensor[..., height - 1 : height, width - 1 : width]
+    for tensor in sample:
+        tensor[..., :height, width:] = tensor[..., :height, width - 1 : width]
+        tensor[..., height:, :] = tensor[..., height - 1 : height, :]
+    sample.weights[..., :height, width:] *= ADDED_WEIGHT
+    sample.weights[..., height:, :] *= ADDED_WEIGHT
     below, right = (side + -side % counted_multiple for side in (height, width))
     for tensor in (sample.targets, sample.weights):
         tensor[..., right:] = 0

@@ -78,6 +78,8 @@ MEASUREMENTS = (
         "python benchmarks/finer_masks.py {work}/fold/last.safetensors {data}/carvana"
         f" --split {RESULTS}/folds/carvana_0.json",
     ),
+    Measurement("other-framings", "python benchmarks/other_framings.py {data} {work}/sets"),
+    Measurement("pilot-runs", "python benchmarks/pilot_runs.py {data} {work}/sets"),
     Measurement("freed-memory", "python benchmarks/freed_memory.py"),
     Measurement("carvana-quick", "python benchmarks/carvana_quick.py {data}/carvana --minutes 5"),
     Measurement("multiclass", "python benchmarks/multiclass.py {data} --minutes 3"),

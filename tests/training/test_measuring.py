@@ -38,7 +38,8 @@ def test_thin_masks_need_more_pixels_than_thick_ones(tmp_path: Path) -> None:
         folder = tmp_path / str(stripes)
         folder.mkdir()
         pairs = pictures(folder, 3, stripes=stripes)
-        found[stripes] = look_at_masks(pairs, Formats(), (100, *LADDER), seed=0)
+        found[stripes], extent = look_at_masks(pairs, Formats(), (100, *LADDER), seed=0)
+        assert extent == pytest.approx((760 + stripes) / 800)
         assert usual_shape(pairs, seed=0) == (200, 800)
     assert list(found[2]) == [100, *LADDER]
     assert found[2][256] < 0.9 < found[20][256]
@@ -53,7 +54,19 @@ def test_where_foreground_is_rare_more_masks_are_looked_at(tmp_path: Path) -> No
     assert look_at_masks(pairs, Formats(), LADDER, seed=0) == look_at_masks(
         drawn(pairs, 60, seed=0)[59:], Formats(), LADDER, seed=0
     )
-    assert look_at_masks(drawn(pairs, 59, seed=0), Formats(), LADDER, seed=0) == {}
+    assert look_at_masks(drawn(pairs, 59, seed=0), Formats(), LADDER, seed=0) == ({}, 1.0)
+
+
+def test_the_extent_is_that_of_all_foreground_together_and_ignored_pixels_are_none(tmp_path: Path) -> None:
+    (pair,) = pictures(tmp_path, 1, stripes=1)
+    mask = np.zeros((200, 800), np.uint8)
+    mask[10:20, 100:110] = mask[150:160, 310:320] = 1
+    mask[:, 700:] = 7
+    Image.fromarray(mask).save(pair.mask_path)
+    for ignore, extent in (((7,), 220 / 800), ((), 700 / 800)):
+        values = ((0,), (1,)) if ignore else ((0,), (1, 7))
+        labels = LabelMap("indices", ("background", "car"), values, ignore)
+        assert look_at_masks([pair], Formats(labels), LADDER, seed=0)[1] == pytest.approx(extent)
 
 
 def test_short_of_time_a_few_masks_must_do(tmp_path: Path) -> None:
@@ -61,7 +74,7 @@ def test_short_of_time_a_few_masks_must_do(tmp_path: Path) -> None:
     for pair in pairs[:]:
         pair.mask_path.unlink()  # one that is opened says nothing
     opened = []
-    bounds = look_at_masks(pairs, Formats(), LADDER, seed=0, spent=lambda: opened.append(1) or 1.0)  # type: ignore[func-returns-value]
+    bounds, _ = look_at_masks(pairs, Formats(), LADDER, seed=0, spent=lambda: opened.append(1) or 1.0)  # type: ignore[func-returns-value]
     assert bounds == {}
     assert len(opened) == 9 - LEAST_OUTLINED
 
@@ -71,7 +84,7 @@ def test_pictures_that_cannot_be_read_are_left_to_those_who_refuse_them(tmp_path
     pairs[0].image.write_text("no picture")
     pairs[1].mask_path.write_text("no picture")
     assert usual_shape(pairs, seed=0) == (200, 800)
-    assert look_at_masks(pairs, Formats(), LADDER, seed=0)
+    assert look_at_masks(pairs, Formats(), LADDER, seed=0)[0]
 
 
 def test_costs_are_those_of_pictures_of_the_mean_size() -> None:

@@ -1,11 +1,14 @@
 import dataclasses
+from typing import Any
 
 import pytest
 
 from maskwright.config import Settings, read_preset
+from maskwright.inference.tiling import WINDOW
 from maskwright.training.recipe import (
     BATCH_SIZES,
     COARSE,
+    CUT_FROM,
     DEFAULT_CROP,
     ENOUGH_BOUND,
     ENOUGH_EPOCHS,
@@ -13,6 +16,7 @@ from maskwright.training.recipe import (
     LADDER,
     LEAST_STEPS,
     NARROW,
+    SHOWN,
     SMALLEST_BATCH,
     UNKNOWN,
     WITHOUT_CLOCK,
@@ -23,6 +27,7 @@ from maskwright.training.recipe import (
     candidate_sizes,
     choose_recipe,
     coarse_side,
+    cut_larger,
     leaves_open,
     megapixels,
     pictures_seen,
@@ -35,6 +40,8 @@ OPEN = read_preset("quick")
 ROUND = dict.fromkeys(LADDER, 0.997)
 THIN = {side: min(1.0, 0.90 + 0.09 * side / 512) for side in LADDER}
 CARS = Facts(pictures=52, height=1280, width=1918, bounds=ROUND)
+# The same that reach over half of a picture.
+SMALL = dataclasses.replace(CARS, extent=0.5)
 CRACKS = dataclasses.replace(CARS, bounds=THIN)
 
 
@@ -177,6 +184,79 @@ def test_a_step_over_cut_outs_costs_their_pixels() -> None:
 def test_as_many_cut_outs_as_cover_a_picture_count_as_one() -> None:
     facts, cut = with_means(CARS, 100, speed=Speed(0.0, 1.0)), dataclasses.replace(OPEN, crop=256)
     assert pictures_seen(facts, cut, 960, 4) == pytest.approx(pictures_seen(facts, OPEN, 960, 4))
+
+
+@pytest.fixture
+def five_minutes() -> Facts:
+    """Cars for which minutes buy enough passes at 768 pixels and no more."""
+    found = (with_means(SMALL, seconds) for seconds in range(100, 4000, 20))
+    return next(facts for facts in found if size_of(facts) == 768)
+
+
+def test_where_foregrounds_reach_beyond_a_cut_out_pictures_are_seen_whole(five_minutes: Facts) -> None:
+    whole = choose_recipe(five_minutes, OPEN)
+    for extent, is_cut in ((640 / 960, True), (640 / 960 / SHOWN + 0.01, False), (1.0, False)):
+        facts = dataclasses.replace(five_minutes, extent=extent)
+        assert (cut_larger(facts, OPEN, whole) is not None) is is_cut
+
+
+def test_cut_outs_are_of_the_next_side_and_have_as_many_pixels_as_whole_pictures(five_minutes: Facts) -> None:
+    whole = choose_recipe(five_minutes, OPEN)
+    cut = cut_larger(five_minutes, OPEN, whole)
+    assert cut == dataclasses.replace(whole, size=960, crop=640)
+    pixels = sample_megapixels(five_minutes, cut.applied_to(OPEN), 960)
+    assert pixels == pytest.approx(megapixels(1280, 1918, 768), rel=0.06)
+
+
+def test_cut_outs_of_flat_pictures_are_wider_than_high_and_have_as_many_pixels(five_minutes: Facts) -> None:
+    flat = dataclasses.replace(five_minutes, height=640)
+    whole = choose_recipe(flat, OPEN)
+    cut = cut_larger(flat, OPEN, whole)
+    assert cut is not None
+    assert cut.size is not None
+    assert whole.size is not None
+    pixels = sample_megapixels(flat, cut.applied_to(OPEN), cut.size)
+    assert pixels == pytest.approx(megapixels(640, 1918, whole.size), rel=0.06)
+
+
+@pytest.mark.parametrize(
+    "given", [{"crop": 512}, {"size": 768}, {"factor": 0.5}, {"encoder": "none"}, {"norm": "group"}]
+)
+def test_what_is_given_or_learns_from_nothing_or_looks_at_all_of_a_picture_is_not_cut(
+    given: dict[str, Any], five_minutes: Facts
+) -> None:
+    whole = dataclasses.replace(
+        choose_recipe(five_minutes, OPEN), **{name: given[name] for name in given if name == "size"}
+    )
+    assert cut_larger(five_minutes, dataclasses.replace(OPEN, **given), whole) is None
+
+
+def test_by_epochs_nothing_is_cut() -> None:
+    assert cut_larger(CARS, OPEN, choose_recipe(CARS, OPEN)) is None
+
+
+@pytest.mark.parametrize("longer", [768, 600])
+def test_pictures_that_are_no_larger_are_seen_whole(longer: int, five_minutes: Facts) -> None:
+    small = dataclasses.replace(five_minutes, height=longer * 2 // 3, width=longer)
+    whole = choose_recipe(small, OPEN)
+    assert whole.size == longer
+    assert cut_larger(small, OPEN, whole) is None
+
+
+def test_cut_outs_are_of_pictures_that_a_prediction_sees_at_once() -> None:
+    sizes = set()
+    for seconds in range(10, 20_000, 100):
+        facts = with_means(SMALL, seconds)
+        whole = choose_recipe(facts, OPEN)
+        cut = cut_larger(facts, OPEN, whole)
+        assert whole.size is not None
+        sizes.add(whole.size)
+        assert (cut is not None) is (CUT_FROM <= whole.size <= 768)
+        if cut is not None:
+            assert cut.size == LADDER[LADDER.index(whole.size) + 1] <= WINDOW
+            assert cut.crop is not None
+            assert cut.crop % 32 == 0
+    assert min(sizes) < CUT_FROM < 768 < max(sizes)
 
 
 # --- What was given

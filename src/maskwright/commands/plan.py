@@ -14,6 +14,7 @@ from maskwright.config import Settings
 from maskwright.data.resizing import Resize
 from maskwright.device import choose_device, require_torch, why_unusable
 from maskwright.errors import InputError
+from maskwright.interop.weights import read_encoder_weights
 from maskwright.training.starting_point import default_settings, read_starting_point
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def plan(
     settings = (settings or default_settings(preset, start, minutes, epochs=epochs)).with_length(minutes, epochs)
     device, is_here = _find_device(settings)
     from maskwright.training.minutes import Minutes
+    from maskwright.training.pilot import choose_by_pilot
     from maskwright.training.preparation import prepare
 
     models = 1
@@ -139,6 +141,9 @@ def plan(
     prepared = prepare(
         Path(photos), settings, device=device, is_here=is_here, minutes=budget, always_measure=True, say=say
     )
+    if prepared.finer is not None:
+        encoder_weights = read_encoder_weights(settings.encoder, settings.encoder_weights)
+        prepared = choose_by_pilot(prepared, encoder_weights, device, budget, say=say)
     minutes_left = budget or Minutes(math.inf, started)
     if prepared.speed is not None and _is_another_network(prepared.settings, settings):
         prepared, minutes_left = _measured_again(prepared, device, minutes_left)

@@ -173,7 +173,7 @@ def _open_and_train(
         encoder_weights = read_encoder_weights(settings.encoder, settings.encoder_weights)
     elif settings.encoder_weights is not None:
         raise InputError("--from and --encoder-weights both bring weights for the same encoder; leave one of them out.")
-    opened = ranks.on_writer(lambda: _open(photos, folder, settings, start, device, budget))
+    opened = ranks.on_writer(lambda: _open(photos, folder, settings, start, device, budget, encoder_weights))
     ranks.write_log(folder.path)
     settings, memory = opened.prepared.settings, opened.prepared.memory
     material = kept_here(opened.prepared.material, settings)
@@ -209,8 +209,10 @@ def _open(
     start: "StartingPoint | None",
     device: str,
     minutes: "Minutes | None",
+    encoder_weights: "Mapping[str, Tensor] | None",
 ) -> _Opened:
     """Read the pictures and choose what is open, then write what the run is made of, or see that it is what it was."""
+    from maskwright.training.pilot import choose_by_pilot
     from maskwright.training.preparation import prepare
 
     resuming = folder.is_saved
@@ -222,6 +224,7 @@ def _open(
         resumed=folder if resuming else None,
         read_before=_first_of_folds(folder, settings),
     )
+    prepared = choose_by_pilot(prepared, encoder_weights, device, minutes)
     settings, material = prepared.settings, prepared.material
     taken = _start_from(start, settings, material) if start else None
     if resuming:

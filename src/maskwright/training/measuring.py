@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from maskwright.config import Architecture, Settings
 from maskwright.data import image_files
 from maskwright.data.dataset import Batch, InOrder, Samples, build_loader
-from maskwright.data.labels import LabelMap
+from maskwright.data.labels import IGNORED, LabelMap
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats, read_mask, read_pair
 from maskwright.data.resolution import resolution_bound
@@ -86,8 +86,8 @@ def look_at_masks(
     *,
     seed: int,
     spent: Callable[[], float] = lambda: 0.0,
-) -> dict[int, float]:
-    """The mean resolution bound of some masks at each training size; empty where none of them has foreground.
+) -> tuple[dict[int, float], float]:
+    """What sizes do to some masks, and how far their foregrounds reach.
 
     Args:
         pairs: What was found.
@@ -95,20 +95,37 @@ def look_at_masks(
         sides: Longer sides of pictures, rising.
         seed: Decides which of them are looked at.
         spent: The share that is over of the time for this.
+
+    Returns:
+        The mean resolution bound at each training size, empty where none of the masks has foreground; and the mean
+        longer side of what holds all foreground of a mask, as a share of the picture's, 1 where there is none.
     """
 
-    def bound_of(numbered: tuple[int, Pair]) -> dict[int, float]:
+    def look(numbered: tuple[int, Pair]) -> tuple[dict[int, float], float]:
         number, pair = numbered
         if number >= LEAST_OUTLINED and spent() >= 1:
-            return {}
+            return {}, 0.0
         with contextlib.suppress(InputError):
             stored = image_files.describe(pair.image)
-            return _bounds_of(read_mask(pair, formats.labels, stored.height, stored.width), sides)
-        return {}
+            mask = read_mask(pair, formats.labels, stored.height, stored.width)
+            return _bounds_of(mask, sides), extent_of((mask > 0) & (mask != IGNORED))
+        return {}, 0.0
 
-    bounds = in_threads(bound_of, enumerate(drawn(pairs, MOST_LOOKED_AT, seed)))
-    found = list(islice(filter(None, bounds), OUTLINED))
-    return {side: fmean(bound[side] for bound in found) for side in sides if found}
+    looks = in_threads(look, enumerate(drawn(pairs, MOST_LOOKED_AT, seed)))
+    found = list(islice((seen for seen in looks if seen[0]), OUTLINED))
+    bounds = {side: fmean(bound[side] for bound, _ in found) for side in sides if found}
+    return bounds, fmean(extent for _, extent in found) if found else 1.0
+
+
+def extent_of(foreground: NDArray[np.bool_]) -> float:
+    """The longer side of what holds all foreground, as a share of the picture's longer side.
+
+    >>> extent_of(np.eye(4, 8, dtype=bool))
+    0.5
+    """
+    reached = (np.flatnonzero(foreground.any(axis)) for axis in (1, 0))
+    longer: int = max((int(np.ptp(places)) + 1 for places in reached if len(places)), default=0)
+    return longer / int(max(foreground.shape))
 
 
 def _bounds_of(mask: NDArray[np.uint8], sides: Sequence[int]) -> dict[int, float]:

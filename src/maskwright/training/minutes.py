@@ -22,6 +22,9 @@ LOOKING_SHARE = 0.15
 OUTLINING_SHARE = 0.03
 PROBING_SHARE = 0.05
 READING_SHARE = 0.35
+# The steps of a pilot run, and reading all pictures again at the size that it speaks for, where that is possible.
+PILOT_SHARE = 0.05
+READING_AGAIN_SHARE = 0.05
 # Of the minutes, one validation may take this share; of more held-out pictures a sample is validated.
 ONE_VALIDATION_SHARE = 0.04
 # Of the minutes, scoring at the end may take this share; of more held-out pictures a sample is scored.

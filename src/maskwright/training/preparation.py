@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -30,8 +31,24 @@ from maskwright.training.material import Material, deal_out, read_pictures, scor
 from maskwright.training.measuring import look_at_masks, measure_speed, shapes_of, usual_shape
 from maskwright.training.memory_budget import Device, MemoryUse, fit_into_memory, fits_without_doubt
 from maskwright.training.memory_plan import CannotPlanError
-from maskwright.training.minutes import LOOKING_SHARE, OUTLINING_SHARE, PROBING_SHARE, READING_SHARE, Minutes
-from maskwright.training.recipe import Facts, Means, Recipe, Speed, choose_recipe, leaves_open, sides_to_judge
+from maskwright.training.minutes import (
+    LOOKING_SHARE,
+    OUTLINING_SHARE,
+    PROBING_SHARE,
+    READING_AGAIN_SHARE,
+    READING_SHARE,
+    Minutes,
+)
+from maskwright.training.recipe import (
+    Facts,
+    Means,
+    Recipe,
+    Speed,
+    choose_recipe,
+    cut_larger,
+    leaves_open,
+    sides_to_judge,
+)
 from maskwright.training.run_folder import RunFolder, as_started, read_unread
 from maskwright.training.session import architecture_for
 from maskwright.training.shared_network import check_storage
@@ -49,19 +66,39 @@ MOST_FOLDS = 5
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """A recipe as memory allows it.
+
+    Attributes:
+        recipe: As it was chosen.
+        settings: With what comes of it.
+        memory: As in a `Preparation`.
+        has_plenty: Whether all that is freed may be kept for later.
+        is_as_wished: Whether memory changed nothing.
+    """
+
+    recipe: Recipe
+    settings: Settings
+    memory: MemoryUse | None
+    has_plenty: bool
+    is_as_wished: bool
+
+
+@dataclass(frozen=True)
 class Preparation:
     """All that is decided before the first step.
 
     Attributes:
         material: The pictures, read and split.
         settings: Nothing in them is open any more.
-        recipe: What was chosen of them before anything was read.
+        recipe: What was chosen of them for the pictures, the minutes and the machine.
         reasons: A sentence for each choice.
         precision: What the forward pass computes in.
         speed: As measured; None where nothing depended on it.
         memory: What is held at most, and what was chosen for it; None where there was no doubt that all fits, or
             nobody knows.
         keeps_freed: Whether all that is freed may be kept for later.
+        finer: Cut-outs of larger pictures, where only a pilot run can say whether they are better.
     """
 
     material: Material
@@ -72,6 +109,7 @@ class Preparation:
     speed: Speed | None
     memory: MemoryUse | None
     keeps_freed: bool
+    finer: Fitted | None = None
 
 
 def prepare(
@@ -114,22 +152,19 @@ def prepare(
     formats, pairs = _choose_formats(pairing, settings, for_reading, unread, say=say)
     precision = choose_precision(read_facts(device) if is_here else assumed_facts(device), settings.precision)
     place = Device(device, precision, is_here)
-    recipe, speed = _choose_recipe(pairs, formats, settings, place, minutes, always_measure=always_measure)
-    # Memory is each process's own, which holds its slice of a batch.
-    slice_size = math.ceil(recipe.batch_size / ranks.size())
-    wish = Way(recipe.size, slice_size, settings.accumulate or 1, settings.storage or "plain", recipe.crop)
-    memory, has_plenty = _fit_into_memory(
-        pairs, formats, settings, recipe, wish, place, speed, look_closely=always_measure, is_fixed=resumed is not None
+    recipe, speed, cut = _choose_recipe(pairs, formats, settings, place, minutes, always_measure=always_measure)
+    fit = functools.partial(
+        _fit, pairs, formats, settings, place, speed, look_closely=always_measure, is_fixed=resumed is not None
     )
+    fitted = fit(recipe)
+    settings, memory = fitted.settings, fitted.memory
     reasons = (*recipe.reasons, *([] if memory is None else memory.reasons), *_assumptions(place, settings))
     for reason in reasons:
         say(reason)
-    way = wish if memory is None else memory.fit.way
-    batch_size = recipe.batch_size if way.batch_size == slice_size else way.batch_size * ranks.size()
-    settings = dataclasses.replace(way.applied_to(recipe.applied_to(settings)), batch_size=batch_size)
     spent = _no_limit if for_reading is None else for_reading.part(READING_SHARE)
     with terminal.counting("Reading", len(pairs)) as advance:
         cache, problems = read_pictures(pairs, formats, settings, spent=spent, advance=advance)
+    is_quickly_read = spent() * READING_SHARE <= READING_AGAIN_SHARE
     _refuse_problems(problems, settings)
     if cache.uncached:
         terminal.warn(f"{cache.uncached} pictures are read again each time: there is no room to keep them decoded.")
@@ -147,7 +182,34 @@ def prepare(
         if why:
             say(why)
             reasons = (*reasons, why)
-    return Preparation(material, settings, recipe, reasons, precision, speed, memory, keeps_freed=has_plenty)
+    prepared = Preparation(material, settings, recipe, reasons, precision, speed, memory, fitted.has_plenty)
+    if cut is None or formats.labels.num_classes != 2 or not is_quickly_read or not fitted.is_as_wished:
+        return prepared
+    finer = fit(cut)
+    return dataclasses.replace(prepared, finer=finer) if finer.is_as_wished else prepared
+
+
+def _fit(
+    pairs: Sequence[Pair],
+    formats: Formats,
+    settings: Settings,
+    place: Device,
+    speed: Speed | None,
+    recipe: Recipe,
+    *,
+    look_closely: bool,
+    is_fixed: bool,
+) -> Fitted:
+    """Settle a recipe within the memory, which is each process's own and holds its slice of a batch."""
+    slice_size = math.ceil(recipe.batch_size / ranks.size())
+    wish = Way(recipe.size, slice_size, settings.accumulate or 1, settings.storage or "plain", recipe.crop)
+    memory, has_plenty = _fit_into_memory(
+        pairs, formats, settings, recipe, wish, place, speed, look_closely=look_closely, is_fixed=is_fixed
+    )
+    way = wish if memory is None else memory.fit.way
+    batch_size = recipe.batch_size if way.batch_size == slice_size else way.batch_size * ranks.size()
+    settings = dataclasses.replace(way.applied_to(recipe.applied_to(settings)), batch_size=batch_size)
+    return Fitted(recipe, settings, memory, has_plenty, is_as_wished=way == wish)
 
 
 def _no_limit() -> float:
@@ -219,17 +281,21 @@ def _choose_recipe(
     minutes: Minutes | None,
     *,
     always_measure: bool,
-) -> tuple[Recipe, Speed | None]:
-    """Look at the pictures and at the machine as far as a choice depends on them, and choose."""
+) -> tuple[Recipe, Speed | None, Recipe | None]:
+    """Look at the pictures and at the machine as far as a choice depends on them, and choose.
+
+    Returns:
+        The choice, the speed of the machine, and what might be better where outlines are hard.
+    """
     is_open = leaves_open(settings)
     spent = _no_limit if minutes is None else minutes.part(OUTLINING_SHARE)
-    height, width = 1, 1
+    height, width, extent = 1, 1, 1.0
     bounds: dict[int, float] = {}
     if is_open:
         height, width = usual_shape(pairs, seed=settings.seed)
         sides = sides_to_judge(height, width, settings)
-        bounds = look_at_masks(pairs, formats, sides, seed=settings.seed, spent=spent)
-    facts = Facts(_expected_to_learn_from(pairs, settings), height, width, bounds)
+        bounds, extent = look_at_masks(pairs, formats, sides, seed=settings.seed, spent=spent)
+    facts = Facts(_expected_to_learn_from(pairs, settings), height, width, bounds, extent)
     # By epochs, this is the choice; by the clock it says which network is measured.
     recipe = choose_recipe(facts, settings)
     speed = None
@@ -240,10 +306,11 @@ def _choose_recipe(
         speed = speed.shared_by(ranks.size())
     if minutes is not None and speed is not None:
         means = Means(TRAINING_SHARE * max(0.0, minutes.left()), speed)
-        recipe = choose_recipe(dataclasses.replace(facts, means=means), settings)
+        facts = dataclasses.replace(facts, means=means)
+        recipe = choose_recipe(facts, settings)
     if settings.batch_size is None and recipe.batch_size < ranks.size():
         recipe = dataclasses.replace(recipe, batch_size=ranks.size())
-    return recipe, speed
+    return recipe, speed, cut_larger(facts, settings, recipe)
 
 
 def _fit_into_memory(

@@ -4,11 +4,13 @@ A pure function of facts. A run by epochs has no measured ones, so that it is th
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from maskwright.config import Settings
 from maskwright.data.resizing import Resize, fit_size
+from maskwright.inference.tiling import COARSEST, choose_tiling
 
 # Longer sides to choose among. The numbers from here on are heuristics, to be replaced by measured ones.
 LADDER = (256, 320, 384, 448, 512, 640, 768, 960, 1280)
@@ -27,6 +29,10 @@ LARGE, LARGE_TAKES = 768, 3
 COARSE, FINE = 4, 2
 # Pixels a side of what training sees of pictures that are used at a factor of their own size.
 DEFAULT_CROP = 512
+# From this side on it may be better to learn from cut-outs of the next larger one (docs/experiments.md).
+CUT_FROM = 512
+# ... where a cut-out shows so much of how far foregrounds reach: what goes on beyond it would be known by half.
+SHOWN = 0.95
 # With fewer steps than this a network has hardly begun to learn: then smaller pictures teach more.
 LEAST_STEPS = 300
 # A batch, and how many pictures there must be for it: a handful in one batch would be one step an epoch.
@@ -84,6 +90,7 @@ class Facts:
         width: Likewise.
         bounds: For the `sides_to_judge` the best Dice that a perfect model could reach; see `data.resolution`. Empty
             where no mask that was looked at has foreground.
+        extent: How far foregrounds reach, as a share of a picture's longer side.
         means: None in a run by epochs, whose choice must not depend on the machine.
     """
 
@@ -91,6 +98,7 @@ class Facts:
     height: int
     width: int
     bounds: Mapping[int, float]
+    extent: float = 1.0
     means: Means | None = None
 
 
@@ -160,6 +168,28 @@ def choose_recipe(facts: Facts, settings: Settings) -> Recipe:
     )
     sentences = tuple(f"{reason}." for reason in reasons if reason)
     return Recipe(size, batch_size, width, unshuffle, sentences, settings.crop)
+
+
+def cut_larger(facts: Facts, settings: Settings, recipe: Recipe) -> Recipe | None:
+    """The same with cut-outs of the next larger side, which have as many pixels as a whole picture of the recipe's.
+
+    For pictures whose outlines are what is hard about them; whether they are is for `pilot` to say. None by epochs,
+    without an encoder, where a size or a crop was asked for, where foregrounds reach beyond a cut-out, and where a
+    prediction could not see the larger side at once.
+    """
+    is_open = (settings.size, settings.factor, settings.crop) == (None, None, None)
+    whole = recipe.size
+    if not is_open or settings.encoder == "none" or facts.means is None or whole is None or whole < CUT_FROM:
+        return None
+    size = next((side for side in candidate_sizes(facts.height, facts.width) if side > whole), whole)
+    pixels = 1e6 * megapixels(facts.height, facts.width, whole)
+    shorter = min(fit_size(facts.height, facts.width, size))
+    crop = COARSEST * round(max(math.sqrt(pixels), pixels / shorter) / COARSEST)
+    if size == whole or crop < SHOWN * facts.extent * size:
+        return None
+    if size > choose_tiling(settings.architecture(), crop).window:
+        return None
+    return dataclasses.replace(recipe, size=size, crop=crop)
 
 
 def candidate_sizes(height: int, width: int) -> tuple[int, ...]:

@@ -273,7 +273,8 @@ class Settings(MaskSettings):
     --crop, by default one of 512 pixels."""
 
     crop: int | None = None
-    """Training sees cut-outs of so many pixels a side, and the model predicts large pictures in tiles."""
+    """Training sees cut-outs of so many pixels a side, and the model predicts large pictures in tiles. With --minutes,
+    an encoder, two classes and an open --size, a pilot run may choose them where outlines are what is hard."""
 
     small_first: float = 0.0
     """Share of the run (0..1) trained at half size first."""
@@ -364,8 +365,9 @@ class Settings(MaskSettings):
     freeze: float = 0.0
     """Share of the run (0..1) in which an encoder's pretrained weights stay as they are."""
 
-    held_levels: int = 0
-    """So many of a pretrained encoder's finest levels (of EfficientNet-Lite) stay as they are throughout the run."""
+    held_levels: int | None = None
+    """So many of a pretrained encoder's finest levels (of EfficientNet-Lite) stay as they are throughout the run. By
+    default two, or three where cut-outs are chosen since outlines are what is hard."""
 
     accumulate: int | None = None
     """Forward passes whose gradients are added up before a step. By default one, or as many as make up for a batch that
@@ -448,7 +450,6 @@ class Settings(MaskSettings):
             "save_every",
             "boundary_weight",
             "encoder_rate",
-            "held_levels",
         ):
             _require(getattr(self, name) >= 0, f"--{_word(name)} must be at least 0")
         _require(
@@ -457,6 +458,7 @@ class Settings(MaskSettings):
         )
         _require(self.weight_decay is None or self.weight_decay >= 0, "--weight-decay must be at least 0")
         _require(self.workers is None or self.workers >= 0, "--workers must be at least 0")
+        _require(self.held_levels is None or self.held_levels >= 0, "--held-levels must be at least 0")
         _require(self.val_share > 0, "--val-share must be above 0: the best weights are chosen on those pictures")
         _require(self.learning_rate > 0, "--learning-rate must be above 0")
         _require(self.minutes is None or self.minutes > 0, "--minutes must be above 0")

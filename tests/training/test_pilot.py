@@ -9,15 +9,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from maskwright.config import read_preset
-from maskwright.data.dataset import Samples
+from maskwright.commands.plan import plan
+from maskwright.commands.train import train
+from maskwright.config import Settings, read_preset, read_settings
+from maskwright.data.dataset import Batch, Draw, Samples
 from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.data.labels import LabelMap
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import choose_formats
+from maskwright.inference.predictor import load
 from maskwright.interop.weights import read_imagenet_weights
 from maskwright.training import pilot, preparation, recipe
+from maskwright.training.fitting import Fit, Way
 from maskwright.training.material import read_pictures
+from maskwright.training.memory_budget import MemoryUse
+from maskwright.training.memory_plan import Peak
 from maskwright.training.minutes import ENDING_SECONDS, PILOT_SHARE, Minutes
 from maskwright.training.pilot import Errors, choose_asked, choose_by_pilot, run_pilot
 from maskwright.training.preparation import Preparation, prepare
@@ -42,6 +48,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def measure(settings: Settings, *_: object, **__: object) -> Speed:
+    """No speed that matters, of the network that is chosen at first."""
+    assert settings.held_levels == (2 if settings.encoder != "none" else 0)
+    return Speed(0.0, 1.0)
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A ladder of sizes for small pictures, of which time allows the first, and a short pilot run."""
@@ -51,7 +63,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "ENOUGH_BOUND", 0.5)
     monkeypatch.setattr(recipe, "MOST_SEEN", 10**12)
     monkeypatch.setattr(recipe, "ENOUGH_EPOCHS", 10**9)
-    monkeypatch.setattr(preparation, "measure_speed", lambda *_, **__: Speed(0.0, 1.0))
+    monkeypatch.setattr(preparation, "measure_speed", measure)
     monkeypatch.setattr(pilot, "SIDE", 64)
     monkeypatch.setattr(pilot, "LEAST_STEPS", 2)
     monkeypatch.setattr(pilot, "MOST_STEPS", 3)
@@ -87,7 +99,7 @@ def test_where_outlines_are_hard_cut_outs_of_larger_pictures_are_learnt_from(
     chosen, said = found_by(AT_OUTLINES, prepared, monkeypatch)
     before, after = prepared.settings, chosen.settings
     assert (before.size, before.crop) == (96, None)
-    assert after == dataclasses.replace(before, size=128, crop=96)
+    assert after == dataclasses.replace(before, size=128, crop=96, held_levels=3)
     assert (chosen.recipe.size, chosen.recipe.crop) == (128, 96)
     assert {max(shape) for shape in prepared.material.cache.shapes} == {96}
     assert {max(shape) for shape in chosen.material.cache.shapes} == {128}
@@ -134,6 +146,24 @@ def test_without_a_finer_way_or_weights_or_minutes_nothing_is_tried(
     assert choose_by_pilot(prepared, {}, "cpu", None) is prepared
 
 
+def test_train_and_plan_do_as_it_says(
+    photos: Path, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Minutes, "part", lambda *_: lambda: 0.0)  # whatever a busy machine takes to read
+    settings = dataclasses.replace(QUICK, minutes=0.1)
+    found = {}
+    for errors in (AT_OUTLINES, ELSEWHERE):
+        monkeypatch.setattr(pilot, "run_pilot", lambda *_, errors=errors, **__: errors)
+        planned = plan(photos, settings=settings)
+        run = train(photos, out=tmp_path / f"{errors.elsewhere}", settings=settings)
+        card = load(run.model_path).card
+        used = read_settings(run.folder / "config.toml")
+        assert (planned.size, planned.crop) == (card.size, card.tile) == (used.size, used.crop)
+        assert any("small steps" in reason for reason in planned.reasons)
+        found[errors] = card.size, card.tile
+    assert found == {AT_OUTLINES: (128, 96), ELSEWHERE: (96, None)}
+
+
 # --- Whether there is a finer way
 
 
@@ -168,9 +198,22 @@ def test_more_classes_than_two_are_seen_whole(
     assert prepare(photos, QUICK, device="cpu", minutes=in_time()).finer is None
 
 
-def test_memory_that_allows_less_than_is_wished_leaves_pictures_whole(photos: Path, small: None) -> None:
-    short = dataclasses.replace(QUICK, memory="1MB")
-    assert prepare(photos, short, device="cpu", minutes=in_time()).finer is None
+@pytest.mark.parametrize("change", [{}, {"batch_size": 2}, None])
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_what_does_not_fit_into_memory_as_it_is_is_not_tried(
+    change: dict[str, Any] | None, is_whole: bool, photos: Path, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole pictures or cut-outs fit, fit after a change, or do not fit at all."""
+
+    def fit(wish: Way, settings: Settings, *_: object, **__: object) -> MemoryUse | None:
+        assert settings.held_levels == (2 if wish.crop is None else 3)
+        if (wish.crop is None) is not is_whole:
+            return None
+        way = dataclasses.replace(wish, **(change or {}))
+        return MemoryUse(1e9, Fit(way, 1.0, change is not None, ""), Peak(*[1.0] * 7), 1.0, "cpu")
+
+    monkeypatch.setattr(preparation, "fit_into_memory", fit)
+    assert (prepare(photos, QUICK, device="cpu", minutes=in_time()).finer is not None) is (change == {})
 
 
 # --- The run itself
@@ -185,14 +228,25 @@ def test_only_pictures_to_learn_from_are_looked_at_and_nothing_is_left_behind(
         looked_at.extend(pair.name for pair in pairs)
         return read_pictures(pairs, *given, **named)
 
+    drawn: dict[bool, set[int]] = {True: set(), False: set()}
+    made = Samples.__getitems__
+
+    def draw(samples: Samples, draws: Sequence[Draw]) -> Batch:
+        drawn[samples.augment].update(draw.picture for draw in draws)
+        return made(samples, draws)
+
     monkeypatch.setattr(pilot, "read_pictures", note)
+    monkeypatch.setattr(Samples, "__getitems__", draw)
     shown: list[float] = []
     before, kept = torch.get_rng_state(), {name: tensor.clone() for name, tensor in weights.items()}
     errors = run_pilot(prepared.material, prepared.settings, weights, "cpu", "fp32", in_time(), show=shown.append)
     assert sorted(looked_at) == sorted(pair.name for pair in prepared.material.pairs("train"))
     assert errors is not None
     assert errors.steps == 3
-    assert 0 < errors.pictures < len(looked_at)
+    asked, learnt = ({prepared.material.groups.of[looked_at[place]] for place in drawn[way]} for way in (False, True))
+    assert errors.pictures == len(drawn[False]) > 0
+    assert learnt
+    assert asked.isdisjoint(learnt)
     assert errors.at_outlines > 0
     assert shown == sorted(shown)
     assert shown[-1] == 1

@@ -13,6 +13,8 @@ from maskwright.training.recipe import (
     ENOUGH_BOUND,
     ENOUGH_EPOCHS,
     FINE,
+    HELD,
+    HELD_OF_CUT_OUTS,
     LADDER,
     LEAST_STEPS,
     NARROW,
@@ -203,7 +205,7 @@ def test_where_foregrounds_reach_beyond_a_cut_out_pictures_are_seen_whole(five_m
 def test_cut_outs_are_of_the_next_side_and_have_as_many_pixels_as_whole_pictures(five_minutes: Facts) -> None:
     whole = choose_recipe(five_minutes, OPEN)
     cut = cut_larger(five_minutes, OPEN, whole)
-    assert cut == dataclasses.replace(whole, size=960, crop=640)
+    assert cut == dataclasses.replace(whole, size=960, crop=640, held_levels=HELD_OF_CUT_OUTS)
     pixels = sample_megapixels(five_minutes, cut.applied_to(OPEN), 960)
     assert pixels == pytest.approx(megapixels(1280, 1918, 768), rel=0.06)
 
@@ -229,6 +231,20 @@ def test_what_is_given_or_learns_from_nothing_or_looks_at_all_of_a_picture_is_no
         choose_recipe(five_minutes, OPEN), **{name: given[name] for name in given if name == "size"}
     )
     assert cut_larger(five_minutes, dataclasses.replace(OPEN, **given), whole) is None
+
+
+def test_levels_that_are_held_are_as_asked_for_else_more_where_pictures_are_cut(five_minutes: Facts) -> None:
+    found = {}
+    for asked in (None, 0, 1, 5):
+        settings = dataclasses.replace(OPEN, held_levels=asked)
+        whole = choose_recipe(five_minutes, settings)
+        cut = cut_larger(five_minutes, settings, whole)
+        assert cut is not None
+        found[asked] = whole.applied_to(settings).held_levels, cut.applied_to(settings).held_levels
+    assert found == {None: (HELD, HELD_OF_CUT_OUTS), 0: (0, 0), 1: (1, 1), 5: (5, 5)}
+    assert HELD < HELD_OF_CUT_OUTS
+    classic = dataclasses.replace(OPEN, encoder="none")
+    assert choose_recipe(five_minutes, classic).held_levels == 0
 
 
 def test_by_epochs_nothing_is_cut() -> None:
@@ -264,7 +280,7 @@ def test_cut_outs_are_of_pictures_that_a_prediction_sees_at_once() -> None:
 
 @pytest.mark.parametrize("means", [None, Means(1.0, Speed(1.0, 9.0)), Means(1e6, Speed(1e-3, 1e-3))])
 def test_what_is_given_is_kept_and_needs_no_reason(means: Means | None) -> None:
-    settings = Settings(size=333, batch_size=5, base_channels=24, unshuffle=1)
+    settings = Settings(size=333, batch_size=5, base_channels=24, unshuffle=1, held_levels=0)
     recipe = choose_recipe(dataclasses.replace(CARS, means=means), settings)
     assert recipe == Recipe(333, 5, 24, 1)
     assert recipe.applied_to(settings) == settings

@@ -168,11 +168,12 @@ def _find_device(settings: Settings) -> tuple[str, bool]:
 
 
 def _is_another_network(chosen: Settings, asked: Settings) -> bool:
-    """Whether the network was made wider, or is stored in another way, after its steps were measured."""
-    from maskwright.training.recipe import NARROW
+    """Whether the network was made wider, is stored in another way, or holds more, after its steps were measured."""
+    from maskwright.training.recipe import NARROW, choose_held_levels
 
-    measured = asked.base_channels or NARROW[asked.encoder != "none"]
-    return (chosen.base_channels, chosen.storage or "plain") != (measured, asked.storage or "plain")
+    width, storage = asked.base_channels or NARROW[asked.encoder != "none"], asked.storage or "plain"
+    measured = width, storage, choose_held_levels(asked)
+    return (chosen.base_channels, chosen.storage or "plain", chosen.held_levels) != measured
 
 
 def _measured_again(prepared: "Preparation", device: str, minutes: "Minutes") -> "tuple[Preparation, Minutes]":

@@ -54,7 +54,7 @@ from maskwright.training.step import add_gradients, loss_of, move_weights, parts
 from maskwright.training.whole_pictures import whole_logits, whole_pictures_at_once
 
 # In a run by the clock, validating and saving may take this share of the time.
-VALIDATION_SHARE = 0.1
+VALIDATION_SHARE = 0.05
 # An epoch that takes more than this share of it does not have to be over before.
 LONG_EPOCH = 0.1
 # Patience goes by the median of so many scores: one lucky validation on a few pictures is no progress.

@@ -185,7 +185,7 @@ def trace(architecture: Architecture, settings: Settings, step: Step, *, device:
     terms = tuple(term for term in settings.loss_terms() if term != "lovasz") or ("ce",)
     weighted = settings.class_weights == "auto" and architecture.num_classes > 1
     copies = device == "cpu" and step.precision == "fp32"
-    work = _Work(step.precision, step.storage, settings.held_levels, copies)
+    work = _Work(step.precision, step.storage, settings.held_levels or 0, copies)
     key = (str(architecture), terms, settings.boundary_weight, weighted, work)
     try:
         if key not in _traced:

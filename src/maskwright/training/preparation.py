@@ -74,14 +74,14 @@ class Fitted:
         settings: With what comes of it.
         memory: As in a `Preparation`.
         has_plenty: Whether all that is freed may be kept for later.
-        is_as_wished: Whether memory changed nothing.
+        fits: Whether it does without any change.
     """
 
     recipe: Recipe
     settings: Settings
     memory: MemoryUse | None
     has_plenty: bool
-    is_as_wished: bool
+    fits: bool
 
 
 @dataclass(frozen=True)
@@ -183,10 +183,10 @@ def prepare(
             say(why)
             reasons = (*reasons, why)
     prepared = Preparation(material, settings, recipe, reasons, precision, speed, memory, fitted.has_plenty)
-    if cut is None or formats.labels.num_classes != 2 or not is_quickly_read or not fitted.is_as_wished:
+    if cut is None or formats.labels.num_classes != 2 or not is_quickly_read or not fitted.fits:
         return prepared
     finer = fit(cut)
-    return dataclasses.replace(prepared, finer=finer) if finer.is_as_wished else prepared
+    return dataclasses.replace(prepared, finer=finer) if finer.fits else prepared
 
 
 def _fit(
@@ -203,13 +203,15 @@ def _fit(
     """Settle a recipe within the memory, which is each process's own and holds its slice of a batch."""
     slice_size = math.ceil(recipe.batch_size / ranks.size())
     wish = Way(recipe.size, slice_size, settings.accumulate or 1, settings.storage or "plain", recipe.crop)
+    holding = dataclasses.replace(settings, held_levels=recipe.held_levels)
     memory, has_plenty = _fit_into_memory(
-        pairs, formats, settings, recipe, wish, place, speed, look_closely=look_closely, is_fixed=is_fixed
+        pairs, formats, holding, recipe, wish, place, speed, look_closely=look_closely, is_fixed=is_fixed
     )
     way = wish if memory is None else memory.fit.way
     batch_size = recipe.batch_size if way.batch_size == slice_size else way.batch_size * ranks.size()
     settings = dataclasses.replace(way.applied_to(recipe.applied_to(settings)), batch_size=batch_size)
-    return Fitted(recipe, settings, memory, has_plenty, is_as_wished=way == wish)
+    fits = way == wish and (memory is None or memory.fit.fits)
+    return Fitted(recipe, settings, memory, has_plenty, fits)
 
 
 def _no_limit() -> float:
@@ -301,8 +303,8 @@ def _choose_recipe(
     speed = None
     if place.is_here and (always_measure or (is_open and minutes is not None)):
         spent = _probing_time() if minutes is None else minutes.part(PROBING_SHARE)
-        architecture = architecture_for(recipe.applied_to(settings), formats)
-        speed = measure_speed(settings, architecture, place.name, place.precision, spent=spent)
+        chosen = recipe.applied_to(settings)
+        speed = measure_speed(chosen, architecture_for(chosen, formats), place.name, place.precision, spent=spent)
         speed = speed.shared_by(ranks.size())
     if minutes is not None and speed is not None:
         means = Means(TRAINING_SHARE * max(0.0, minutes.left()), speed)

@@ -39,6 +39,9 @@ LEAST_STEPS = 300
 BATCH_SIZES = ((200, 8), (8, 4), (0, 2))
 # Where steps are short, a batch is halved down to this before pictures are made smaller.
 SMALLEST_BATCH = 4
+# So many of an encoder's finest levels learn nothing, which makes steps cheaper, and so many where outlines are what is
+# hard: then there are steps rather than lessons to gain (docs/experiments.md).
+HELD, HELD_OF_CUT_OUTS = 2, 3
 # Why something is chosen as it is for masks whose outlines nobody knows.
 UNKNOWN = "none of the masks that were looked at has any foreground"
 # Channels at full resolution of a decoder on a pretrained encoder, and of a U-Net that learns everything by itself ...
@@ -115,6 +118,7 @@ class Recipe:
     unshuffle: int
     reasons: tuple[str, ...] = ()
     crop: int | None = None
+    held_levels: int = 0
 
     def applied_to(self, settings: Settings) -> Settings:
         """The settings with nothing left open."""
@@ -125,6 +129,7 @@ class Recipe:
             batch_size=self.batch_size,
             base_channels=self.base_channels,
             unshuffle=self.unshuffle,
+            held_levels=self.held_levels,
         )
 
 
@@ -167,7 +172,7 @@ def choose_recipe(facts: Facts, settings: Settings) -> Recipe:
         why_width if settings.base_channels is None else "",
     )
     sentences = tuple(f"{reason}." for reason in reasons if reason)
-    return Recipe(size, batch_size, width, unshuffle, sentences, settings.crop)
+    return Recipe(size, batch_size, width, unshuffle, sentences, settings.crop, choose_held_levels(settings))
 
 
 def cut_larger(facts: Facts, settings: Settings, recipe: Recipe) -> Recipe | None:
@@ -189,7 +194,7 @@ def cut_larger(facts: Facts, settings: Settings, recipe: Recipe) -> Recipe | Non
         return None
     if size > choose_tiling(settings.architecture(), crop).window:
         return None
-    return dataclasses.replace(recipe, size=size, crop=crop)
+    return dataclasses.replace(recipe, size=size, crop=crop, held_levels=choose_held_levels(settings, HELD_OF_CUT_OUTS))
 
 
 def candidate_sizes(height: int, width: int) -> tuple[int, ...]:
@@ -357,6 +362,13 @@ def _choose_unshuffle(facts: Facts, settings: Settings) -> tuple[int, str]:
     if bound >= ENOUGH_BOUND:
         return COARSE, f"Decoder down to squares of {COARSE} pixels: the masks have no thin parts ({could})"
     return FINE, f"Decoder down to squares of {FINE} pixels: the masks have thin parts ({could})"
+
+
+def choose_held_levels(settings: Settings, usual: int = HELD) -> int:
+    """How many of an encoder's finest levels learn nothing."""
+    if settings.held_levels is not None:
+        return settings.held_levels
+    return 0 if settings.encoder == "none" else usual
 
 
 def _has_time_to_spare(facts: Facts, settings: Settings, size: int | None, batch_size: int) -> bool:

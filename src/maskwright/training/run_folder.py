@@ -18,7 +18,17 @@ from maskwright.training.lock import LOCK
 # A run may go on on another machine, and be saved more or less often.
 MACHINE_SETTINGS = ("device", "memory", "precision", "storage", "workers", "cache_gb", "tensorboard", "save_every")
 # What is chosen for a run where the user leaves it open.
-CHOSEN_SETTINGS = ("size", "batch_size", "base_channels", "unshuffle", "crop", "accumulate", "storage", "tint")
+CHOSEN_SETTINGS = (
+    "size",
+    "batch_size",
+    "base_channels",
+    "unshuffle",
+    "held_levels",
+    "crop",
+    "accumulate",
+    "storage",
+    "tint",
+)
 # What settings are called that make a run longer.
 LENGTHS = ("epochs", "minutes")
 

@@ -186,7 +186,7 @@ def build_learner(
     """A learner at the start of its run, in the memory layout and with the loss scaling that its precision needs."""
     device = next(network.parameters()).device.type
     lay_out(network, device, precision)
-    held, pretrained = in_finest_levels(network, pretrained, settings.held_levels)
+    held, pretrained = in_finest_levels(network, pretrained, settings.held_levels or 0)
     hold(held, held=True)
     optimizer = build_optimizer(network, settings, pretrained)
     average = None

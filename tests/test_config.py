@@ -7,6 +7,7 @@ import pytest
 from maskwright.config import (
     Architecture,
     Settings,
+    nearest_preset,
     preset_names,
     read_preset,
     read_settings,
@@ -257,3 +258,23 @@ def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("size = ")
     with pytest.raises(InputError, match=r"config\.toml is not TOML"):
         read_settings(tmp_path / "config.toml")
+
+
+def test_what_is_chosen_for_a_run_makes_it_no_run_of_another_preset() -> None:
+    """A run of `quick` with thin masks and time to spare has the width and the decoder's end of `best`."""
+    chosen: dict[str, Any] = {
+        "size": 960,
+        "batch_size": 4,
+        "unshuffle": 2,
+        "base_channels": 32,
+        "crop": 640,
+        "tint": 0.5,
+    }
+    for name in preset_names():
+        preset = read_preset(name)
+        settled = dataclasses.replace(
+            preset, **{word: value for word, value in chosen.items() if getattr(preset, word) is None}
+        )
+        for levels in (0, 2, 3):
+            held = levels if preset.held_levels is None else preset.held_levels
+            assert nearest_preset(dataclasses.replace(settled, held_levels=held, minutes=20.0)) == name

@@ -274,7 +274,7 @@ class Settings(MaskSettings):
 
     crop: int | None = None
     """Training sees cut-outs of so many pixels a side, and the model predicts large pictures in tiles. With --minutes,
-    an encoder, two classes and an open --size, a pilot run may choose them where outlines are what is hard."""
+    an encoder with weights, two classes and an open --size, a pilot run may choose them where outlines are hard."""
 
     small_first: float = 0.0
     """Share of the run (0..1) trained at half size first."""
@@ -367,7 +367,7 @@ class Settings(MaskSettings):
 
     held_levels: int | None = None
     """So many of a pretrained encoder's finest levels (of EfficientNet-Lite) stay as they are throughout the run. By
-    default two, or three where cut-outs are chosen since outlines are what is hard."""
+    default two, or three where a pilot run chooses --crop."""
 
     accumulate: int | None = None
     """Forward passes whose gradients are added up before a step. By default one, or as many as make up for a batch that
@@ -563,7 +563,7 @@ def preset_names() -> list[str]:
 
 
 def nearest_preset(settings: Settings) -> str:
-    """The preset that differs least from some settings.
+    """The preset that differs least from some settings, in what it does not leave open.
 
     >>> nearest_preset(dataclasses.replace(read_preset("quick"), minutes=5.0, augment=False))
     'quick'
@@ -572,7 +572,8 @@ def nearest_preset(settings: Settings) -> str:
 
     def differences(name: str) -> int:
         preset = read_preset(name)
-        return sum(getattr(preset, field) != getattr(settings, field) for field in fields)
+        said = [field for field in fields if getattr(preset, field) is not None]
+        return sum(getattr(preset, field) != getattr(settings, field) for field in said)
 
     return min(preset_names(), key=differences)
 

@@ -3,6 +3,7 @@ import math
 
 import pytest
 
+from maskwright.training.loop import VALIDATION_SHARE
 from maskwright.training.minutes import (
     ENDING_SECONDS,
     ONE_VALIDATION_SHARE,
@@ -171,3 +172,8 @@ def test_a_sample_is_drawn_by_the_seed_and_a_smaller_one_is_part_of_it() -> None
     assert sorted(many) != list(range(20))
     assert drawn(range(100), 5, seed=4) != few
     assert sorted(drawn(range(9), 99, seed=0)) == list(range(9))
+
+
+def test_of_the_largest_validations_there_is_time_for_some_before_the_end() -> None:
+    overdue_after = 2 * ONE_VALIDATION_SHARE / VALIDATION_SHARE
+    assert overdue_after < 1

@@ -17,6 +17,7 @@ from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.data.labels import LabelMap
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import choose_formats
+from maskwright.errors import DoesNotFitError
 from maskwright.inference.predictor import load
 from maskwright.interop.weights import read_imagenet_weights
 from maskwright.training import pilot, preparation, recipe
@@ -28,6 +29,7 @@ from maskwright.training.minutes import ENDING_SECONDS, PILOT_SHARE, Minutes
 from maskwright.training.pilot import Errors, choose_asked, choose_by_pilot, run_pilot
 from maskwright.training.preparation import Preparation, prepare
 from maskwright.training.recipe import Speed
+from maskwright.training.step import make_step
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -108,8 +110,9 @@ def test_where_outlines_are_hard_cut_outs_of_larger_pictures_are_learnt_from(
     assert chosen.material.contents() == prepared.material.contents()
     assert chosen.reasons == (*prepared.reasons, *said)
     assert said == [
-        "Longer side 128 instead, in cut-outs of 96 pixels, which take as long: after 50 small steps the error at "
-        "outlines is 0.050 and elsewhere 0.010, on 4 pictures held back for this, and outlines are learnt finer there."
+        "Longer side 128 instead, in cut-outs of 96 pixels, with 3 levels of the encoder as they are: after 50 small "
+        "steps the error at outlines is 0.050 and elsewhere 0.010, on 4 pictures held back for this, and outlines are "
+        "learnt finer there."
     ]
 
 
@@ -125,14 +128,18 @@ def test_where_nothing_was_found_out_nothing_changes(prepared: Preparation, monk
     assert found_by(None, prepared, monkeypatch) == (prepared, [])
 
 
-def test_pictures_that_cannot_be_read_again_in_time_stay_whole(
-    prepared: Preparation, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("lost", ["time", "room"])
+def test_pictures_that_cannot_all_be_read_again_or_kept_stay_whole(
+    lost: str, prepared: Preparation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fewer = dataclasses.replace(
-        prepared.material.cache, pairs=prepared.material.cache.pairs[1:], entries=prepared.material.cache.entries[1:]
-    )
-    monkeypatch.setattr(pilot, "read_pictures", lambda *_, **__: (fewer, ()))
-    assert found_by(AT_OUTLINES, prepared, monkeypatch) == (prepared, [])
+    cache = prepared.material.cache
+    homeless = tuple(dataclasses.replace(entry, path=None) for entry in cache.entries)
+    fewer = dataclasses.replace(cache, pairs=cache.pairs[1:], entries=cache.entries[1:])
+    read = fewer if lost == "time" else dataclasses.replace(cache, entries=homeless)
+    monkeypatch.setattr(pilot, "read_pictures", lambda *_, **__: (read, ()))
+    chosen, said = found_by(AT_OUTLINES, prepared, monkeypatch)
+    assert chosen == dataclasses.replace(prepared, reasons=(*prepared.reasons, *said))
+    assert "no time or room" in said[0]
 
 
 def test_without_a_finer_way_or_weights_or_minutes_nothing_is_tried(
@@ -177,8 +184,8 @@ def test_there_is_no_finer_way_where_a_size_is_given_or_no_clock(
 
 
 def test_pictures_that_take_long_to_read_are_not_read_twice(photos: Path, small: None) -> None:
-    for each_look, is_read_again in ((1, True), (100, False)):
-        clock = itertools.count(step=each_look)
+    for each_look, is_read_again in ((0.5, True), (100, False)):
+        clock = itertools.count(0.0, each_look)
         minutes = Minutes(10_000, 0.0, lambda clock=clock: float(next(clock)))  # type: ignore[misc]
         assert (prepare(photos, QUICK, device="cpu", minutes=minutes).finer is not None) is is_read_again
 
@@ -254,14 +261,47 @@ def test_only_pictures_to_learn_from_are_looked_at_and_nothing_is_left_behind(
     torch.testing.assert_close(weights, kept, atol=0, rtol=0)
 
 
-@pytest.mark.parametrize(("looks", "is_enough"), [(1.5, False), (2.5, True)])
+@pytest.mark.parametrize(("steps", "is_enough"), [(1, False), (2, True)])
 def test_too_few_steps_say_nothing(
-    looks: float, is_enough: bool, prepared: Preparation, weights: dict[str, Tensor]
+    steps: int, is_enough: bool, prepared: Preparation, weights: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = itertools.count()  # a second a look
-    minutes = Minutes(ENDING_SECONDS + looks / PILOT_SHARE, 0.0, lambda: float(next(clock)))
+    """A clock that steps alone move."""
+    now = [0.0]
+
+    def step(*given: Any, **named: Any) -> Any:
+        now[0] += 1
+        return make_step(*given, **named)
+
+    monkeypatch.setattr(pilot, "make_step", step)
+    minutes = Minutes(ENDING_SECONDS + (steps - 0.5) / PILOT_SHARE, 0.0, lambda: now[0])
     errors = run_pilot(prepared.material, prepared.settings, weights, "cpu", "fp32", minutes, show=lambda _: None)
     assert (errors is not None) is is_enough
+    assert now == [steps]
+
+
+@pytest.mark.parametrize("error", [FloatingPointError, DoesNotFitError])
+def test_steps_that_fail_say_nothing_and_end_nothing(
+    error: type[Exception], prepared: Preparation, weights: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pilot, "make_step", fail)
+    assert (
+        run_pilot(prepared.material, prepared.settings, weights, "cpu", "fp32", in_time(), show=lambda _: None) is None
+    )
+
+
+def test_pictures_that_take_too_long_to_read_say_nothing(
+    prepared: Preparation, weights: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pilot, "make_step", lambda *_: pytest.fail("it went on"))
+    cache = prepared.material.cache
+    fewer = dataclasses.replace(cache, pairs=cache.pairs[:6], entries=cache.entries[:6])
+    monkeypatch.setattr(pilot, "read_pictures", lambda *_, **__: (fewer, ()))
+    assert (
+        run_pilot(prepared.material, prepared.settings, weights, "cpu", "fp32", in_time(), show=lambda _: None) is None
+    )
 
 
 @pytest.mark.parametrize(("shift", "is_at_outlines"), [(1, True), (None, False)])
@@ -295,6 +335,29 @@ def test_errors_are_told_apart_by_where_they_lie(
         assert errors.elsewhere == 0 < errors.at_outlines
     else:
         assert errors.at_outlines + errors.elsewhere == pytest.approx(1)
+
+
+def test_pictures_without_foreground_are_no_answer(
+    prepared: Preparation, weights: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Samples.__getitems__
+
+    def empty(samples: Samples, draws: Sequence[Draw]) -> Batch:
+        batch = made(samples, draws)
+        if not samples.augment and len(asked) < nothing:
+            asked.append(draws[0].picture)
+            batch.targets.fill_(0.4)
+        return batch
+
+    found = {}
+    for nothing in (0, 1, 1000):
+        asked: list[int] = []
+        monkeypatch.setattr(Samples, "__getitems__", empty)
+        errors = run_pilot(prepared.material, prepared.settings, weights, "cpu", "fp32", in_time(), show=lambda _: None)
+        found[nothing] = None if errors is None else errors.pictures
+    assert found[1000] is None
+    assert found[0] is not None
+    assert found[1] == found[0] - 1
 
 
 def test_without_another_group_to_ask_about_nothing_is_tried(prepared: Preparation, weights: dict[str, Tensor]) -> None:

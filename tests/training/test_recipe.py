@@ -251,12 +251,12 @@ def test_by_epochs_nothing_is_cut() -> None:
     assert cut_larger(CARS, OPEN, choose_recipe(CARS, OPEN)) is None
 
 
-@pytest.mark.parametrize("longer", [768, 600])
-def test_pictures_that_are_no_larger_are_seen_whole(longer: int, five_minutes: Facts) -> None:
+@pytest.mark.parametrize("longer", [600, 768, 800, 880])
+def test_pictures_that_are_hardly_larger_are_seen_whole(longer: int, five_minutes: Facts) -> None:
     small = dataclasses.replace(five_minutes, height=longer * 2 // 3, width=longer)
-    whole = choose_recipe(small, OPEN)
-    assert whole.size == longer
+    whole = dataclasses.replace(choose_recipe(five_minutes, OPEN), size=min(longer, 768))
     assert cut_larger(small, OPEN, whole) is None
+    assert cut_larger(dataclasses.replace(small, height=600, width=900), OPEN, whole) is not None
 
 
 def test_cut_outs_are_of_pictures_that_a_prediction_sees_at_once() -> None:

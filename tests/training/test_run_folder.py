@@ -120,7 +120,7 @@ def test_more_epochs_are_refused_and_pointed_to_a_new_run(epochs: int | None, st
 def test_what_was_left_open_is_resumed_with_what_was_chosen(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     asked = Settings(epochs=3, batch_size=2, find_rate=True)
-    chosen = dataclasses.replace(asked, size=96, base_channels=16, tint=0.5, learning_rate=0.02)
+    chosen = dataclasses.replace(asked, size=96, base_channels=16, held_levels=3, tint=0.5, learning_rate=0.02)
     assert as_started(folder, asked) == asked
     start_run(folder, chosen, SPLIT, GROUPS)
     assert as_started(folder, asked) == asked  # it never saved its state: all is chosen anew
@@ -130,6 +130,15 @@ def test_what_was_left_open_is_resumed_with_what_was_chosen(tmp_path: Path) -> N
     folder.state.unlink()
     folder.scores.touch()
     assert as_started(folder, asked) == chosen  # finished, and its states deleted
+
+
+def test_a_run_from_before_levels_could_be_held_goes_on_without(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    start_run(folder, Settings(epochs=3, size=96), SPLIT, GROUPS)
+    folder.state.touch()
+    assert "held_levels" not in folder.config.read_text()
+    assert as_started(folder, Settings(epochs=3)).held_levels == 0
+    assert as_started(folder, Settings(epochs=3, held_levels=2)).held_levels == 2
 
 
 @pytest.mark.parametrize(

@@ -108,8 +108,8 @@ def plan(
     """Say what `train` would do with a folder here, and why.
 
     The pictures are read as `train` reads them, and kept in the cache for it; a few steps, a validation and a picture's
-    score are measured. Nothing else is written. With a memory named, the device need not be here: then nobody knows how
-    fast it is.
+    score are measured, and a pilot run is made where `train` makes one. Nothing else is written. With a memory named,
+    the device need not be here: then nobody knows how fast it is.
 
     Args:
         photos: The folder.
@@ -141,7 +141,7 @@ def plan(
     prepared = prepare(
         Path(photos), settings, device=device, is_here=is_here, minutes=budget, always_measure=True, say=say
     )
-    if prepared.finer is not None:
+    if prepared.finer is not None and start is None:
         encoder_weights = read_encoder_weights(settings.encoder, settings.encoder_weights)
         prepared = choose_by_pilot(prepared, encoder_weights, device, budget, say=say)
     minutes_left = budget or Minutes(math.inf, started)

@@ -22,11 +22,11 @@ LOOKING_SHARE = 0.15
 OUTLINING_SHARE = 0.03
 PROBING_SHARE = 0.05
 READING_SHARE = 0.35
-# The steps of a pilot run, and reading all pictures again at the size that it speaks for, where that is possible.
+# A pilot run, and reading all pictures again at the size that it speaks for, where that is possible.
 PILOT_SHARE = 0.05
 READING_AGAIN_SHARE = 0.05
 # Of the minutes, one validation may take this share; of more held-out pictures a sample is validated.
-ONE_VALIDATION_SHARE = 0.04
+ONE_VALIDATION_SHARE = 0.02
 # Of the minutes, scoring at the end may take this share; of more held-out pictures a sample is scored.
 SCORING_SHARE = 0.15
 # What was measured once is set aside with so much more: not all pictures are alike, nor is the machine always as free.

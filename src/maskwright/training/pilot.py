@@ -16,8 +16,10 @@ from torch import Tensor
 
 from maskwright import terminal
 from maskwright.config import Settings
+from maskwright.data.cache import Cache
 from maskwright.data.dataset import Draw, EpochBatches, Samples, build_loader
 from maskwright.device import ComputePrecision
+from maskwright.errors import DoesNotFitError
 from maskwright.evaluation.outlines import OutlineScores, compare_outlines, tolerance_of
 from maskwright.training.material import Material, read_pictures
 from maskwright.training.minutes import PILOT_SHARE, READING_AGAIN_SHARE, Minutes, drawn
@@ -100,26 +102,33 @@ def choose_by_pilot(
     settings = dataclasses.replace(finer.settings, tint=prepared.settings.tint)
     why = f"Whole pictures: {errors.in_words()}, so that a place needs what surrounds it."
     if errors.lie_at_outlines:
-        pairs, spent = material.cache.pairs, minutes.part(READING_AGAIN_SHARE)
-        with terminal.counting("Reading again", len(pairs)) as advance:
-            cache, _ = read_pictures(pairs, material.formats, settings, spent=spent, advance=advance)
-        if len(cache.pairs) < len(pairs):
-            return prepared
-        why = (
-            f"Longer side {settings.size} instead, in cut-outs of {settings.crop} pixels, which take as long: "
-            f"{errors.in_words()}, and outlines are learnt finer there."
-        )
-        material = dataclasses.replace(material, cache=cache.without_thumbnails())
-        prepared = dataclasses.replace(
-            prepared,
-            material=material,
-            settings=settings,
-            recipe=finer.recipe,
-            memory=finer.memory,
-            keeps_freed=finer.has_plenty,
-        )
+        cache = _read_again(material, settings, minutes)
+        why = f"Whole pictures: there is no time or room to read them at {settings.size} pixels, which would be better."
+        if cache is not None:
+            why = (
+                f"Longer side {settings.size} instead, in cut-outs of {settings.crop} pixels, with "
+                f"{settings.held_levels} levels of the encoder as they are: {errors.in_words()}, and outlines are "
+                "learnt finer there."
+            )
+            prepared = dataclasses.replace(
+                prepared,
+                material=dataclasses.replace(material, cache=cache),
+                settings=settings,
+                recipe=finer.recipe,
+                memory=finer.memory,
+                keeps_freed=finer.has_plenty,
+            )
     say(why)
     return dataclasses.replace(prepared, reasons=(*prepared.reasons, why))
+
+
+def _read_again(material: Material, settings: Settings, minutes: Minutes) -> Cache | None:
+    """The same pictures at another size; None where not all can be read in time, or kept decoded as they were."""
+    pairs, spent = material.cache.pairs, minutes.part(READING_AGAIN_SHARE)
+    with terminal.counting("Reading again", len(pairs)) as advance:
+        cache, _ = read_pictures(pairs, material.formats, settings, spent=spent, advance=advance)
+    is_whole = len(cache.pairs) == len(pairs) and cache.uncached <= material.cache.uncached
+    return cache.without_thumbnails() if is_whole else None
 
 
 def run_pilot(
@@ -140,7 +149,7 @@ def run_pilot(
         encoder_weights: What the network starts from.
         device: Where to compute.
         precision: What to compute in.
-        minutes: Of which steps may take their share.
+        minutes: Of which this may take its share.
         show: Called with the share that is done.
 
     Returns:
@@ -152,8 +161,9 @@ def run_pilot(
     asked = choose_asked([material.groups.of[pair.name] for pair in pairs], seed=settings.seed)
     if not asked:
         return None
-    cache, problems = read_pictures(pairs, material.formats, settings, advance=lambda: None)
-    if problems:  # they were readable a moment ago
+    spent = minutes.part(PILOT_SHARE)
+    cache, _ = read_pictures(pairs, material.formats, settings, spent=spent, advance=lambda: None)
+    if len(cache.pairs) < len(pairs):
         return None
     samples = Samples(cache, settings, augment=settings.augment, to_learn=True)
     order = EpochBatches([index for index in range(len(pairs)) if index not in asked], settings)
@@ -161,10 +171,11 @@ def run_pilot(
     with torch.random.fork_rng(cards):
         architecture = architecture_for(settings, material.formats)
         learner = build_learner_for(settings, architecture, device, precision, encoder_weights)
-        if not _learn(learner, samples, order, settings, device, minutes.part(PILOT_SHARE), show):
+        if not _learn(learner, samples, order, settings, device, spent, show):
             return None
         plain = Samples(cache, settings, augment=False)
-        scores = [_ask(learner, plain, index, device) for index in asked if cache.foreground[index] > 0]
+        answers = [_ask(learner, plain, index, device) for index in asked]
+    scores = [answer for answer in answers if answer is not None]
     if not scores:
         return None
     return Errors(
@@ -211,13 +222,13 @@ def _learn(
             set_rate(learner.optimizer, learning_rate_at(settings, progress, 0.0))
             try:
                 make_step(learner, batch.to(device), settings)
-            except FloatingPointError:
+            except (FloatingPointError, DoesNotFitError):
                 return False
         order.epoch += 1
 
 
-def _ask(learner: Learner, samples: Samples, index: int, device: str) -> OutlineScores:
-    """What is wrong of the network's answer for a picture."""
+def _ask(learner: Learner, samples: Samples, index: int, device: str) -> OutlineScores | None:
+    """What is wrong of the network's answer for a picture; None where no foreground is left of it at this size."""
     network = learner.kept()
     network.eval()
     height, width = samples.cache.shapes[index]
@@ -228,4 +239,6 @@ def _ask(learner: Learner, samples: Samples, index: int, device: str) -> Outline
         (plane[0, 0, :height, :width] >= least).numpy() for plane, least in ((logits, 0.0), (batch.targets, 0.5))
     )
     counted = (batch.weights[0, 0, :height, :width] > 0).numpy()
+    if not (truth & counted).any():
+        return None
     return compare_outlines(truth, called, counted, tolerance=tolerance_of(height, width))

@@ -164,7 +164,7 @@ def prepare(
     spent = _no_limit if for_reading is None else for_reading.part(READING_SHARE)
     with terminal.counting("Reading", len(pairs)) as advance:
         cache, problems = read_pictures(pairs, formats, settings, spent=spent, advance=advance)
-    is_quickly_read = spent() * READING_SHARE <= READING_AGAIN_SHARE
+    is_quickly_read = spent() * READING_SHARE <= READING_AGAIN_SHARE / 2  # larger ones take longer
     _refuse_problems(problems, settings)
     if cache.uncached:
         terminal.warn(f"{cache.uncached} pictures are read again each time: there is no room to keep them decoded.")

@@ -31,8 +31,9 @@ COARSE, FINE = 4, 2
 DEFAULT_CROP = 512
 # From this side on it may be better to learn from cut-outs of the next larger one (docs/experiments.md).
 CUT_FROM = 512
-# ... where a cut-out shows so much of how far foregrounds reach: what goes on beyond it would be known by half.
-SHOWN = 0.95
+# ... and so many times as large, where a cut-out shows so much of how far foregrounds reach on average: what goes on
+# beyond it would be known by half.
+LARGER, SHOWN = 1.15, 0.95
 # With fewer steps than this a network has hardly begun to learn: then smaller pictures teach more.
 LEAST_STEPS = 300
 # A batch, and how many pictures there must be for it: a handful in one batch would be one step an epoch.
@@ -176,7 +177,7 @@ def choose_recipe(facts: Facts, settings: Settings) -> Recipe:
 
 
 def cut_larger(facts: Facts, settings: Settings, recipe: Recipe) -> Recipe | None:
-    """The same with cut-outs of the next larger side, which have as many pixels as a whole picture of the recipe's.
+    """The same with cut-outs of the next larger side, which have about as many pixels as whole pictures of the recipe.
 
     For pictures whose outlines are what is hard about them; whether they are is for `pilot` to say. None by epochs,
     without an encoder, where a size or a crop was asked for, where foregrounds reach beyond a cut-out, and where a
@@ -186,13 +187,13 @@ def cut_larger(facts: Facts, settings: Settings, recipe: Recipe) -> Recipe | Non
     whole = recipe.size
     if not is_open or settings.encoder == "none" or facts.means is None or whole is None or whole < CUT_FROM:
         return None
-    size = next((side for side in candidate_sizes(facts.height, facts.width) if side > whole), whole)
+    size = next((side for side in candidate_sizes(facts.height, facts.width) if side >= LARGER * whole), None)
+    if size is None:
+        return None
     pixels = 1e6 * megapixels(facts.height, facts.width, whole)
     shorter = min(fit_size(facts.height, facts.width, size))
     crop = COARSEST * round(max(math.sqrt(pixels), pixels / shorter) / COARSEST)
-    if size == whole or crop < SHOWN * facts.extent * size:
-        return None
-    if size > choose_tiling(settings.architecture(), crop).window:
+    if crop < SHOWN * facts.extent * size or size > choose_tiling(settings.architecture(), crop).window:
         return None
     return dataclasses.replace(recipe, size=size, crop=crop, held_levels=choose_held_levels(settings, HELD_OF_CUT_OUTS))
 

@@ -173,6 +173,8 @@ def as_started(folder: RunFolder, settings: Settings) -> Settings:
     if not (folder.is_saved or folder.is_finished) or not folder.config.is_file():
         return settings
     earlier = read_settings(folder.config)
+    if earlier.held_levels is None:  # of a run from before any were held
+        earlier = replace(earlier, held_levels=0)
     known = {name: getattr(earlier, name) for name in CHOSEN_SETTINGS if getattr(settings, name) is None}
     if settings.find_rate:
         known["learning_rate"] = earlier.learning_rate

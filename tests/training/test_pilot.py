@@ -157,6 +157,7 @@ def test_train_and_plan_do_as_it_says(
     photos: Path, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Minutes, "part", lambda *_: lambda: 0.0)  # whatever a busy machine takes to read
+    monkeypatch.setattr(pilot, "_has_time", lambda *_: True)
     settings = dataclasses.replace(QUICK, minutes=0.1)
     found = {}
     for errors in (AT_OUTLINES, ELSEWHERE):
@@ -169,6 +170,19 @@ def test_train_and_plan_do_as_it_says(
         assert any("small steps" in reason for reason in planned.reasons)
         found[errors] = card.size, card.tile
     assert found == {AT_OUTLINES: (128, 96), ELSEWHERE: (96, None)}
+
+
+def test_where_there_is_no_time_for_enough_steps_none_is_made(
+    prepared: Preparation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = 4 * 64 * 48 / 1e6
+    slow = dataclasses.replace(prepared, speed=Speed(0.0, 30.0 / batch))  # of two steps that are needed
+    tried: list[bool] = []
+    monkeypatch.setattr(pilot, "run_pilot", lambda *_, **__: tried.append(True))
+    for seconds, is_tried in ((59, False), (61, True)):
+        minutes = Minutes(ENDING_SECONDS + seconds / PILOT_SHARE, 0.0, lambda: 0.0)
+        assert choose_by_pilot(slow, {}, "cpu", minutes) is slow
+        assert bool(tried) is is_tried
 
 
 # --- Whether there is a finer way

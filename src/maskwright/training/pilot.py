@@ -18,6 +18,7 @@ from maskwright import terminal
 from maskwright.config import Settings
 from maskwright.data.cache import Cache
 from maskwright.data.dataset import Draw, EpochBatches, Samples, build_loader
+from maskwright.data.resizing import fit_size
 from maskwright.device import ComputePrecision
 from maskwright.errors import DoesNotFitError
 from maskwright.evaluation.outlines import OutlineScores, compare_outlines, tolerance_of
@@ -78,14 +79,14 @@ def choose_by_pilot(
     """Find out what is hard about the pictures where that decides between two ways, and say which it is.
 
     Args:
-        prepared: Stays as it is where it has no finer way.
+        prepared: Stays as it is where it has no finer way, or there is no time to try.
         encoder_weights: What the network will start from; without them nothing is tried.
         device: Where it will lie.
         minutes: What the command may take.
         say: Prints a sentence.
     """
     finer, material = prepared.finer, prepared.material
-    if finer is None or encoder_weights is None or minutes is None:
+    if finer is None or encoder_weights is None or minutes is None or not _has_time(prepared, minutes):
         return prepared
     with terminal.progressing("Finding out what is hard") as update:
         errors = run_pilot(
@@ -120,6 +121,15 @@ def choose_by_pilot(
             )
     say(why)
     return dataclasses.replace(prepared, reasons=(*prepared.reasons, why))
+
+
+def _has_time(prepared: Preparation, minutes: Minutes) -> bool:
+    """Whether there is time for the least steps that say anything, as far as their speed is known."""
+    if prepared.speed is None:
+        return True
+    height, width = fit_size(*prepared.material.cache.shapes[0], SIDE)
+    pixels = prepared.settings.chosen("batch_size") * height * width
+    return LEAST_STEPS * prepared.speed.of(pixels / 1e6) <= PILOT_SHARE * minutes.left()
 
 
 def _read_again(material: Material, settings: Settings, minutes: Minutes) -> Cache | None:

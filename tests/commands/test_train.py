@@ -196,9 +196,11 @@ def test_weights_of_another_network_are_refused_before_a_picture_is_read(photos:
 
 def test_the_settings_are_kept(run_folder: Path) -> None:
     kept = read_settings(run_folder / "config.toml")
-    assert (kept.accumulate, kept.storage, kept.unshuffle) == (1, "plain", 1)  # left open, and so was the tint
+    # Left open, and so was the tint.
+    assert (kept.accumulate, kept.storage, kept.unshuffle, kept.held_levels) == (1, "plain", 1, 0)
     assert kept.tint is not None
-    assert dataclasses.replace(kept, tint=None, accumulate=None, storage=None, unshuffle=None) == TINY
+    asked = dataclasses.replace(kept, tint=None, accumulate=None, storage=None, unshuffle=None, held_levels=None)
+    assert asked == TINY
 
 
 def test_the_same_seed_gives_the_same_weights(photos: Path, run_folder: Path, tmp_path: Path) -> None:

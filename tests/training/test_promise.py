@@ -164,8 +164,8 @@ def test_the_whole_ends_within_the_minutes_and_uses_them(
 def test_a_sample_is_validated_where_all_would_take_too_long_and_the_scores_say_so(
     ellipse_cache: Cache, tmp_path: Path
 ) -> None:
-    whole = Whole(ellipse_cache, tmp_path / "run", Machine(step=1.5, validate=0.9, score=0.0), started=0.0)
-    assert whole.closing.validated == 2  # a twenty-fifth of the minute
+    whole = Whole(ellipse_cache, tmp_path / "run", Machine(step=1.5, validate=0.5, score=0.0), started=0.0)
+    assert whole.closing.validated == 2  # a fiftieth of the minute
     whole.fit()
     whole.close()
     scores = json.loads(whole.session.folder.scores.read_text())
@@ -263,7 +263,7 @@ def test_a_finished_run_has_no_new_pace(ellipse_cache: Cache, tmp_path: Path) ->
 
 
 def test_every_validation_of_a_resumed_run_looks_at_the_same_pictures(ellipse_cache: Cache, tmp_path: Path) -> None:
-    machine = Machine(step=1.5, validate=0.9, score=0.0)
+    machine = Machine(step=1.5, validate=0.5, score=0.0)
     first = Whole(ellipse_cache, tmp_path / "run", machine, started=0.0)
     first.stopping = lambda: machine.now > 30
     assert not first.fit()

@@ -155,7 +155,7 @@ def run_pilot(
 
     Args:
         material: Of two classes; no picture that is held out is looked at.
-        settings: Nothing in them is open.
+        settings: Nothing in them is open; pictures are whole.
         encoder_weights: What the network starts from.
         device: Where to compute.
         precision: What to compute in.
@@ -165,7 +165,7 @@ def run_pilot(
     Returns:
         The errors; None where there are too few groups, or there is too little time.
     """
-    settings = dataclasses.replace(settings, size=SIDE, crop=None, small_first=0.0, accumulate=1)
+    settings = dataclasses.replace(settings, size=SIDE)
     chosen = drawn(material.indices("train"), MOST_PICTURES, settings.seed)
     pairs = [material.cache.pairs[index] for index in chosen]
     asked = choose_asked([material.groups.of[pair.name] for pair in pairs], seed=settings.seed)

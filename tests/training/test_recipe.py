@@ -227,10 +227,10 @@ def test_cut_outs_of_flat_pictures_are_wider_than_high_and_have_as_many_pixels(f
 def test_what_is_given_or_learns_from_nothing_or_looks_at_all_of_a_picture_is_not_cut(
     given: dict[str, Any], five_minutes: Facts
 ) -> None:
-    whole = dataclasses.replace(
-        choose_recipe(five_minutes, OPEN), **{name: given[name] for name in given if name == "size"}
-    )
-    assert cut_larger(five_minutes, dataclasses.replace(OPEN, **given), whole) is None
+    for size in (512, 768):
+        whole = dataclasses.replace(choose_recipe(five_minutes, OPEN), size=size)
+        assert cut_larger(five_minutes, OPEN, whole) is not None
+        assert cut_larger(five_minutes, dataclasses.replace(OPEN, **given), whole) is None
 
 
 def test_levels_that_are_held_are_as_asked_for_else_more_where_pictures_are_cut(five_minutes: Facts) -> None:

@@ -92,6 +92,12 @@ def found_by(
     return choose_by_pilot(prepared, {}, "cpu", in_time(), say=said.append), said
 
 
+def pilot_of(prepared: Preparation, weights: dict[str, Tensor], minutes: Minutes | None = None) -> Errors | None:
+    """What a pilot run finds."""
+    material, settings, minutes = prepared.material, prepared.settings, minutes or in_time()
+    return run_pilot(material, settings, weights, "cpu", "fp32", minutes, show=lambda _: None)
+
+
 # --- What comes of it
 
 
@@ -288,7 +294,7 @@ def test_too_few_steps_say_nothing(
 
     monkeypatch.setattr(pilot, "make_step", step)
     minutes = Minutes(ENDING_SECONDS + (steps - 0.5) / PILOT_SHARE, 0.0, lambda: now[0])
-    errors = run_pilot(prepared.material, prepared.settings, weights, "cpu", "fp32", minutes, show=lambda _: None)
+    errors = pilot_of(prepared, weights, minutes)
     assert (errors is not None) is is_enough
     assert now == [steps]
 
@@ -301,9 +307,7 @@ def test_steps_that_fail_say_nothing_and_end_nothing(
         raise error
 
     monkeypatch.setattr(pilot, "make_step", fail)
-    assert (
-        run_pilot(prepared.material, prepared.settings, weights, "cpu", "fp32", in_time(), show=lambda _: None) is None
-    )
+    assert pilot_of(prepared, weights) is None
 
 
 def test_pictures_that_take_too_long_to_read_say_nothing(
@@ -313,9 +317,7 @@ def test_pictures_that_take_too_long_to_read_say_nothing(
     cache = prepared.material.cache
     fewer = dataclasses.replace(cache, pairs=cache.pairs[:6], entries=cache.entries[:6])
     monkeypatch.setattr(pilot, "read_pictures", lambda *_, **__: (fewer, ()))
-    assert (
-        run_pilot(prepared.material, prepared.settings, weights, "cpu", "fp32", in_time(), show=lambda _: None) is None
-    )
+    assert pilot_of(prepared, weights) is None
 
 
 @pytest.mark.parametrize(("shift", "is_at_outlines"), [(1, True), (None, False)])
@@ -342,7 +344,7 @@ def test_errors_are_told_apart_by_where_they_lie(
 
     monkeypatch.setattr(Samples, "__getitems__", remember)
     monkeypatch.setattr(pilot, "compute_logits", answer)
-    errors = run_pilot(prepared.material, prepared.settings, weights, "cpu", "fp32", in_time(), show=lambda _: None)
+    errors = pilot_of(prepared, weights)
     assert errors is not None
     assert errors.lie_at_outlines is is_at_outlines
     if is_at_outlines:
@@ -367,7 +369,7 @@ def test_pictures_without_foreground_are_no_answer(
     for nothing in (0, 1, 1000):
         asked: list[int] = []
         monkeypatch.setattr(Samples, "__getitems__", empty)
-        errors = run_pilot(prepared.material, prepared.settings, weights, "cpu", "fp32", in_time(), show=lambda _: None)
+        errors = pilot_of(prepared, weights)
         found[nothing] = None if errors is None else errors.pictures
     assert found[1000] is None
     assert found[0] is not None

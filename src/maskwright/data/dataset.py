@@ -299,6 +299,15 @@ def build_loader(samples: Samples, batches: Sampler[list[Draw]], *, workers: int
     )
 
 
+def endless(loader: DataLoader[Batch], order: EpochBatches) -> Iterator[Batch]:
+    """Batches of one epoch after another, from the first on, for as long as somebody takes them."""
+    order.epoch = 0
+    while True:
+        order.skip = 0
+        yield from loader
+        order.epoch += 1
+
+
 @contextmanager
 def telling_of_workers() -> Iterator[None]:
     """Say in a sentence what went wrong in a worker; torch says it with a traceback.

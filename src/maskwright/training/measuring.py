@@ -40,7 +40,7 @@ from maskwright.training.minutes import BYTES_PER_SECOND, Costs, drawn
 from maskwright.training.out_of_memory import looking_at_fewer, on_device_or_cpu
 from maskwright.training.recipe import LADDER, Speed
 from maskwright.training.session import Session
-from maskwright.training.state import Learner, build_learner
+from maskwright.training.state import Learner, build_learner, random_apart
 from maskwright.training.step import loss_of, make_step, parts_of
 from maskwright.training.whole_pictures import whole_logits, whole_pictures_at_once
 
@@ -156,8 +156,7 @@ def measure_speed(
         precision: What to compute in.
         spent: The share that is over of the time for this; at least two small steps are made.
     """
-    cards = [torch.device(device)] if device.startswith("cuda") else []
-    with torch.random.fork_rng(cards):
+    with random_apart(device):
         network = store(build_network(architecture), settings.storage).to(device)
         # What will be held is held here too: it takes no backward pass.
         learner = build_learner(network, settings, precision=precision, pretrained=pretrained_layers(network))

@@ -22,7 +22,7 @@ from maskwright.data.dataset import SIDE_MULTIPLE, Batch, Draw, Samples, pad
 from maskwright.device import ComputePrecision
 from maskwright.training.figures import dice_per_picture
 from maskwright.training.health import Finding
-from maskwright.training.state import Learner, build_scaler
+from maskwright.training.state import Learner, build_scaler, random_apart
 from maskwright.training.step import compute_logits, loss_of, make_step
 
 PICTURES = 4
@@ -144,7 +144,7 @@ def learn_by_heart(
     dices: list[float] = []
     blind = blind_dice(batch, scored_classes)
     moves = False
-    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
+    with random_apart(device):
         copied = copy.deepcopy(network)
         optimizer = torch.optim.AdamW(copied.parameters(), lr=RATE)
         learner = Learner(copied, optimizer, None, build_scaler(device, precision), precision=precision)

@@ -17,7 +17,7 @@ from torch import Tensor
 from maskwright import terminal
 from maskwright.config import Settings
 from maskwright.data.cache import Cache
-from maskwright.data.dataset import Draw, EpochBatches, Samples, build_loader
+from maskwright.data.dataset import Draw, EpochBatches, Samples, build_loader, endless
 from maskwright.data.resizing import fit_size
 from maskwright.device import ComputePrecision
 from maskwright.errors import DoesNotFitError
@@ -27,7 +27,7 @@ from maskwright.training.minutes import PILOT_SHARE, READING_AGAIN_SHARE, Minute
 from maskwright.training.preparation import Preparation
 from maskwright.training.schedules import learning_rate_at
 from maskwright.training.session import architecture_for, build_learner_for
-from maskwright.training.state import Learner, set_rate
+from maskwright.training.state import Learner, random_apart, set_rate
 from maskwright.training.step import compute_logits, make_step
 
 # The longer side of its pictures, how many there are at most, and the share of them that it does not learn from.
@@ -100,7 +100,7 @@ def choose_by_pilot(
         )
     if errors is None:
         return prepared
-    settings = dataclasses.replace(finer.settings, tint=prepared.settings.tint)
+    settings = finer.settings
     why = f"Whole pictures: {errors.in_words()}, so that a place needs what surrounds it."
     if errors.lie_at_outlines:
         cache = _read_again(material, settings, minutes)
@@ -111,14 +111,7 @@ def choose_by_pilot(
                 f"{settings.held_levels} levels of the encoder as they are: {errors.in_words()}, and outlines are "
                 "learnt finer there."
             )
-            prepared = dataclasses.replace(
-                prepared,
-                material=dataclasses.replace(material, cache=cache),
-                settings=settings,
-                recipe=finer.recipe,
-                memory=finer.memory,
-                keeps_freed=finer.has_plenty,
-            )
+            prepared = dataclasses.replace(finer, material=dataclasses.replace(material, cache=cache))
     say(why)
     return dataclasses.replace(prepared, reasons=(*prepared.reasons, why))
 
@@ -177,8 +170,7 @@ def run_pilot(
         return None
     samples = Samples(cache, settings, augment=settings.augment, to_learn=True)
     order = EpochBatches([index for index in range(len(pairs)) if index not in asked], settings)
-    cards = [torch.device(device)] if device.startswith("cuda") else []
-    with torch.random.fork_rng(cards):
+    with random_apart(device):
         architecture = architecture_for(settings, material.formats)
         learner = build_learner_for(settings, architecture, device, precision, encoder_weights)
         if not _learn(learner, samples, order, settings, device, spent, show):
@@ -222,19 +214,17 @@ def _learn(
 ) -> bool:
     """Make some steps, at a rate that falls to zero with the last; whether they were enough."""
     learner.begin_to_learn()
-    loader = build_loader(samples, order, workers=0, pin=False)
-    while True:
-        for batch in loader:
-            progress = max(spent(), learner.position.step / MOST_STEPS)
-            show(min(1.0, progress))
-            if progress >= 1:
-                return learner.position.step >= LEAST_STEPS
-            set_rate(learner.optimizer, learning_rate_at(settings, progress, 0.0))
-            try:
-                make_step(learner, batch.to(device), settings)
-            except (FloatingPointError, DoesNotFitError):
-                return False
-        order.epoch += 1
+    for batch in endless(build_loader(samples, order, workers=0, pin=False), order):
+        progress = max(spent(), learner.position.step / MOST_STEPS)
+        show(min(1.0, progress))
+        if progress >= 1:
+            break
+        set_rate(learner.optimizer, learning_rate_at(settings, progress, 0.0))
+        try:
+            make_step(learner, batch.to(device), settings)
+        except (FloatingPointError, DoesNotFitError):
+            return False
+    return learner.position.step >= LEAST_STEPS
 
 
 def _ask(learner: Learner, samples: Samples, index: int, device: str) -> OutlineScores | None:

@@ -66,25 +66,6 @@ MOST_FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A recipe as memory allows it.
-
-    Attributes:
-        recipe: As it was chosen.
-        settings: With what comes of it.
-        memory: As in a `Preparation`.
-        has_plenty: Whether all that is freed may be kept for later.
-        fits: Whether it does without any change.
-    """
-
-    recipe: Recipe
-    settings: Settings
-    memory: MemoryUse | None
-    has_plenty: bool
-    fits: bool
-
-
-@dataclass(frozen=True)
 class Preparation:
     """All that is decided before the first step.
 
@@ -98,7 +79,8 @@ class Preparation:
         memory: What is held at most, and what was chosen for it; None where there was no doubt that all fits, or
             nobody knows.
         keeps_freed: Whether all that is freed may be kept for later.
-        finer: Cut-outs of larger pictures, where only a pilot run can say whether they are better.
+        finer: The same with cut-outs of larger pictures, which are still to be read, where only a pilot run can say
+            whether they are better.
     """
 
     material: Material
@@ -109,7 +91,7 @@ class Preparation:
     speed: Speed | None
     memory: MemoryUse | None
     keeps_freed: bool
-    finer: Fitted | None = None
+    finer: "Preparation | None" = None
 
 
 def prepare(
@@ -185,8 +167,27 @@ def prepare(
     prepared = Preparation(material, settings, recipe, reasons, precision, speed, memory, fitted.has_plenty)
     if cut is None or formats.labels.num_classes != 2 or not is_quickly_read or not fitted.fits:
         return prepared
-    finer = fit(cut)
-    return dataclasses.replace(prepared, finer=finer) if finer.fits else prepared
+    fitted = fit(cut)
+    if not fitted.fits:
+        return prepared
+    finer = dataclasses.replace(
+        prepared,
+        settings=dataclasses.replace(fitted.settings, tint=settings.tint),
+        recipe=cut,
+        memory=fitted.memory,
+        keeps_freed=fitted.has_plenty,
+    )
+    return dataclasses.replace(prepared, finer=finer)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A recipe as memory allows it: its settings, what it holds, and whether it fits without any change."""
+
+    settings: Settings
+    memory: MemoryUse | None
+    has_plenty: bool
+    fits: bool
 
 
 def _fit(
@@ -199,7 +200,7 @@ def _fit(
     *,
     look_closely: bool,
     is_fixed: bool,
-) -> Fitted:
+) -> _Fitted:
     """Settle a recipe within the memory, which is each process's own and holds its slice of a batch."""
     slice_size = math.ceil(recipe.batch_size / ranks.size())
     wish = Way(recipe.size, slice_size, settings.accumulate or 1, settings.storage or "plain", recipe.crop)
@@ -211,7 +212,7 @@ def _fit(
     batch_size = recipe.batch_size if way.batch_size == slice_size else way.batch_size * ranks.size()
     settings = dataclasses.replace(way.applied_to(recipe.applied_to(settings)), batch_size=batch_size)
     fits = way == wish and (memory is None or memory.fit.fits)
-    return Fitted(recipe, settings, memory, has_plenty, fits)
+    return _Fitted(settings, memory, has_plenty, fits)
 
 
 def _no_limit() -> float:

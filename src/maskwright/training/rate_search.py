@@ -12,17 +12,16 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-import torch
 from torch.utils.data import DataLoader
 
 from maskwright.config import Settings
-from maskwright.data.dataset import Batch, EpochBatches
+from maskwright.data.dataset import Batch, EpochBatches, endless
 from maskwright.training.out_of_memory import retrying
-from maskwright.training.state import Learner, build_learner, set_rate
+from maskwright.training.state import Learner, build_learner, random_apart, set_rate
 from maskwright.training.step import add_gradients, move_weights
 
 LOWEST, HIGHEST = 1e-6, 1.0
@@ -95,15 +94,16 @@ def search_rates(
     steps = STEPS
     rates: list[float] = []
     losses: list[float] = []
-    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
+    with random_apart(device):
         network, known = copy.deepcopy((learner.network, learner.held + learner.pretrained))
         alone = dataclasses.replace(settings, ema=0.0)
         trial = build_learner(network, alone, precision=learner.precision, pretrained=known)
         trial.begin_to_learn()
         started = time.monotonic()
-        endless = _endless(loader, order, half=settings.small_first > 0)
+        order.is_half = lambda _: settings.small_first > 0
+        found = endless(loader, order)
         for step in itertools.count():
-            batches = [next(endless).to(device) for _ in range(settings.accumulate or 1)]
+            batches = [next(found).to(device) for _ in range(settings.accumulate or 1)]
             if step == 1 and settings.minutes is not None:
                 affordable = SHARE_OF_RUN * settings.minutes * 60 / (time.monotonic() - started)
                 steps = min(STEPS, int(affordable))
@@ -177,12 +177,3 @@ def _learn(learner: Learner, batches: Sequence[Batch], settings: Settings, class
         return fmean(losses)
 
     return retrying(learner, len(batches[0].images), settings, attempt)
-
-
-def _endless(loader: DataLoader[Batch], order: EpochBatches, *, half: bool) -> Iterator[Batch]:
-    order.is_half = lambda _: half
-    order.epoch = 0
-    while True:
-        order.skip = 0
-        yield from loader
-        order.epoch += 1

@@ -8,6 +8,7 @@ import errno
 import math
 import shutil
 import zipfile
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -178,6 +179,11 @@ class Learner:
     def kept(self) -> nn.Module:
         """The network worth keeping: the averaged one where there is one."""
         return self.network if self.average is None else self.average.module
+
+
+def random_apart(device: str) -> AbstractContextManager[None]:
+    """What is drawn at random inside changes nothing that is drawn after."""
+    return torch.random.fork_rng(devices=[device] if device.startswith("cuda") else [])
 
 
 def build_learner(

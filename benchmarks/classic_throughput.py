@@ -40,7 +40,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from maskwright.config import Settings, read_preset
-from maskwright.data.cache import Cache, build_cache
+from maskwright.data.cache import Cache, CacheFolder, build_cache
 from maskwright.data.dataset import EpochBatches, InOrder, Samples, build_loader
 from maskwright.data.finding import find_dataset
 from maskwright.data.reading import Formats, read_pair
@@ -198,7 +198,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         cache, problems = build_cache(
             find_dataset(options.photos).pairs[:pictures],
-            Path(scratch),
+            CacheFolder(Path(scratch)),
             read=partial(read_pair, formats=Formats()),
             num_classes=2,
             settings_key="benchmark",

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from maskwright.config import Settings
-from maskwright.data.cache import Cache, build_cache
+from maskwright.data.cache import Cache, CacheFolder, build_cache
 from maskwright.data.dataset import EpochBatches, Samples, build_loader
 from maskwright.data.pairing import find_pairs
 from maskwright.data.pairs import Pair
@@ -125,7 +125,7 @@ def main() -> None:
         build = partial(
             build_cache,
             pairs,
-            Path(folder),
+            CacheFolder(Path(folder)),
             read=partial(read_pair, formats=Formats()),
             num_classes=2,
             settings_key="benchmark",

@@ -41,7 +41,7 @@ from peers import PEERS, mask_maker
 
 from maskwright import terminal
 from maskwright.config import MaskSettings, Settings
-from maskwright.data.cache import build_cache
+from maskwright.data.cache import CacheFolder, build_cache
 from maskwright.data.finding import find_dataset
 from maskwright.data.label_survey import read_options
 from maskwright.data.pairs import Pair
@@ -151,7 +151,7 @@ def fold_file(photos: Path, fold: int, *, folder: Path = RESULTS / "folds") -> P
     with tempfile.TemporaryDirectory() as scratch, terminal.counting("Reading", len(pairing.pairs)) as advance:
         cache, problems = build_cache(
             pairing.pairs,
-            Path(scratch),
+            CacheFolder(Path(scratch)),
             read=functools.partial(read_pair, formats=formats),
             num_classes=formats.labels.num_classes,
             settings_key="folds",

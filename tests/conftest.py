@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskwright.commands.export import Exported, export
-from maskwright.data.cache import Cache, build_cache
+from maskwright.data.cache import Cache, CacheFolder, build_cache
 from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats, read_pair
@@ -119,7 +119,7 @@ def drawn_ellipses(tmp_path_factory: pytest.TempPathFactory) -> Cache:
                 Image.fromarray(pixels.astype(np.uint8)).save(path)
     cache, problems = build_cache(
         pairs,
-        folder / "cache",
+        CacheFolder(folder / "cache"),
         read=partial(read_pair, formats=Formats()),
         num_classes=2,
         settings_key="",

@@ -215,6 +215,28 @@ def test_a_run_that_goes_on_on_another_machine_keeps_its_preset(
     assert f"--ema {config.ema}, not" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("here", "words", "preset"),
+    [
+        (24.0, "--minutes 5", "best"),
+        (24.0, "--minutes 5 --gpus 1", "best"),
+        (24.0, "--minutes 5 --gpus 2", "quick"),  # each of the two asks by itself
+        (24.0, "--minutes 5 --processes 1", "quick"),
+        (24.0, "--minutes 5 --memory 4GB", "quick"),
+        (4.0, "--minutes 5 --memory 24GB", "quick"),
+        (0.0, "--minutes 5 --memory 24GB", "quick"),
+        (0.0, "--minutes 5 --memory 24GB --device cuda", "best"),
+        (0.0, "--minutes 5 --memory 4GB --device cuda:0", "quick"),
+        (0.0, "--epochs 5 --memory 24GB --device cuda", "quick"),
+    ],
+)
+def test_the_gpu_that_a_run_would_use_decides_about_its_preset(
+    here: float, words: str, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "gpu_gigabytes", lambda: here)
+    assert cli._unnamed_preset("plan", ["plan", "photos", *words.split()]) == preset
+
+
 def test_an_option_that_makes_a_network_nothing_fits_is_named(
     drawn: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

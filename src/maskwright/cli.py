@@ -27,6 +27,7 @@ from maskwright.config import (
     Settings,
     choose_preset,
     nearest_preset,
+    parse_memory,
     read_preset,
     read_settings,
 )
@@ -422,10 +423,19 @@ def _unnamed_preset(word: str, arguments: Sequence[str]) -> str:
         arguments[:1] == [word]
         and _value_of("--device", arguments) != "cpu"
         and _value_of("--processes", arguments) is None
-        and (_value_of("--gpus", arguments) is None or local_rank() is not None)  # each of them will ask
+        and (_value_of("--gpus", arguments) in (None, "1") or local_rank() is not None)  # each of several will ask
         and (minutes is not None or _value_of("--epochs", arguments) is None)
     )
-    return choose_preset(minutes and minutes / (folds or 1), gpu_gigabytes() if may_use_gpu else 0.0)
+    return choose_preset(minutes and minutes / (folds or 1), _gpu_memory(arguments) if may_use_gpu else 0.0)
+
+
+def _gpu_memory(arguments: Sequence[str]) -> float:
+    """GiB of the GPU for a run: what there is, up to what --memory allows; of one elsewhere, what --memory says."""
+    here, allowed = gpu_gigabytes(), parse_memory(_value_of("--memory", arguments) or "") / 2**30
+    if here and allowed:
+        return min(here, allowed)
+    is_elsewhere = (_value_of("--device", arguments) or "").startswith("cuda")
+    return here or (allowed if is_elsewhere else 0.0)
 
 
 def _preset_of_run(out: Path) -> str | None:

@@ -274,7 +274,8 @@ class Settings(MaskSettings):
 
     crop: int | None = None
     """Training sees cut-outs of so many pixels a side, and the model predicts large pictures in tiles. With --minutes,
-    an encoder with weights, two classes and an open --size, a pilot run may choose them where outlines are hard."""
+    an EfficientNet-Lite with weights, two classes and an open --size, a pilot run may choose them where outlines are
+    hard."""
 
     small_first: float = 0.0
     """Share of the run (0..1) trained at half size first."""

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskwright.data import cache as cache_room
-from maskwright.data.cache import PIXELS_AT, Cache, build_cache, default_cache_folder
+from maskwright.data.cache import (
+    DEFAULT_LIMIT_BYTES,
+    PIXELS_AT,
+    Cache,
+    CacheFolder,
+    Entry,
+    build_cache,
+    default_cache_folder,
+)
 from maskwright.data.duplicates import thumbnail
 from maskwright.data.labels import IGNORED
 from maskwright.data.pairs import AlphaChannel, Drawing, Layers, Mask, Pair, Polygons, Problem, Runs, Shape
@@ -49,7 +57,14 @@ class Counting:
         return found
 
 
-def build(pairs: Sequence[Pair], folder: Path, **other: Any) -> tuple[Cache, tuple[Problem, ...]]:
+def build(
+    pairs: Sequence[Pair],
+    folder: Path,
+    *,
+    limit_bytes: int = DEFAULT_LIMIT_BYTES,
+    spared: Sequence[Entry] = (),
+    **other: Any,
+) -> tuple[Cache, tuple[Problem, ...]]:
     words: dict[str, Any] = {
         "read": read,
         "num_classes": 2,
@@ -57,7 +72,7 @@ def build(pairs: Sequence[Pair], folder: Path, **other: Any) -> tuple[Cache, tup
         "resize": Resize(size=16),
         "advance": lambda: None,
     }
-    return build_cache(pairs, folder, **{**words, **other})
+    return build_cache(pairs, CacheFolder(folder, limit_bytes, spared), **{**words, **other})
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -403,6 +418,20 @@ def test_a_run_does_not_clear_away_what_it_needs(ellipses: tuple[Pair, ...], tmp
     assert [entry.path is not None for entry in cache.entries] == [True, True, True, False, False, False]
     assert is_whole(cache, ellipses[:6])
     assert files_in(tmp_path / "cache") == sorted(entry.path for entry in cache.entries if entry.path)
+
+
+def test_what_is_spared_stays_where_others_would_go(ellipses: tuple[Pair, ...], tmp_path: Path) -> None:
+    spared, _ = build(ellipses[:3], tmp_path / "cache")
+    others, _ = build(ellipses[3:5], tmp_path / "cache")
+    for path in files_in(tmp_path / "cache"):
+        os.utime(path, (1000, 1000))
+    for entry in others.entries:
+        assert entry.path is not None
+        os.utime(entry.path, (2000, 2000))  # used since
+    cache, _ = build(ellipses[5:9], tmp_path / "cache", limit_bytes=5 * SIZE, spared=spared.entries)
+    assert cache.uncached == 2
+    assert all(entry.path is not None and entry.path.exists() for entry in spared.entries)
+    assert not any(entry.path is not None and entry.path.exists() for entry in others.entries)
 
 
 def test_files_of_others_are_neither_removed_nor_counted(ellipses: tuple[Pair, ...], tmp_path: Path) -> None:

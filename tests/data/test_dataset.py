@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskwright.config import Settings
-from maskwright.data.cache import Cache, build_cache
+from maskwright.data.cache import Cache, CacheFolder, build_cache
 from maskwright.data.dataset import (
     ADDED_WEIGHT,
     Batch,
@@ -49,7 +49,7 @@ def cache_of(
         pairs.append(Pair(str(index), path, path))
     cache, problems = build_cache(
         pairs,
-        folder / "cache",
+        CacheFolder(folder / "cache"),
         read=lambda pair: pictures[int(pair.name)],
         num_classes=num_classes,
         settings_key="",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from maskwright.config import Settings
-from maskwright.data.cache import build_cache
+from maskwright.data.cache import CacheFolder, build_cache
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats, read_pair
 from maskwright.data.resizing import Resize
@@ -34,7 +34,7 @@ def main(folder: Path) -> None:
         pairs.append(pair)
     cache, _ = build_cache(
         pairs,
-        folder / "cache",
+        CacheFolder(folder / "cache"),
         read=partial(read_pair, formats=Formats()),
         num_classes=2,
         settings_key="",

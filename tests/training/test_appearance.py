@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from maskwright.config import Settings
-from maskwright.data.cache import build_cache
+from maskwright.data.cache import CacheFolder, build_cache
 from maskwright.data.dataset import Samples
 from maskwright.data.pairs import Pair
 from maskwright.data.resizing import Resize
@@ -29,7 +29,13 @@ def squares(colours: list[int], folder: Path) -> Samples:
         path.write_bytes(bytes([index]))
         pairs.append(Pair(str(index), path, path))
     cache, problems = build_cache(
-        pairs, folder / "cache", read=read, num_classes=2, settings_key="", resize=Resize(size=32), advance=lambda: None
+        pairs,
+        CacheFolder(folder / "cache"),
+        read=read,
+        num_classes=2,
+        settings_key="",
+        resize=Resize(size=32),
+        advance=lambda: None,
     )
     assert not problems
     return Samples(cache, Settings(), augment=False)

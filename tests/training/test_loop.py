@@ -417,8 +417,8 @@ def test_seconds_end_a_run_in_the_middle_of_an_epoch(ellipse_cache: Cache, tmp_p
 
 @pytest.mark.parametrize(
     ("length", "expected", "validated"),
-    # A step takes a second, an epoch nine; what takes 0.1 seconds is overdue after four.
-    [(18, 0.0, [9, 18]), (18, 0.1, [4, 8, 9, 13, 17, 18]), (95, 0.1, [*range(9, 95, 9), 95])],
+    # A step takes a second, an epoch nine; what takes 0.4 seconds is overdue after four.
+    [(18, 0.0, [9, 18]), (18, 0.4, [4, 8, 9, 13, 17, 18]), (95, 0.4, [*range(9, 95, 9), 95])],
     ids=["unknown", "overdue", "short epochs"],
 )
 def test_an_epoch_longer_than_validations_lie_apart_is_validated_in_between(
@@ -451,6 +451,25 @@ def test_a_save_counts_in_the_share_of_time_that_validations_may_take(
     assert bench.fit()
     # An epoch takes nine seconds, and 0.9 of saving ask for eighteen.
     assert [line["step"] for line in bench.metrics() if "val_dice" in line][:3] == [9, 27, 45]
+
+
+def test_an_epoch_that_is_interrupted_is_validated_however_long_saving_takes(
+    ellipse_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(ellipse_cache, tmp_path / "run", change(epochs=None, batch_size=1), seconds=30)
+    lost = 0.0
+
+    def save_slowly(path: Path, learner: Learner) -> None:
+        nonlocal lost
+        save_state(path, learner)
+        lost += 1.0
+
+    monkeypatch.setattr("maskwright.training.saving.save_state", save_slowly)
+    bench.run = dataclasses.replace(bench.run, now=lambda: bench.learner.position.step + lost, validation_seconds=0.4)
+    assert bench.fit()
+    interrupted = [line for line in bench.metrics() if line["step"] % 9]
+    assert len(interrupted) > 3
+    assert all("val_dice" in line for line in interrupted)
 
 
 def _steps_of(bench: Bench) -> Callable[[], float]:

@@ -3,10 +3,16 @@ import math
 
 import pytest
 
-from maskwright.training.loop import VALIDATION_SHARE
+from maskwright.training.loop import LONG_EPOCH_SHARE
 from maskwright.training.minutes import (
     ENDING_SECONDS,
+    LOOKING_SHARE,
     ONE_VALIDATION_SHARE,
+    OUTLINING_SHARE,
+    PILOT_SHARE,
+    PROBING_SHARE,
+    READING_AGAIN_SHARE,
+    READING_SHARE,
     RESERVE,
     SCORING_SHARE,
     Closing,
@@ -175,5 +181,7 @@ def test_a_sample_is_drawn_by_the_seed_and_a_smaller_one_is_part_of_it() -> None
 
 
 def test_of_the_largest_validations_there_is_time_for_some_before_the_end() -> None:
-    overdue_after = 2 * ONE_VALIDATION_SHARE / VALIDATION_SHARE
-    assert overdue_after < 1
+    left = 1.0  # with nothing in the cache, and everything as slow as it may be
+    for share in (LOOKING_SHARE, OUTLINING_SHARE, PROBING_SHARE, READING_SHARE, PILOT_SHARE, READING_AGAIN_SHARE):
+        left *= 1 - share
+    assert left - SCORING_SHARE - RESERVE * ONE_VALIDATION_SHARE > ONE_VALIDATION_SHARE / LONG_EPOCH_SHARE

@@ -20,7 +20,7 @@ from maskwright.data.reading import choose_formats
 from maskwright.errors import DoesNotFitError
 from maskwright.inference.predictor import load
 from maskwright.interop.weights import read_imagenet_weights
-from maskwright.training import pilot, preparation, recipe
+from maskwright.training import measuring, pilot, preparation, ranks, recipe
 from maskwright.training.fitting import Fit, Way
 from maskwright.training.material import read_pictures
 from maskwright.training.memory_budget import MemoryUse
@@ -69,6 +69,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pilot, "SIDE", 64)
     monkeypatch.setattr(pilot, "LEAST_STEPS", 2)
     monkeypatch.setattr(pilot, "MOST_STEPS", 3)
+    monkeypatch.setattr(pilot, "LEAST_ASKED", 2)
 
 
 @pytest.fixture
@@ -122,6 +123,14 @@ def test_where_outlines_are_hard_cut_outs_of_larger_pictures_are_learnt_from(
     ]
 
 
+def test_levels_that_are_not_held_are_not_told_of(prepared: Preparation, monkeypatch: pytest.MonkeyPatch) -> None:
+    finer = prepared.finer
+    assert finer is not None
+    free = dataclasses.replace(finer, settings=dataclasses.replace(finer.settings, held_levels=0))
+    _, said = found_by(AT_OUTLINES, dataclasses.replace(prepared, finer=free), monkeypatch)
+    assert said[0].startswith("Longer side 128 instead, in cut-outs of 96 pixels: after 50 small steps")
+
+
 def test_where_something_else_is_hard_pictures_stay_whole_and_it_is_said(
     prepared: Preparation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +173,13 @@ def test_train_and_plan_do_as_it_says(
 ) -> None:
     monkeypatch.setattr(Minutes, "part", lambda *_: lambda: 0.0)  # whatever a busy machine takes to read
     monkeypatch.setattr(pilot, "_has_time", lambda *_: True)
+    measured: list[int | None] = []
+
+    def measure_again(settings: Settings, *_: object, **__: object) -> Speed:
+        measured.append(settings.held_levels)
+        return Speed(0.0, 1.0)
+
+    monkeypatch.setattr(measuring, "measure_speed", measure_again)
     settings = dataclasses.replace(QUICK, minutes=0.1)
     found = {}
     for errors in (AT_OUTLINES, ELSEWHERE):
@@ -176,6 +192,7 @@ def test_train_and_plan_do_as_it_says(
         assert any("small steps" in reason for reason in planned.reasons)
         found[errors] = card.size, card.tile
     assert found == {AT_OUTLINES: (128, 96), ELSEWHERE: (96, None)}
+    assert measured == [3]  # a plan's steps are those with as many levels held as it says
 
 
 def test_where_there_is_no_time_for_enough_steps_none_is_made(
@@ -189,6 +206,12 @@ def test_where_there_is_no_time_for_enough_steps_none_is_made(
         minutes = Minutes(ENDING_SECONDS + seconds / PILOT_SHARE, 0.0, lambda: 0.0)
         assert choose_by_pilot(slow, {}, "cpu", minutes) is slow
         assert bool(tried) is is_tried
+    tried.clear()
+    monkeypatch.setattr(ranks, "size", lambda: 2)  # which share out the steps of a run, but not of this one
+    assert choose_by_pilot(dataclasses.replace(slow, speed=slow.speed and slow.speed.shared_by(2)), {}, "cpu", minutes)
+    assert tried
+    assert choose_by_pilot(slow, {}, "cpu", minutes) is slow
+    assert len(tried) == 1
 
 
 # --- Whether there is a finer way
@@ -374,6 +397,45 @@ def test_pictures_without_foreground_are_no_answer(
     assert found[1000] is None
     assert found[0] is not None
     assert found[1] == found[0] - 1
+
+
+def test_pictures_at_the_first_size_stay_where_there_is_no_room_for_others(
+    prepared: Preparation, weights: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In a folder that would hold either of them."""
+    monkeypatch.setenv("MASKWRIGHT_CACHE", str(tmp_path))
+    material, finer = prepared.material, prepared.finer
+    assert finer is not None
+    cache, _ = read_pictures(material.cache.pairs, material.formats, prepared.settings, advance=lambda: None)
+    kept = [entry.path for entry in cache.entries]
+    full = sum(path.stat().st_size for path in kept if path) / 1e9 + 1e-5
+    prepared = dataclasses.replace(
+        prepared,
+        material=dataclasses.replace(material, cache=cache),
+        settings=dataclasses.replace(prepared.settings, cache_gb=full),
+        finer=dataclasses.replace(finer, settings=dataclasses.replace(finer.settings, cache_gb=full)),
+    )
+    assert pilot_of(prepared, weights) is not None
+    chosen, said = found_by(AT_OUTLINES, prepared, monkeypatch)
+    assert "no time or room" in said[0]
+    assert chosen.material.cache is cache
+    assert all(path is not None and path.exists() for path in kept)
+
+
+def test_few_answers_are_none(
+    prepared: Preparation, weights: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for least in (4, 5):
+        monkeypatch.setattr(pilot, "LEAST_ASKED", least)
+        found.append(pilot_of(prepared, weights))
+    assert [None if errors is None else errors.pictures for errors in found] == [4, None]
+
+
+def test_never_most_of_the_pictures_are_asked_about() -> None:
+    groups = ["large"] * 9 + ["small"] * 3 + ["smaller"] * 2
+    for seed in range(9):
+        assert {groups[index] for index in choose_asked(groups, seed=seed)} == {"small", "smaller"}
 
 
 def test_without_another_group_to_ask_about_nothing_is_tried(prepared: Preparation, weights: dict[str, Tensor]) -> None:

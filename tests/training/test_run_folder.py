@@ -137,8 +137,13 @@ def test_a_run_from_before_levels_could_be_held_goes_on_without(tmp_path: Path) 
     start_run(folder, Settings(epochs=3, size=96), SPLIT, GROUPS)
     folder.state.touch()
     assert "held_levels" not in folder.config.read_text()
-    assert as_started(folder, Settings(epochs=3)).held_levels == 0
-    assert as_started(folder, Settings(epochs=3, held_levels=2)).held_levels == 2
+    again = as_started(folder, Settings(epochs=3))
+    assert again.held_levels == 0
+    check_settings(folder, again)
+    other = as_started(folder, Settings(epochs=3, held_levels=2))
+    assert other.held_levels == 2
+    with pytest.raises(InputError, match="--held-levels 0, not 2"):
+        check_settings(folder, other)
 
 
 @pytest.mark.parametrize(

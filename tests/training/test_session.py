@@ -9,7 +9,9 @@ from maskwright.data.groups import Groups
 from maskwright.data.input_format import InputFormat
 from maskwright.data.labels import BLACK_AND_WHITE, LabelMap
 from maskwright.data.reading import Formats
+from maskwright.errors import InputError
 from maskwright.interop.weights import read_imagenet_weights
+from maskwright.training import ranks
 from maskwright.training.material import Material
 from maskwright.training.run_folder import RunFolder
 from maskwright.training.session import (
@@ -43,16 +45,33 @@ def test_an_encoder_with_imagenet_weights_is_pretrained(weighted: bool) -> None:
     assert held == (encoder if weighted else set())
 
 
+def session_of(cache: Cache, folder: Path, settings: Settings) -> Session:
+    """A run that learns from the first nine pictures."""
+    names = [pair.name for pair in cache.pairs]
+    split = {name: "val" if index >= 9 else "train" for index, name in enumerate(names)}
+    groups = Groups({name: name for name in names}, "alone")
+    material = Material(cache, Formats(BLACK_AND_WHITE), split, groups, ("",) * len(names))
+    learner = build_learner_for(settings, settings.architecture(), "cpu", "fp32", None)
+    return Session(material, RunFolder(folder), settings, learner, "cpu", None)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "advice"),
+    [(4, "start 4, or say a larger --batch-size."), (16, "start 9: there are no more pictures to learn from.")],
+)
+def test_a_batch_for_fewer_processes_than_there_are_is_refused_with_what_helps(
+    batch_size: int, advice: str, ellipse_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = session_of(ellipse_cache, tmp_path, Settings(base_channels=8, depth=1, size=32, batch_size=batch_size))
+    monkeypatch.setattr(ranks, "size", lambda: 12)
+    with pytest.raises(InputError, match=f"shared out to 12 processes: {advice}"):
+        build_training_loader(session)
+
+
 def test_what_is_added_to_a_picture_counts_where_a_network_learns_and_not_where_it_is_validated(
     ellipse_cache: Cache, tmp_path: Path
 ) -> None:
-    settings = Settings(base_channels=8, depth=1, size=32, batch_size=2)
-    names = [pair.name for pair in ellipse_cache.pairs]
-    split = {name: "val" if index >= 9 else "train" for index, name in enumerate(names)}
-    groups = Groups({name: name for name in names}, "alone")
-    material = Material(ellipse_cache, Formats(BLACK_AND_WHITE), split, groups, ("",) * len(names))
-    learner = build_learner_for(settings, settings.architecture(), "cpu", "fp32", None)
-    session = Session(material, RunFolder(tmp_path), settings, learner, "cpu", None)
+    session = session_of(ellipse_cache, tmp_path, Settings(base_channels=8, depth=1, size=32, batch_size=2))
     loaders = build_training_loader(session)[0], build_validation_loader(session)
     multiples = [loader.dataset.counted_multiple for loader in loaders if isinstance(loader.dataset, Samples)]
     assert multiples == [SIDE_MULTIPLE, 1]

@@ -207,30 +207,43 @@ class Cache:
         return replace(self, entries=tuple(replace(entry, small=None) for entry in self.entries))
 
 
+@dataclass(frozen=True)
+class CacheFolder:
+    """Where decoded pictures lie, shared by all runs.
+
+    Attributes:
+        path: See `default_cache_folder`.
+        limit_bytes: It grows to this; beyond it, what has not been used for longest goes. Nothing of the pictures that
+            are read goes; what finds no room is decoded whenever it is needed.
+        spared: What does not go either.
+    """
+
+    path: Path
+    limit_bytes: int = DEFAULT_LIMIT_BYTES
+    spared: Sequence[Entry] = ()
+
+
 def build_cache(
     pairs: Sequence[Pair],
-    folder: Path,
+    folder: CacheFolder,
     *,
     read: Read,
     num_classes: int,
     settings_key: str,
     resize: Resize,
     advance: Callable[[], None],
-    limit_bytes: int = DEFAULT_LIMIT_BYTES,
     spent: Callable[[], float] = lambda: 0.0,
 ) -> tuple[Cache, tuple[Problem, ...]]:
     """Read, check and resize every pair that no earlier run has left in the folder.
 
     Args:
         pairs: What to read.
-        folder: Shared by all runs; see `default_cache_folder`.
+        folder: Where they are kept.
         read: Reads the image ``(H, W, C)`` and the mask of classes ``(H, W)`` of a pair; it goes to other processes.
         num_classes: Of the masks, the background included.
         settings_key: Names everything besides the files that decides what ``read`` returns.
         resize: What size each picture gets.
         advance: Called after each pair, for a progress bar.
-        limit_bytes: The folder grows to this; beyond it, what has not been used for longest goes. Nothing of this run
-            goes; what finds no room is decoded whenever it is needed.
         spent: The share that is over of the time for this. Pairs are looked up until half of it is, and decoded until
             all of it is, but for a first few.
 
@@ -247,7 +260,7 @@ def build_cache(
             fingerprint, content, key = _keys(pair, f"{num_classes} {resize} {settings_key}")
         except InputError as error:
             return Problem(pair.image, str(error))
-        path = folder / key[:2] / f"{key}.pixels"
+        path = folder.path / key[:2] / f"{key}.pixels"
         facts = _read_facts(path)
         known = fingerprint, content, path
         return Missing(pair, *known) if facts is None else Entry(facts, *known)
@@ -270,7 +283,7 @@ def build_cache(
         found.append(one)
         if not isinstance(one, Missing):
             advance()
-    room = Room(folder, limit_bytes, {one.path for one in found if isinstance(one, Entry | Missing) and one.path})
+    room = Room(folder, [one.path for one in found if isinstance(one, Entry | Missing)])
     missing = {place: one for place, one in enumerate(found) if isinstance(one, Missing)}
     for place, one in zip(missing, in_threads(make, missing.items()), strict=True):
         found[place] = one
@@ -316,15 +329,15 @@ def prepare(pair: Pair, read: Read, num_classes: int, resize: Resize) -> Picture
 class Room:
     """How much may still be written to a cache folder."""
 
-    def __init__(self, folder: Path, limit_bytes: int, needed: Iterable[Path]) -> None:
-        self.folder = folder
-        self.limit = limit_bytes
+    def __init__(self, folder: CacheFolder, needed: Iterable[Path | None]) -> None:
+        self.folder = folder.path
+        self.limit = folder.limit_bytes
         self.lock = threading.Lock()
-        needed = set(needed)
+        needed = {*needed, *(entry.path for entry in folder.spared)}
         self.used = 0
         others: list[tuple[float, int, Path]] = []
-        for path in folder.glob("??/*.pixels"):
-            if not _OWN.fullmatch(path.relative_to(folder).as_posix()):
+        for path in self.folder.glob("??/*.pixels"):
+            if not _OWN.fullmatch(path.relative_to(self.folder).as_posix()):
                 continue
             with contextlib.suppress(OSError):  # another run has just removed it
                 facts = path.stat()

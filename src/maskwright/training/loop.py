@@ -55,8 +55,9 @@ from maskwright.training.whole_pictures import whole_logits, whole_pictures_at_o
 
 # In a run by the clock, validating and saving may take this share of the time.
 VALIDATION_SHARE = 0.05
-# An epoch that takes more than this share of it does not have to be over before.
-LONG_EPOCH = 0.1
+# An epoch that takes more than this share of it does not have to be over before, and nor does one in which validations
+# are so far apart that they take no more than this share.
+LONG_EPOCH, LONG_EPOCH_SHARE = 0.1, 0.1
 # Patience goes by the median of so many scores: one lucky validation on a few pictures is no progress.
 SMOOTHED = 3
 # What is said where nothing smaller is left to try.
@@ -175,7 +176,7 @@ def fit(
             is_learnt = is_over(learner, run)
             ending = "time" if is_learnt else _train_or_shrink(learner, train, order, run, clock, saver)
             if ending != "memory":
-                run, finished = _end_epoch(learner, val, run, clock, saver, is_whole=ending == "whole")
+                run, finished = _end_epoch(learner, val, run, clock, saver, ending)
             if run.stop_asked() and not finished:
                 raise Stopped
     except Stopped:
@@ -231,7 +232,12 @@ def _validate_start(learner: Learner, val: DataLoader[Batch], run: Run, clock: C
 
 
 def _end_epoch(
-    learner: Learner, val: DataLoader[Batch], run: Run, clock: Clock, saver: Saver, *, is_whole: bool
+    learner: Learner,
+    val: DataLoader[Batch],
+    run: Run,
+    clock: Clock,
+    saver: Saver,
+    ending: Literal["whole", "time", "due"],
 ) -> tuple[Run, bool]:
     """Validate where that is due, write down how the epoch went, and save.
 
@@ -245,12 +251,12 @@ def _end_epoch(
     """
     position, figures = learner.position, figures_of(learner.tally)
     before = dataclasses.replace(position), learner.tally
-    if is_whole:
+    if ending == "whole":
         position.epoch, position.batch, learner.tally = position.epoch + 1, 0, Tally()
     position.seconds = clock.seconds()
     finished = is_over(learner, run)
     val_figures = None
-    if finished or _validation_is_due(learner, run, saver):
+    if finished or ending == "due" or _validation_is_due(learner, run, saver):
         try:
             val_figures = _validate_and_remember(learner, val, run, clock)
         except (Stopped, DoesNotFitError, OthersEndedError):
@@ -524,13 +530,13 @@ def _validation_is_due(learner: Learner, run: Run, saver: Saver) -> bool:
 
 
 def _validation_is_overdue(learner: Learner, run: Run, clock: Clock) -> bool:
-    """By the clock: whether an epoch is so long that validating before its end costs no more than half of the share."""
+    """By the clock: whether an epoch is so long that it is to be interrupted for a validation."""
     position = learner.position
     expected = position.validation_seconds or run.validation_seconds
     if run.length.seconds is None or not expected:
         return False
     since = clock.seconds() - position.validated_at
-    return since >= max(2 * expected / VALIDATION_SHARE, LONG_EPOCH * run.length.seconds)
+    return since >= max(expected / LONG_EPOCH_SHARE, LONG_EPOCH * run.length.seconds)
 
 
 def _validate_and_remember(learner: Learner, val: DataLoader[Batch], run: Run, clock: Clock) -> Figures:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from maskwright.config import Settings
-from maskwright.data.cache import Cache, build_cache, default_cache_folder
+from maskwright.data.cache import Cache, CacheFolder, Entry, build_cache, default_cache_folder
 from maskwright.data.duplicates import find_near_duplicates, looks_of
 from maskwright.data.groups import Groups, find_groups, prints_of_groups
 from maskwright.data.pairs import Pair, Problem
@@ -77,18 +77,21 @@ def read_pictures(
     formats: Formats,
     settings: Settings,
     *,
+    spared: Sequence[Entry] = (),
     spent: Callable[[], float] = lambda: 0.0,
     advance: Callable[[], None],
 ) -> tuple[Cache, tuple[Problem, ...]]:
-    """Read every pair, or find it read in an earlier run; with ``spent``, as many as there is time for."""
+    """Read every pair, or find it read in an earlier run; with ``spent``, as many as there is time for.
+
+    What is ``spared`` is not cleared away for them.
+    """
     return build_cache(
         pairs,
-        default_cache_folder(),
+        CacheFolder(default_cache_folder(), int(settings.cache_gb * GIGABYTE), spared),
         read=functools.partial(read_pair, formats=formats),
         num_classes=formats.labels.num_classes,
         settings_key=json.dumps(asdict(formats)),
         resize=resize_for(settings),
-        limit_bytes=int(settings.cache_gb * GIGABYTE),
         advance=advance,
         spent=spent,
     )

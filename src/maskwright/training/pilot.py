@@ -22,6 +22,7 @@ from maskwright.data.resizing import fit_size
 from maskwright.device import ComputePrecision
 from maskwright.errors import DoesNotFitError
 from maskwright.evaluation.outlines import OutlineScores, compare_outlines, tolerance_of
+from maskwright.training import ranks
 from maskwright.training.material import Material, read_pictures
 from maskwright.training.minutes import PILOT_SHARE, READING_AGAIN_SHARE, Minutes, drawn
 from maskwright.training.preparation import Preparation
@@ -33,6 +34,8 @@ from maskwright.training.step import compute_logits, make_step
 # The longer side of its pictures, how many there are at most, and the share of them that it does not learn from.
 SIDE = 256
 MOST_PICTURES, ASKED_SHARE = 96, 0.25
+# So few answers say nothing.
+LEAST_ASKED = 5
 # Of the error at outlines, the one elsewhere may be so much where outlines are what is hard (docs/experiments.md).
 MOST_ELSEWHERE = 0.5
 # After fewer steps than these it knows too little for its errors to say anything; more would say the same.
@@ -106,10 +109,10 @@ def choose_by_pilot(
         cache = _read_again(material, settings, minutes)
         why = f"Whole pictures: there is no time or room to read them at {settings.size} pixels, which would be better."
         if cache is not None:
+            held = f", with {settings.held_levels} levels of the encoder as they are" if settings.held_levels else ""
             why = (
-                f"Longer side {settings.size} instead, in cut-outs of {settings.crop} pixels, with "
-                f"{settings.held_levels} levels of the encoder as they are: {errors.in_words()}, and outlines are "
-                "learnt finer there."
+                f"Longer side {settings.size} instead, in cut-outs of {settings.crop} pixels{held}: "
+                f"{errors.in_words()}, and outlines are learnt finer there."
             )
             prepared = dataclasses.replace(finer, material=dataclasses.replace(material, cache=cache))
     say(why)
@@ -121,7 +124,8 @@ def _has_time(prepared: Preparation, minutes: Minutes) -> bool:
     if prepared.speed is None:
         return True
     height, width = fit_size(*prepared.material.cache.shapes[0], SIDE)
-    pixels = prepared.settings.chosen("batch_size") * height * width
+    # One process makes these steps, while the others wait.
+    pixels = prepared.settings.chosen("batch_size") * ranks.size() * height * width
     return LEAST_STEPS * prepared.speed.of(pixels / 1e6) <= PILOT_SHARE * minutes.left()
 
 
@@ -129,7 +133,9 @@ def _read_again(material: Material, settings: Settings, minutes: Minutes) -> Cac
     """The same pictures at another size; None where not all can be read in time, or kept decoded as they were."""
     pairs, spent = material.cache.pairs, minutes.part(READING_AGAIN_SHARE)
     with terminal.counting("Reading again", len(pairs)) as advance:
-        cache, _ = read_pictures(pairs, material.formats, settings, spent=spent, advance=advance)
+        cache, _ = read_pictures(
+            pairs, material.formats, settings, spared=material.cache.entries, spent=spent, advance=advance
+        )
     is_whole = len(cache.pairs) == len(pairs) and cache.uncached <= material.cache.uncached
     return cache.without_thumbnails() if is_whole else None
 
@@ -156,16 +162,18 @@ def run_pilot(
         show: Called with the share that is done.
 
     Returns:
-        The errors; None where there are too few groups, or there is too little time.
+        The errors; None where there are too few groups or pictures, or there is too little time.
     """
     settings = dataclasses.replace(settings, size=SIDE)
     chosen = drawn(material.indices("train"), MOST_PICTURES, settings.seed)
     pairs = [material.cache.pairs[index] for index in chosen]
     asked = choose_asked([material.groups.of[pair.name] for pair in pairs], seed=settings.seed)
-    if not asked:
+    if len(asked) < LEAST_ASKED:
         return None
     spent = minutes.part(PILOT_SHARE)
-    cache, _ = read_pictures(pairs, material.formats, settings, spent=spent, advance=lambda: None)
+    cache, _ = read_pictures(
+        pairs, material.formats, settings, spared=material.cache.entries, spent=spent, advance=lambda: None
+    )
     if len(cache.pairs) < len(pairs):
         return None
     samples = Samples(cache, settings, augment=settings.augment, to_learn=True)
@@ -189,17 +197,19 @@ def run_pilot(
 
 
 def choose_asked(groups: Sequence[str], *, seed: int) -> list[int]:
-    """Which pictures are not learnt from: those of whole groups, at least one, as many as are about their share.
+    """Which pictures are not learnt from: those of whole groups, as many as are about their share, never most of them.
 
-    >>> choose_asked(["car"] * 4, seed=0)
-    []
+    >>> choose_asked(["car"] * 4, seed=0), choose_asked(["car"] * 4 + ["van"], seed=0)
+    ([], [4])
     """
     names = sorted(set(groups))
     asked: list[int] = []
-    for place in np.random.default_rng(seed).permutation(len(names))[: len(names) - 1]:
+    for place in np.random.default_rng(seed).permutation(len(names)):
         if len(asked) >= ASKED_SHARE * len(groups):
             break
-        asked += [index for index, group in enumerate(groups) if group == names[place]]
+        more = [index for index, group in enumerate(groups) if group == names[place]]
+        if len(asked) + len(more) <= len(groups) / 2:
+            asked += more
     return sorted(asked)
 
 

@@ -172,13 +172,16 @@ def as_started(folder: RunFolder, settings: Settings) -> Settings:
     """The settings to resume a run with: what was left open is as it was chosen, a rate that was searched as found."""
     if not (folder.is_saved or folder.is_finished) or not folder.config.is_file():
         return settings
-    earlier = read_settings(folder.config)
-    if earlier.held_levels is None:  # of a run from before any were held
-        earlier = replace(earlier, held_levels=0)
+    earlier = _with_levels(read_settings(folder.config))
     known = {name: getattr(earlier, name) for name in CHOSEN_SETTINGS if getattr(settings, name) is None}
     if settings.find_rate:
         known["learning_rate"] = earlier.learning_rate
     return replace(settings, **known)
+
+
+def _with_levels(settings: Settings) -> Settings:
+    """Settings that say how many levels are held: none, where a run is from before any could be."""
+    return replace(settings, held_levels=settings.held_levels or 0)
 
 
 def start_run(
@@ -241,7 +244,7 @@ def check_settings(folder: RunFolder, settings: Settings, *, started_from: Mappi
     if not (folder.config.is_file() and folder.split.is_file()):
         raise InputError(f"{folder.path} lost its config.toml or split.json and cannot be resumed; start a new run.")
     _check_start(folder, started_from or {})
-    earlier, now = asdict(read_settings(folder.config)), asdict(settings)
+    earlier, now = asdict(_with_levels(read_settings(folder.config))), asdict(_with_levels(settings))
     changed = [name for name in earlier if now[name] != earlier[name] and name not in MACHINE_SETTINGS]
     if not changed:
         return

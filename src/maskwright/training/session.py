@@ -176,9 +176,10 @@ def build_training_loader(session: Session) -> tuple[DataLoader[Batch], EpochBat
     settings, material = session.settings, session.material
     order = EpochBatches(material.indices("train"), settings, material.cache.shapes, share_of=ranks.share_of)
     if order.size < ranks.size():
+        has_more = order.size < len(material.indices("train"))
         raise InputError(
-            f"A batch of {order.size} pictures cannot be shared out to {ranks.size()} processes: start {order.size}, "
-            "or say a larger --batch-size."
+            f"A batch of {order.size} pictures cannot be shared out to {ranks.size()} processes: start {order.size}"
+            f"{', or say a larger --batch-size' if has_more else ': there are no more pictures to learn from'}."
         )
     train = build_loader(
         Samples(material.cache, settings, augment=settings.augment, crop=settings.crop, to_learn=True),

@@ -9,7 +9,8 @@ the peer:
   trying out what computes fastest here come before; predicting and scoring come after. (The minutes of ours are those
   of the whole command.)
 - Pictures are decoded in as many threads as ours, once, and stay in memory as tensors.
-- fp32 or bf16, rows or channels last: whichever makes a training step of this network fastest.
+- fp32 or bf16, rows or channels last: whichever makes a training step of this network fastest. Freed memory is kept,
+  as ours does (docs/decisions/0037).
 - The learning rate falls along a cosine that reaches zero exactly with the end of the minutes. No picture is held out
   to choose weights on: all are learnt from, and the last weights count.
 - Each batch is full: what a pass leaves over begins the next one.
@@ -55,6 +56,7 @@ from maskwright.files import write_json
 from maskwright.inference.outputs import as_rgb
 from maskwright.interop.weights import read_imagenet_weights
 from maskwright.models.unet import UNet
+from maskwright.training.machine_memory import keep_freed_memory
 
 LITE0 = "tu-tf_efficientnet_lite0"
 # Blocks in each stage of EfficientNet-Lite0, as timm numbers them.
@@ -311,6 +313,7 @@ def main() -> None:
     size = one_size([(picture.height, picture.width) for picture in stored], options.size)
     torch.manual_seed(options.seed)
     network = peer.build()
+    keep_freed_memory()
     seconds_of = try_ways(network, peer, size)
     way = min(seconds_of, key=seconds_of.__getitem__)
 

@@ -24,10 +24,10 @@ from statistics import median
 
 import numpy as np
 import torch
+from folds import held_out
 from levers import dice_and_error, near_outlines
 from machine import describe_machine
 from numpy.typing import NDArray
-from quality_per_minute import held_out
 from torch.nn import functional as F
 
 from maskwright import terminal

@@ -77,6 +77,7 @@ def judge(rows: Sequence[dict[str, Any]]) -> list[Goal]:
             dice_of(rows, (OURS, None), set_name="carvana", folds=(0,), minutes=20.0),
         ),
         *(_ahead(rows, set_name) for set_name in OTHER_SETS),
+        _three_seeds(rows),
     ]
 
 
@@ -87,6 +88,14 @@ def _third_of_the_error(rows: Sequence[dict[str, Any]]) -> Goal:
     if ours is None or peer is None:
         return Goal(name, None, "rows are missing")
     figures = f"{1 - ours:.5f} against {1 - peer[2]:.5f} of {peer[0]} at {peer[1]}"
+    partly = [
+        str(size)
+        for system, size in systems_in(rows)
+        if system == peer[0]
+        and dice_of(rows, (system, size), set_name="carvana", folds=(0,), minutes=5.0) is not None
+        and dice_of(rows, (system, size), set_name="carvana", folds=ALL_FOLDS, minutes=5.0) is None
+    ]
+    figures += f"; at {' and '.join(partly)} on some folds only" if partly else ""
     return Goal(name, 3 * (1 - ours) <= 1 - peer[2], figures)
 
 
@@ -101,3 +110,20 @@ def _ahead(rows: Sequence[dict[str, Any]], set_name: str) -> Goal:
     if ours is None or peer is None:
         return Goal(name, None, "rows are missing")
     return Goal(name, ours > peer[2], f"{ours:.5f} against {peer[2]:.5f} of {peer[0]} at {peer[1]}")
+
+
+def _three_seeds(rows: Sequence[dict[str, Any]]) -> Goal:
+    """Whether the worst of ours is ahead of the best of the best peer, on Carvana's first fold."""
+    name = "The worst of three seeds ahead of the best peer's best of three on Carvana in 5 minutes, first fold"
+    peer = best_peer(rows, set_name="carvana", folds=ALL_FOLDS, minutes=5.0)
+    systems: list[System] = [(OURS, None), *([] if peer is None else [peer[:2]])]
+    seeds = [
+        [dice_of(rows, system, set_name="carvana", folds=(0,), minutes=5.0, seed=seed) for seed in range(3)]
+        for system in systems
+    ]
+    known = [[dice for dice in found if dice is not None] for found in seeds]
+    if peer is None or any(len(found) < 3 for found in known):
+        return Goal(name, None, "rows are missing")
+    ours, theirs = ([f"{dice:.4f}" for dice in found] for found in known)
+    figures = f"{', '.join(ours)} against {', '.join(theirs)} of {peer[0]} at {peer[1]}"
+    return Goal(name, min(known[0]) > max(known[1]), figures)

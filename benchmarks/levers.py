@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from folds import fold_file, held_out
 from machine import describe_machine
 from numpy.typing import NDArray
 from one_run import run_command
-from quality_per_minute import fold_file, held_out
 from torch.nn import functional as F
 from trials import TRIALS
 
@@ -117,6 +117,7 @@ def main() -> None:
         ]
         row["seconds"] = round(run_command([*words, *given], cache=Path(scratch) / "cache", trial=asked.trial), 1)
         row["optimizer"] = read_settings(out / "config.toml").optimizer  # which a trial may have replaced
+        row["precision"] = json.loads((out / "health.json").read_text())["precision"]
         row["steps"] = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"]
         predictor = load(out / "last.safetensors")
         row["longer_side"] = predictor.card.size

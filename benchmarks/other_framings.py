@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from folds import formats_of
 from PIL import Image, ImageDraw
-from quality_per_minute import formats_of
 
 from maskwright.data.finding import find_dataset
 from maskwright.data.reading import read_pair

@@ -13,8 +13,8 @@ import itertools
 import time
 from pathlib import Path
 
+from folds import fold_file
 from machine import describe_machine
-from quality_per_minute import fold_file
 
 from maskwright.config import read_preset
 from maskwright.files import write_json

@@ -1,25 +1,26 @@
 """Which system reaches which Dice in the same minutes, on the same cores and the same pictures.
 
-    python benchmarks/quality_per_minute.py ../shared/data            fills results/quality_per_minute.json
+    python benchmarks/quality_per_minute.py ../shared/data            fills results/quality_per_minute.json (fp32),
+                                                                      or quality_per_minute_bf16.json
     python benchmarks/quality_per_minute.py ../shared/data --list     what there is to do
     python benchmarks/quality_per_minute.py --plot                    picture, tables, and whether the goals are met
 
 A cell is a system, a set of pictures, a fold, minutes and a seed, and for systems that are not ours the size of the
 pictures. Its row is written as soon as it is measured, and cells that have a row are left out: the table fills over
 several runs. With options for the parts of a cell, all combinations of them are measured instead of the whole list;
-``--redo`` measures again what has a row.
+``--redo`` measures again what has a row. Rows of machines that compute in other ways do not go into one file.
 
-Folds: three, by group (by car, never by picture), made once by our own `--folds 3 --seed 0` and kept in
-results/folds/. No system learns from the fold that is held out, and no weights are chosen on it: final ones are
-scored. Of ours, which validates on it during the run, the row also holds the score of model.safetensors, whose weights
-were chosen on the fold; no goal looks at it. The defaults themselves were developed on the first folds.
+Folds: three, by group (by car, never by picture), see `folds.py`. No system learns from the fold that is held out, and
+no weights are chosen on it: final ones are scored. Of ours, which validates on it during the run, the row also holds
+the score of model.safetensors, whose weights were chosen on the fold; no goal looks at it. How large pictures have to
+be for their masks, ours asks of up to sixteen masks of any part. The defaults themselves were developed on the first
+folds.
 
 All masks are scored by one function, at the pictures' own size. Minutes of ours are those of the whole command, with a
 cold cache; those of the others begin later, see `peers.py`. Others than ours need requirements.txt of this folder.
 """
 
 import argparse
-import functools
 import importlib.util
 import itertools
 import json
@@ -33,35 +34,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from goals import best_peer, judge
-from machine import describe_machine
+from folds import FOLDS, HeldOut, fold_file, held_out
+from goals import ALL_FOLDS, best_peer, judge
+from machine import describe_computing, describe_machine
 from numpy.typing import NDArray
 from one_run import run_command
 from peers import PEERS, mask_maker
 
 from maskwright import terminal
-from maskwright.config import MaskSettings, Settings
-from maskwright.data.cache import CacheFolder, build_cache
-from maskwright.data.finding import find_dataset
-from maskwright.data.label_survey import read_options
-from maskwright.data.pairs import Pair
-from maskwright.data.reading import Formats, choose_formats, read_pair
-from maskwright.data.resizing import Resize
+from maskwright.data.reading import read_pair
+from maskwright.device import choose_precision, read_facts
 from maskwright.evaluation.metrics import bootstrap_interval, confusion_counts, dice_per_class
 from maskwright.files import write_json
 from maskwright.inference.predictor import load
-from maskwright.training.material import deal_out
 
 RESULTS = Path(__file__).parent / "results"
-RESULT = RESULTS / "quality_per_minute.json"
 OURS = {"ours-quick": "quick", "ours-classic": "classic"}
 SYSTEMS = (*OURS, *PEERS)
 SETS = ("carvana", "people", "nuclei", "cracks")
 # Longer sides: 192x288, 256x384 and 320x480 of Carvana's pictures.
 SIZES = (288, 384, 480)
-FOLDS = 3
-# The folds are made of pictures at this size, whatever the runs are told.
-FOLD_SIZE = 384
 
 
 @dataclass(frozen=True)
@@ -74,16 +66,6 @@ class Cell:
     minutes: float
     seed: int
     size: int | None = None
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """The pictures that a cell is scored on: how they are read, and which belong together."""
-
-    pairs: list[Pair]
-    formats: Formats
-    groups: dict[str, str]
-    learnt: int
 
 
 # --- Which cells
@@ -110,7 +92,8 @@ def combine(
 def whole_list(rows: Sequence[dict[str, Any]]) -> list[Cell]:
     """All that is to be measured, what tells most first; other seeds of the best peer once that is known."""
     repeated = combine(["ours-quick"], seeds=(1, 2))
-    best = best_peer(rows, set_name="carvana", folds=(0,), minutes=5.0)
+    on_all, on_first = (best_peer(rows, set_name="carvana", folds=folds, minutes=5.0) for folds in (ALL_FOLDS, (0,)))
+    best = on_all or on_first
     if best is not None:
         repeated += combine([best[0]], seeds=(1, 2), sizes=[best[1]])
     return [
@@ -135,49 +118,6 @@ def with_row(rows: Sequence[dict[str, Any]], row: dict[str, Any]) -> list[dict[s
     if not places:
         return [*rows, row]
     return [row if place == places[0] else other for place, other in enumerate(rows)]
-
-
-# --- The pictures
-
-
-def fold_file(photos: Path, fold: int, *, folder: Path = RESULTS / "folds") -> Path:
-    """The split of a fold, made where it is not kept yet."""
-    path = folder / f"{photos.name}_{fold}.json"
-    if path.is_file():
-        return path
-    pairing = find_dataset(photos)
-    formats = formats_of(photos)
-    settings = Settings(folds=FOLDS, fold=fold, seed=0)
-    with tempfile.TemporaryDirectory() as scratch, terminal.counting("Reading", len(pairing.pairs)) as advance:
-        cache, problems = build_cache(
-            pairing.pairs,
-            CacheFolder(Path(scratch)),
-            read=functools.partial(read_pair, formats=formats),
-            num_classes=formats.labels.num_classes,
-            settings_key="folds",
-            resize=Resize(size=FOLD_SIZE),
-            advance=advance,
-        )
-        assert not problems, problems
-        material = deal_out(cache, formats, settings)
-    parts = {part: sorted(pair.name for pair in material.pairs(part)) for part in ("train", "val")}
-    groups = {name: material.groups.of[name] for name in sorted(material.split)}
-    write_json(path, {"rule": material.groups.rule, "pictures": parts, "group_of": groups})
-    return path
-
-
-def formats_of(photos: Path) -> Formats:
-    """How the files of a set are read."""
-    pairing = find_dataset(photos)
-    return choose_formats(pairing.pairs, read_options(MaskSettings(), pairing.classes), advance=lambda: None)[0]
-
-
-def held_out(photos: Path, split: Path) -> HeldOut:
-    """The pictures of the fold."""
-    content = json.loads(split.read_text(encoding="utf-8"))
-    names = set(content["pictures"]["val"])
-    pairs = [pair for pair in find_dataset(photos).pairs if pair.name in names]
-    return HeldOut(pairs, formats_of(photos), content["group_of"], len(content["pictures"]["train"]))
 
 
 # --- One cell
@@ -264,6 +204,21 @@ def version(package: str) -> str | None:
 # --- The command
 
 
+def usual_result() -> Path:
+    """Where rows of this machine lie: what it reaches in a minute depends on what it computes in."""
+    precision = choose_precision(read_facts("cpu"))
+    return RESULTS / f"quality_per_minute{'' if precision == 'fp32' else f'_{precision}'}.json"
+
+
+def refuse_other_machines(rows: Iterable[dict[str, Any]], machine: dict[str, Any], path: Path) -> None:
+    """Say which file to name where rows would come beside those of a machine that computes in another way."""
+    here, *others = [
+        f"{each['precision']} with {each['instructions']}" for each in (machine, *(row["machine"] for row in rows))
+    ]
+    if other := next((way for way in others if way != here), None):
+        sys.exit(f"{path} holds rows in {other}, and this machine computes in {here}: name another file with --out.")
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows so far."""
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
@@ -281,6 +236,7 @@ def fill(options: argparse.Namespace) -> None:
         if not left:
             break
         refuse_without_smp(left)
+        refuse_other_machines(rows, describe_computing(), options.out)
         cell = left[0]
         print(f"{len(left)} cells, {sum(each.minutes for each in left):g} minutes to go; {words_of(cell)}", flush=True)
         row = measure(cell, options.data)
@@ -324,6 +280,8 @@ def draw(options: argparse.Namespace) -> None:
     print(tables(rows))
     for goal in judge(rows):
         print(f"- {goal}")
+    cells = whole_list(rows)
+    print(f"- {len(missing(cells, rows))} of {len(cells)} cells have no row yet (--list)")
 
 
 PARTS = ("systems", "sets", "folds", "minutes", "seeds", "sizes")
@@ -340,7 +298,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int)
     parser.add_argument("--sizes", nargs="+", type=int, help="longer sides, of other systems than ours")
     parser.add_argument("--redo", action="store_true", help="measure again what has a row")
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, default=usual_result(), help="of this machine's kind by default")
     parser.add_argument("--list", action="store_true", help="only show what there is to do")
     parser.add_argument("--plot", action="store_true", help="draw the rows and judge the goals")
     options = parser.parse_args()

@@ -81,7 +81,6 @@ MEASUREMENTS = (
     Measurement("other-framings", "python benchmarks/other_framings.py {data} {work}/sets"),
     Measurement("pilot-runs", "python benchmarks/pilot_runs.py {data} {work}/sets"),
     Measurement("freed-memory", "python benchmarks/freed_memory.py"),
-    Measurement("carvana-quick", "python benchmarks/carvana_quick.py {data}/carvana --minutes 5"),
     Measurement("multiclass", "python benchmarks/multiclass.py {data} --minutes 3"),
     Measurement("storage-modes", "python benchmarks/storage_modes.py"),
     Measurement("classic-throughput", "python benchmarks/classic_throughput.py {data}/carvana --size 320 --steps 1"),

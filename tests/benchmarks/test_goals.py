@@ -21,7 +21,7 @@ def verdicts(rows: list[dict[str, Any]]) -> list[bool | None]:
 
 
 def test_without_rows_nothing_is_known() -> None:
-    assert verdicts([]) == [None] * 6
+    assert verdicts([]) == [None] * 7
 
 
 def test_a_mean_over_folds_needs_every_fold() -> None:
@@ -71,4 +71,23 @@ def test_the_aim_in_twenty_minutes_is_of_the_first_fold(dice: float, met: bool) 
 @pytest.mark.parametrize(("peer", "met"), [(0.89, True), (0.9, False)])
 def test_ahead_on_a_set_means_above_its_best_peer(peer: float, met: bool) -> None:
     rows = [row(OURS, 0.9, set_name="nuclei"), row(PEER, peer, set_name="nuclei"), row(PEER, 0.99, set_name="people")]
-    assert verdicts(rows)[3:] == [None, met, None]
+    assert verdicts(rows)[3:6] == [None, met, None]
+
+
+def test_sizes_of_the_best_peer_without_every_fold_are_named() -> None:
+    rows = [*carvana(OURS, 0.98, 0.98, 0.98), *carvana(PEER, 0.94, 0.94, 0.94)]
+    assert "some folds only" not in judge(rows)[0].figures
+    rows += [row(("smp-lite0", 288), 0.93), row(("smp-resnet34", 480), 0.9)]
+    assert judge(rows)[0].figures.endswith("of smp-lite0 at 384; at 288 on some folds only")
+
+
+@pytest.mark.parametrize(("best_of_theirs", "met"), [(0.97, True), (0.985, False)])
+def test_seeds_are_those_of_the_peer_that_is_best_over_the_folds(best_of_theirs: float, met: bool) -> None:
+    rows = [
+        *carvana(PEER, 0.95, 0.95, 0.95),
+        *(row(OURS, dice, seed=seed) for seed, dice in enumerate((0.99, 0.98, 0.99))),
+    ]
+    rows += [row(("smp-lite0", 480), 0.999, seed=seed) for seed in range(3)]
+    assert verdicts(rows)[6] is None
+    rows += [row(PEER, 0.9, seed=1), row(PEER, best_of_theirs, seed=2)]
+    assert verdicts(rows)[6] is met

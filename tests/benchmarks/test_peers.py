@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 from peers import PEERS, Way, one_size, timm_weights
-from torch import nn
+from torch import Tensor, nn
 
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import Formats
@@ -95,3 +95,31 @@ def test_masks_come_back_at_the_pictures_own_size(tmp_path: Path, monkeypatch: p
     )
     assert mask.shape == (50, 77)
     assert mask.min() == 1
+
+
+def test_a_peer_learns_from_full_batches_of_all_pictures_at_a_rate_that_ends_at_zero(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of seven pictures, three at a time, with a clock that steps alone move."""
+    now, rates, seen = [0.0], [], []
+
+    def learn(_network: nn.Module, optimizer: torch.optim.Optimizer, _peer: object, _way: Way, *batch: Tensor) -> None:
+        rates.append(optimizer.param_groups[0]["lr"])
+        seen.append([int(picture) for picture in batch[0]])
+        now[0] += 1
+
+    def read() -> tuple[Tensor, Tensor]:
+        now[0] += 2
+        return torch.arange(7), torch.zeros(7)
+
+    monkeypatch.setattr("peers.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(peers, "step", learn)
+    peer = replace(PEERS["smp-lite0"], batch_size=3)
+    figures = peers.train(nn.Linear(1, 1), peer, Way("fp32", False), read, seconds=100, seed=0)
+    assert figures == {"seconds": 100.0, "reading_seconds": 2.0, "steps": 98, "epochs": 42.0}
+    assert {len(batch) for batch in seen} == {3}
+    in_turn = [picture for batch in seen for picture in batch]
+    assert [len(set(in_turn[start : start + 7])) for start in range(0, 7 * 42, 7)] == [7] * 42
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == pytest.approx(2e-4, rel=1e-2)
+    assert 0 < rates[-1] < 1e-7

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from folds import HeldOut, fold_file
 from numpy.typing import NDArray
-from quality_per_minute import Cell, HeldOut, combine, fold_file, missing, score, whole_list, with_row
+from quality_per_minute import Cell, combine, missing, refuse_other_machines, score, whole_list, with_row
 
 from maskwright.data.drawn_cars import write_drawn_cars
 from maskwright.data.pairs import Pair
@@ -62,6 +63,25 @@ def test_other_seeds_are_those_of_ours_and_of_the_peer_that_its_rows_show_to_be_
         *(("ours-quick", None, seed) for seed in (1, 2)),
         *(("smp-lite0", 288, seed) for seed in (1, 2)),
     }
+
+
+def test_other_seeds_are_those_of_the_peer_that_is_best_on_all_folds_where_that_is_known() -> None:
+    folds = [replace(CELL, fold=fold) for fold in range(3)]
+    rows = [*(row(cell, 0.95) for cell in folds), row(replace(CELL, size=288), 0.96)]
+    assert {cell.size for cell in whole_list(rows) if cell.seed and cell.system == "smp-lite0"} == {384}
+
+
+def test_rows_of_machines_that_compute_in_another_way_are_not_added() -> None:
+    here, there = {"instructions": "AVX2", "precision": "fp32"}, {"instructions": "AVX512", "precision": "bf16"}
+    file = Path("rows.json")
+    refuse_other_machines([], here, file)
+    refuse_other_machines([{"machine": here | {"date": "today"}}], here, file)
+    with pytest.raises(SystemExit) as refusal:
+        refuse_other_machines([{"machine": here}, {"machine": there}], here, file)
+    assert refusal.value.code == (
+        "rows.json holds rows in bf16 with AVX512, and this machine computes in fp32 with AVX2: name another file with "
+        "--out."
+    )
 
 
 def test_folds_keep_groups_whole_and_hold_out_each_picture_once(tmp_path: Path) -> None:

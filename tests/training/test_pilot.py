@@ -203,7 +203,7 @@ def test_where_there_is_no_time_for_enough_steps_none_is_made(
     tried: list[bool] = []
     monkeypatch.setattr(pilot, "run_pilot", lambda *_, **__: tried.append(True))
     for seconds, is_tried in ((59, False), (61, True)):
-        minutes = Minutes(ENDING_SECONDS + seconds / PILOT_SHARE, 0.0, lambda: 0.0)
+        minutes = Minutes(ENDING_SECONDS + pilot.MARGIN * seconds / PILOT_SHARE, 0.0, lambda: 0.0)
         assert choose_by_pilot(slow, {}, "cpu", minutes) is slow
         assert bool(tried) is is_tried
     tried.clear()

@@ -40,6 +40,8 @@ LEAST_ASKED = 5
 MOST_ELSEWHERE = 0.5
 # After fewer steps than these it knows too little for its errors to say anything; more would say the same.
 LEAST_STEPS, MOST_STEPS = 60, 120
+# Small steps take longer than the speed of larger ones says, and reading takes of their time.
+MARGIN = 1.5
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _has_time(prepared: Preparation, minutes: Minutes) -> bool:
     height, width = fit_size(*prepared.material.cache.shapes[0], SIDE)
     # One process makes these steps, while the others wait.
     pixels = prepared.settings.chosen("batch_size") * ranks.size() * height * width
-    return LEAST_STEPS * prepared.speed.of(pixels / 1e6) <= PILOT_SHARE * minutes.left()
+    return MARGIN * LEAST_STEPS * prepared.speed.of(pixels / 1e6) <= PILOT_SHARE * minutes.left()
 
 
 def _read_again(material: Material, settings: Settings, minutes: Minutes) -> Cache | None:

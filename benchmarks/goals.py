@@ -3,9 +3,10 @@
 A row's cell has a size where the system is a peer, and none where it is ours. Only seed 0 is judged.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any
 
 OURS = "ours-quick"
@@ -109,7 +110,25 @@ def _ahead(rows: Sequence[dict[str, Any]], set_name: str) -> Goal:
     peer = best_peer(rows, set_name=set_name, folds=(0,), minutes=5.0)
     if ours is None or peer is None:
         return Goal(name, None, "rows are missing")
-    return Goal(name, ours > peer[2], f"{ours:.5f} against {peer[2]:.5f} of {peer[0]} at {peer[1]}")
+    figures = f"{ours:.5f} against {peer[2]:.5f} of {peer[0]} at {peer[1]}{_lead(rows, set_name, peer[:2])}"
+    return Goal(name, ours > peer[2], figures)
+
+
+def _lead(rows: Sequence[dict[str, Any]], set_name: str, peer: System) -> str:
+    """How far ours is ahead, with the standard error over pictures; nothing where their scores are not known."""
+    ours, theirs = (_pictures_of(rows, system, set_name) for system in ((OURS, None), peer))
+    differences = [ours[name] - theirs[name] for name in ours if name in theirs]
+    if len(differences) < 2:
+        return ""
+    error = stdev(differences) / math.sqrt(len(differences))
+    return f"; ahead by {mean(differences):.3f} ± {error:.3f}, over {len(differences)} pictures"
+
+
+def _pictures_of(rows: Iterable[dict[str, Any]], system: System, set_name: str) -> dict[str, float]:
+    """Dice of each picture of the first fold in five minutes."""
+    wanted = {"system": system[0], "size": system[1], "set_name": set_name, "fold": 0, "minutes": 5.0, "seed": 0}
+    found: dict[str, float | None] = next((row.get("pictures", {}) for row in rows if row["cell"] == wanted), {})
+    return {name: dice for name, dice in found.items() if dice is not None}
 
 
 def _three_seeds(rows: Sequence[dict[str, Any]]) -> Goal:

@@ -91,3 +91,11 @@ def test_seeds_are_those_of_the_peer_that_is_best_over_the_folds(best_of_theirs:
     assert verdicts(rows)[6] is None
     rows += [row(PEER, 0.9, seed=1), row(PEER, best_of_theirs, seed=2)]
     assert verdicts(rows)[6] is met
+
+
+def test_a_lead_comes_with_its_standard_error_over_pictures() -> None:
+    ours, theirs = row(OURS, 0.9, set_name="nuclei"), row(PEER, 0.8, set_name="nuclei")
+    assert judge([ours, theirs])[4].figures.endswith("at 384")
+    ours["pictures"] = {"a": 0.9, "b": 0.8, "c": 0.9, "d": None}
+    theirs["pictures"] = {"a": 0.8, "b": 0.8, "c": 0.7, "d": 0.5}
+    assert judge([ours, theirs])[4].figures.endswith("at 384; ahead by 0.100 ± 0.058, over 3 pictures")

@@ -232,7 +232,7 @@ def test_a_run_that_was_stopped_at_its_very_end_is_validated_when_it_is_resumed(
 
 
 def test_a_validation_that_takes_the_rest_of_the_time_is_the_last(ellipse_cache: Cache, tmp_path: Path) -> None:
-    machine = Machine(step=1.0, validate=0.01, score=0.1)
+    machine = Machine(step=1.0, validate=0.005, score=0.1)
     whole = Whole(ellipse_cache, tmp_path / "run", machine, started=0.0)
     whole.run = dataclasses.replace(
         whole.run,

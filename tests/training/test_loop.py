@@ -439,15 +439,7 @@ def test_a_save_counts_in_the_share_of_time_that_validations_may_take(
     ellipse_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(ellipse_cache, tmp_path / "run", change(epochs=None, batch_size=1), seconds=60)
-    lost = 0.0
-
-    def save_slowly(path: Path, learner: Learner) -> None:
-        nonlocal lost
-        save_state(path, learner)
-        lost += 0.9
-
-    monkeypatch.setattr("maskwright.training.saving.save_state", save_slowly)
-    bench.run = dataclasses.replace(bench.run, now=lambda: bench.learner.position.step + lost)
+    _make_saves_take(0.9, bench, monkeypatch)
     assert bench.fit()
     # An epoch takes nine seconds, and 0.9 of saving ask for eighteen.
     assert [line["step"] for line in bench.metrics() if "val_dice" in line][:3] == [9, 27, 45]
@@ -457,19 +449,25 @@ def test_an_epoch_that_is_interrupted_is_validated_however_long_saving_takes(
     ellipse_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(ellipse_cache, tmp_path / "run", change(epochs=None, batch_size=1), seconds=30)
+    bench.run = dataclasses.replace(bench.run, validation_seconds=0.4)
+    _make_saves_take(1.0, bench, monkeypatch)
+    assert bench.fit()
+    interrupted = [line for line in bench.metrics() if line["step"] % 9]
+    assert len(interrupted) > 3
+    assert all("val_dice" in line for line in interrupted)
+
+
+def _make_saves_take(seconds: float, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock by which a step takes a second and nothing else any time."""
     lost = 0.0
 
     def save_slowly(path: Path, learner: Learner) -> None:
         nonlocal lost
         save_state(path, learner)
-        lost += 1.0
+        lost += seconds
 
     monkeypatch.setattr("maskwright.training.saving.save_state", save_slowly)
-    bench.run = dataclasses.replace(bench.run, now=lambda: bench.learner.position.step + lost, validation_seconds=0.4)
-    assert bench.fit()
-    interrupted = [line for line in bench.metrics() if line["step"] % 9]
-    assert len(interrupted) > 3
-    assert all("val_dice" in line for line in interrupted)
+    bench.run = dataclasses.replace(bench.run, now=lambda: bench.learner.position.step + lost)
 
 
 def _steps_of(bench: Bench) -> Callable[[], float]:

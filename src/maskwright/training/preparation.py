@@ -167,17 +167,7 @@ def prepare(
     prepared = Preparation(material, settings, recipe, reasons, precision, speed, memory, fitted.has_plenty)
     if cut is None or formats.labels.num_classes != 2 or not is_quickly_read or not fitted.fits:
         return prepared
-    fitted = fit(cut)
-    if not fitted.fits:
-        return prepared
-    finer = dataclasses.replace(
-        prepared,
-        settings=dataclasses.replace(fitted.settings, tint=settings.tint),
-        recipe=cut,
-        memory=fitted.memory,
-        keeps_freed=fitted.has_plenty,
-    )
-    return dataclasses.replace(prepared, finer=finer)
+    return dataclasses.replace(prepared, finer=_with_cut_outs(prepared, cut, fit(cut)))
 
 
 @dataclass(frozen=True)
@@ -188,6 +178,19 @@ class _Fitted:
     memory: MemoryUse | None
     has_plenty: bool
     fits: bool
+
+
+def _with_cut_outs(whole: Preparation, cut: Recipe, fitted: _Fitted) -> Preparation | None:
+    """The same for cut-outs; None where they do not fit."""
+    if not fitted.fits:
+        return None
+    return dataclasses.replace(
+        whole,
+        settings=dataclasses.replace(fitted.settings, tint=whole.settings.tint),
+        recipe=cut,
+        memory=fitted.memory,
+        keeps_freed=fitted.has_plenty,
+    )
 
 
 def _fit(

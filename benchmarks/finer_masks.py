@@ -4,8 +4,8 @@ r"""What a model that is there could gain by predicting in another way.
         --split benchmarks/results/folds/carvana_0.json
 
 Each way of `WAYS` makes the masks of the pictures that the split holds out. Written are Dice at their own size, the two
-parts of its error (see `levers.py`), and the seconds of a picture: the ways take turns, and medians are taken over the
-pictures.
+parts of its error (see `outlines.py`), and the seconds of a picture: the ways take turns, and medians are taken over
+the pictures.
 
 - ``mirrored``: the mean with the mirror image, as `predict --flips`.
 - ``smaller``, ``larger``: pictures at 0.9, 1.25, 1.5 and 2 times the size that training had.
@@ -25,9 +25,9 @@ from statistics import median
 import numpy as np
 import torch
 from folds import held_out
-from levers import dice_and_error, near_outlines
 from machine import describe_machine
 from numpy.typing import NDArray
+from outlines import dice_and_error, near_outlines
 from torch.nn import functional as F
 
 from maskwright import terminal

@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from folds import fold_file, held_out
 from machine import describe_machine
 from numpy.typing import NDArray
 from one_run import run_command
-from torch.nn import functional as F
+from outlines import dice_and_error, near_outlines
 from trials import TRIALS
 
 from maskwright.config import read_settings
@@ -33,19 +32,6 @@ from maskwright.files import write_json
 from maskwright.inference.predictor import Predictor, load
 
 RESULT = Path(__file__).parent / "results" / "levers.json"
-# Pixels to each side of a true outline.
-NEAR = 10
-
-Mask = NDArray[np.bool_]
-
-
-def near_outlines(truth: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Where an outline is at most `NEAR` pixels away, by rows and columns."""
-    plane = torch.from_numpy(truth.astype(np.float32))[None, None]
-    side = 2 * NEAR + 1
-    grown, shrunk = (F.max_pool2d(sign * plane, side, 1, NEAR) * sign for sign in (1, -1))
-    found: NDArray[np.bool_] = (grown > shrunk)[0, 0].numpy()
-    return found
 
 
 def errors_of(predictor: Predictor, image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> dict[str, float]:
@@ -56,16 +42,6 @@ def errors_of(predictor: Predictor, image: NDArray[np.uint8], mask: NDArray[np.u
     found, both = (logits >= 0) & counted, (logits + mirrored >= 0) & counted
     with_mirrored = float(2 * (both & truth).sum() / (both.sum() + truth.sum()))
     return dice_and_error(found, truth, near_outlines(truth)) | {"dice_with_mirrored": with_mirrored}
-
-
-def dice_and_error(found: Mask, truth: Mask, near: Mask) -> dict[str, float]:
-    """Dice, and its error in two parts: near a true outline, and elsewhere. What does not count is in neither mask."""
-    wrong, area = found != truth, found.sum() + truth.sum()
-    return {
-        "dice": 1 - float(wrong.sum() / area),
-        "error_near_outlines": float((wrong & near).sum() / area),
-        "error_elsewhere": float((wrong & ~near).sum() / area),
-    }
 
 
 def fewer(split: Path, pictures: int, out: Path) -> Path:

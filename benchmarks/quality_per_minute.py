@@ -90,19 +90,20 @@ def combine(
 
 
 def whole_list(rows: Sequence[dict[str, Any]]) -> list[Cell]:
-    """All that is to be measured, what tells most first; other seeds of the best peer once that is known."""
-    repeated = combine(["ours-quick"], seeds=(1, 2))
+    """All that is to be measured, what tells most first; then the best peer with more seeds and minutes."""
+    repeated, long = combine(["ours-quick"], seeds=(1, 2)), combine(OURS, minutes=(20.0,))
     on_all, on_first = (best_peer(rows, set_name="carvana", folds=folds, minutes=5.0) for folds in (ALL_FOLDS, (0,)))
     best = on_all or on_first
     if best is not None:
         repeated += combine([best[0]], seeds=(1, 2), sizes=[best[1]])
+        long += combine([best[0]], minutes=(20.0,))
     return [
         *combine(),
         *combine(folds=(1, 2)),
         *repeated,
         *combine(sets=SETS[1:]),
         *combine(minutes=(2.0,)),
-        *combine(minutes=(20.0,)),
+        *long,
     ]
 
 

@@ -56,12 +56,17 @@ def test_the_whole_list_names_each_cell_once_and_the_headline_first() -> None:
     }
 
 
-def test_other_seeds_are_those_of_ours_and_of_the_peer_that_its_rows_show_to_be_best() -> None:
+def test_other_seeds_and_20_minutes_are_those_of_ours_and_of_the_peer_that_its_rows_show_to_be_best() -> None:
     rows = [row(CELL, 0.95), row(replace(CELL, size=288), 0.96), row(Cell("ours-classic", "carvana", 0, 5.0, 0), 0.99)]
-    repeated = [cell for cell in whole_list(rows) if cell.seed]
+    cells = whole_list(rows)
+    repeated = [cell for cell in cells if cell.seed]
     assert {(cell.system, cell.size, cell.seed) for cell in repeated} == {
         *(("ours-quick", None, seed) for seed in (1, 2)),
         *(("smp-lite0", 288, seed) for seed in (1, 2)),
+    }
+    assert {(cell.system, cell.size) for cell in cells if cell.minutes == 20} == {
+        *((system, None) for system in ("ours-quick", "ours-classic")),
+        *(("smp-lite0", size) for size in (288, 384, 480)),
     }
 
 

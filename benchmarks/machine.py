@@ -20,28 +20,19 @@ def describe_machine() -> dict[str, Any]:
     """Processor, versions, commit, precision, date, and how fast this machine multiplies matrices just now."""
     import torch
 
-    computing = describe_computing()
+    precision = choose_precision(read_facts("cpu"))
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": commit_here(),
         "cpu": machine_here("cpu").processor,
         "cores": os.cpu_count(),
-        **computing,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "precision": precision,
         "matmul_gflops_fp32": round(matmul_gflops(torch.float32), 1),
         # Where it is emulated, a single product takes longer than many a measurement.
-        "matmul_gflops_bf16": round(matmul_gflops(torch.bfloat16), 1) if computing["precision"] == "bf16" else None,
+        "matmul_gflops_bf16": round(matmul_gflops(torch.bfloat16), 1) if precision == "bf16" else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
-    }
-
-
-def describe_computing() -> dict[str, str]:
-    """The instructions that the processor has, and the precision that a run takes where it is not told another."""
-    import torch
-
-    return {
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "precision": choose_precision(read_facts("cpu")),
     }
 
 

@@ -8,7 +8,8 @@
 A cell is a system, a set of pictures, a fold, minutes and a seed, and for systems that are not ours the size of the
 pictures. Its row is written as soon as it is measured, and cells that have a row are left out: the table fills over
 several runs. With options for the parts of a cell, all combinations of them are measured instead of the whole list;
-``--redo`` measures again what has a row. Rows of machines that compute in other ways do not go into one file.
+``--redo`` measures again what has a row. Rows of machines that compute in other ways, or half or twice as fast, do not
+go into one file.
 
 Folds: three, by group (by car, never by picture), see `folds.py`. No system learns from the fold that is held out, and
 no weights are chosen on it: final ones are scored. Of ours, which validates on it during the run, the row also holds
@@ -31,12 +32,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 from folds import FOLDS, HeldOut, fold_file, held_out
 from goals import ALL_FOLDS, best_peer, judge
-from machine import describe_computing, describe_machine
+from machine import describe_machine
 from numpy.typing import NDArray
 from one_run import run_command
 from peers import PEERS, mask_maker
@@ -175,13 +177,12 @@ def measure_peer(cell: Cell, photos: Path, split: Path, scratch: Path, pictures:
     }
 
 
-def measure(cell: Cell, data: Path) -> dict[str, Any]:
+def measure(cell: Cell, data: Path, machine: dict[str, Any]) -> dict[str, Any]:
     """One row."""
     photos = data / cell.set_name
     split = fold_file(photos, cell.fold)
     pictures = held_out(photos, split)
     way = measure_peer if cell.system in PEERS else measure_ours
-    machine = describe_machine()
     with tempfile.TemporaryDirectory() as scratch:
         row = way(cell, photos, split, Path(scratch), pictures)
     return {
@@ -211,13 +212,22 @@ def usual_result() -> Path:
     return RESULTS / f"quality_per_minute{'' if precision == 'fp32' else f'_{precision}'}.json"
 
 
-def refuse_other_machines(rows: Iterable[dict[str, Any]], machine: dict[str, Any], path: Path) -> None:
+def refuse_other_machines(rows: Sequence[dict[str, Any]], machine: dict[str, Any], path: Path) -> None:
     """Say which file to name where rows would come beside those of a machine that computes in another way."""
+    if not rows:
+        return
     here, *others = [
         f"{each['precision']} with {each['instructions']}" for each in (machine, *(row["machine"] for row in rows))
     ]
     if other := next((way for way in others if way != here), None):
         sys.exit(f"{path} holds rows in {other}, and this machine computes in {here}: name another file with --out.")
+    name = f"matmul_gflops_{machine['precision']}"
+    usual, speed = median(row["machine"][name] for row in rows), machine[name]
+    if not usual / 2 < speed < 2 * usual:
+        sys.exit(
+            f"{path} holds rows of machines that reach {usual:.0f} GFLOP/s in a matrix product, and this one reaches "
+            f"{speed:.0f}: name another file with --out, or see what else it is doing."
+        )
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -237,10 +247,11 @@ def fill(options: argparse.Namespace) -> None:
         if not left:
             break
         refuse_without_smp(left)
-        refuse_other_machines(rows, describe_computing(), options.out)
+        machine = describe_machine()
+        refuse_other_machines(rows, machine, options.out)
         cell = left[0]
         print(f"{len(left)} cells, {sum(each.minutes for each in left):g} minutes to go; {words_of(cell)}", flush=True)
-        row = measure(cell, options.data)
+        row = measure(cell, options.data, machine)
         done.append(cell)
         # Read again: another cell may have been measured by hand in the meantime.
         write_json(options.out, {"rows": with_row(read_rows(options.out), row)})

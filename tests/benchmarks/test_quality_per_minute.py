@@ -77,7 +77,8 @@ def test_other_seeds_are_those_of_the_peer_that_is_best_on_all_folds_where_that_
 
 
 def test_rows_of_machines_that_compute_in_another_way_are_not_added() -> None:
-    here, there = {"instructions": "AVX2", "precision": "fp32"}, {"instructions": "AVX512", "precision": "bf16"}
+    here = {"instructions": "AVX2", "precision": "fp32", "matmul_gflops_fp32": 100.0}
+    there = {"instructions": "AVX512", "precision": "bf16", "matmul_gflops_fp32": 100.0, "matmul_gflops_bf16": 400.0}
     file = Path("rows.json")
     refuse_other_machines([], here, file)
     refuse_other_machines([{"machine": here | {"date": "today"}}], here, file)
@@ -87,6 +88,20 @@ def test_rows_of_machines_that_compute_in_another_way_are_not_added() -> None:
         "rows.json holds rows in bf16 with AVX512, and this machine computes in fp32 with AVX2: name another file with "
         "--out."
     )
+
+
+def test_rows_of_machines_that_are_half_or_twice_as_fast_are_not_added() -> None:
+    machine = {"instructions": "AVX512", "precision": "bf16", "matmul_gflops_fp32": 200.0}
+    rows = [{"machine": machine | {"matmul_gflops_bf16": speed}} for speed in (500.0, 900.0, 950.0)]
+    for speed in (451.0, 1799.0):
+        refuse_other_machines(rows, machine | {"matmul_gflops_bf16": speed}, Path("rows.json"))
+    for speed in (450.0, 1800.0):
+        with pytest.raises(SystemExit) as refusal:
+            refuse_other_machines(rows, machine | {"matmul_gflops_bf16": speed}, Path("rows.json"))
+        assert refusal.value.code == (
+            f"rows.json holds rows of machines that reach 900 GFLOP/s in a matrix product, and this one reaches "
+            f"{speed:.0f}: name another file with --out, or see what else it is doing."
+        )
 
 
 def test_folds_keep_groups_whole_and_hold_out_each_picture_once(tmp_path: Path) -> None:

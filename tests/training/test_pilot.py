@@ -266,6 +266,17 @@ def test_what_does_not_fit_into_memory_as_it_is_is_not_tried(
     assert (prepare(photos, QUICK, device="cpu", minutes=in_time()).finer is not None) is (change == {})
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_cut_outs_keep_what_is_freed_where_they_themselves_have_plenty_of_memory(
+    is_whole: bool, photos: Path, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparation, "fits_without_doubt", lambda wish, *_: (wish.crop is None) is is_whole)
+    monkeypatch.setattr(preparation, "fit_into_memory", lambda *_, **__: None)
+    prepared = prepare(photos, QUICK, device="cpu", minutes=in_time())
+    assert prepared.finer is not None
+    assert (prepared.keeps_freed, prepared.finer.keeps_freed) == (is_whole, not is_whole)
+
+
 # --- The run itself
 
 

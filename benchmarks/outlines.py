@@ -1,4 +1,8 @@
-"""The error of a mask in two parts: near a true outline, and elsewhere."""
+"""The error of a mask in two parts: near a true outline, and elsewhere.
+
+Parts of 1 - Dice, within a fixed number of pixels, so that rows of one set compare. Those of a report are parts of
+1 - IoU, within a distance that grows with the picture (`maskwright.evaluation.outlines`).
+"""
 
 import numpy as np
 import torch

@@ -11,7 +11,7 @@ import torch
 from maskwright.config import Settings
 from maskwright.errors import DoesNotFitError
 from maskwright.models.build import build_network
-from maskwright.training import fitting
+from maskwright.training import fitting, out_of_memory
 from maskwright.training.fitting import Way
 from maskwright.training.out_of_memory import (
     MEBIBYTE,
@@ -63,6 +63,16 @@ def test_what_changes_nothing_comes_before_fewer_pictures_as_in_a_plan() -> None
     assert places == sorted(places)
     with pytest.raises(DoesNotFitError):
         shrink(learner, 4, settings)
+
+
+def test_where_statistics_are_synchronised_fewer_pictures_are_all_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(out_of_memory, "synchronises", lambda settings, device: device == "cpu" and settings.depth == 2)
+    settings = Settings(base_channels=8, depth=2)
+    learner = build_learner(build_network(settings.architecture()), settings, precision="fp32")
+    shrink(learner, 4, settings)
+    assert (learner.position.storage, learner.position.micro_batch) == (None, 2)
+    learner.position.micro_batch = 1
+    assert not can_shrink(learner, 1, settings)
 
 
 def test_parts_are_halved_down_to_one_picture() -> None:

@@ -11,7 +11,7 @@ from maskwright.errors import InputError
 from maskwright.models.unet import UNet
 from maskwright.training import ranks
 from maskwright.training.freezing import hold
-from maskwright.training.shared_network import SharedNetwork, check_storage, synchronise_statistics
+from maskwright.training.shared_network import SharedNetwork, check_storage, synchronise_statistics, synchronises
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -98,6 +98,7 @@ def test_lean_storage_cannot_be_synchronised(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(ranks._company, "size", 2)
     with pytest.raises(InputError, match="--storage lean computes batch normalisation by itself"):
         check_storage(lean, "cuda:0")
+    assert [synchronises(left_open, device) for device in ("cuda", "cuda:0", "cpu")] == [True, True, False]
     assert check_storage(left_open, "cuda:0") == "plain"
     assert check_storage(left_open, "cpu") is None
     assert check_storage(Settings(storage="lean", norm="group"), "cuda:0") == "lean"

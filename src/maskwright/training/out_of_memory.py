@@ -19,6 +19,7 @@ from maskwright.config import Settings, Storage
 from maskwright.errors import DoesNotFitError, is_out_of_memory
 from maskwright.models.storage import store
 from maskwright.training.machine_memory import free_memory, held_memory
+from maskwright.training.shared_network import synchronises
 from maskwright.training.state import Beginning, Learner, random_states, restore_random_states
 
 Result = TypeVar("Result")
@@ -81,6 +82,8 @@ def can_shrink(learner: Learner, pictures: int, settings: Settings) -> bool:
 
 
 def _leaner(learner: Learner, settings: Settings) -> Storage | None:
+    if synchronises(settings, next(learner.network.parameters()).device.type):
+        return None
     return LEANER.get(learner.position.storage or settings.storage or "plain")
 
 

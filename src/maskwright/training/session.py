@@ -32,7 +32,7 @@ from maskwright.training.minutes import Closing, Minutes, drawn, pace
 from maskwright.training.run_folder import RunFolder
 from maskwright.training.saving import KeepBest
 from maskwright.training.schedules import Length
-from maskwright.training.shared_network import SharedNetwork
+from maskwright.training.shared_network import SharedNetwork, synchronises
 from maskwright.training.starting_point import StartingPoint, take_weights
 from maskwright.training.state import (
     Learner,
@@ -138,7 +138,10 @@ def resume_learner(session: Session) -> Session:
     Raises:
         InputError: There is no whole state, or it is that of another network.
     """
-    restore(session.learner, *ranks.on_writer(lambda: _read_newest_state(session.folder)))
+    content, path = ranks.on_writer(lambda: _read_newest_state(session.folder))
+    if synchronises(session.settings, session.device):  # it may have become leaner while it was alone
+        content["position"]["storage"] = None
+    restore(session.learner, content, path)
     position = session.learner.position
     if ranks.is_writer():
         write_text(session.folder.metrics, "".join(session.learner.lines))

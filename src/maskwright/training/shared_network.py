@@ -97,14 +97,19 @@ def synchronise_statistics(network: nn.Module, group: Any) -> None:  # noqa: ANN
             changed.process_group = group
 
 
+def synchronises(settings: Settings, device: str) -> bool:
+    """Whether ranks take the statistics of whole batches together: what computes normalisation by itself cannot."""
+    has_statistics = settings.norm == "batch" or settings.encoder != "none"
+    return ranks.size() > 1 and device.startswith("cuda") and has_statistics
+
+
 def check_storage(settings: Settings, device: str) -> Storage | None:
     """How activations may be kept on several GPUs, where a network has batch normalisation; None leaves it open.
 
     Raises:
         InputError: In the way that the settings ask for, it cannot be.
     """
-    has_statistics = settings.norm == "batch" or settings.encoder != "none"
-    if ranks.size() == 1 or not device.startswith("cuda") or not has_statistics:
+    if not synchronises(settings, device):
         return settings.storage
     if settings.storage is not None and "lean" in settings.storage:
         raise InputError(

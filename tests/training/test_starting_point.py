@@ -122,6 +122,14 @@ def test_a_layer_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
     assert "base_channels 16 instead of 8" in taken.in_words()
 
 
+def test_of_another_encoder_no_layer_is_taken(tmp_path: Path) -> None:
+    """The first stages of these two have the same shapes, and other weights."""
+    start = start_from(tmp_path, Architecture("efficientnet_lite0", base_channels=8))
+    taken = take_weights(start, Architecture("efficientnet_lite1", base_channels=8), BLACK_AND_WHITE)
+    assert {name.partition(".")[0] for name in taken.weights} == {"ups", "head"}
+    assert taken.fresh == ("encoder",)
+
+
 @pytest.mark.parametrize(
     ("asked", "word"),
     [

@@ -128,7 +128,7 @@ def with_architecture_of(settings: Settings, card: ModelCard) -> Settings:
 
 
 def take_weights(start: StartingPoint, architecture: Architecture, labels: LabelMap) -> Taken:
-    """Find what a network can take over, layer by layer: all tensors of a layer, or none.
+    """Find what a network can take over, layer by layer: all tensors of a layer, or none; of another encoder none.
 
     A head of several classes is taken where the classes are called the same; a head of one is worth starting from
     whatever its foreground is.
@@ -145,11 +145,13 @@ def take_weights(start: StartingPoint, architecture: Architecture, labels: Label
     layers: dict[str, list[str]] = {}
     for name in wanted:
         layers.setdefault(name.rpartition(".")[0], []).append(name)
+    other_encoder = architecture.encoder != start.card.architecture.encoder  # it has weights of its own
     other_classes = labels.num_classes > 2 and labels.class_names != start.card.class_names
     fitting = {
         layer: names
         for layer, names in layers.items()
         if not (other_classes and layer == "head")
+        and not (other_encoder and layer.startswith("encoder."))
         and all(name in start.weights and start.weights[name].shape == wanted[name].shape for name in names)
     }
     reasons = _differences(architecture, start.card.architecture)

@@ -141,16 +141,21 @@ def train(  # noqa: PLR0913 - each is an option
     has_folds, is_alone = settings.folds is not None and settings.fold is None, gpus is None and processes is None
     if has_folds and not (is_alone and local_rank() is None):
         raise InputError("Several processes train one model at a time: name a --fold.")
-    if not is_alone and local_rank() is None and gpus != 1 and processes != 1:
+    count = 1
+    if not is_alone and local_rank() is None:
+        from maskwright.commands.train_together import count_processes
+
+        count = count_processes(gpus, processes, settings.device)
+    if max_restarts and count == 1 and local_rank() is None:
+        raise InputError("--max-restarts is for several processes: say --gpus or --processes as well.")
+    if count > 1:
         from maskwright.commands.train_together import train_together
 
         ending = train_together(
             words,
             photos,
-            gpus=gpus,
-            processes=processes,
+            count,
             max_restarts=max_restarts,
-            device=settings.device,
             out=out,
             resume=resume,
             began=began,

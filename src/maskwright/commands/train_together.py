@@ -29,11 +29,9 @@ Ending = Literal["finished", "finished with failures", "stopped", "failed"]
 def train_together(
     words: Sequence[str],
     photos: Path,
+    count: int,
     *,
-    gpus: int | None,
-    processes: int | None,
     max_restarts: int,
-    device: str,
     out: Path | None,
     resume: bool,
     began: float | None,
@@ -43,10 +41,8 @@ def train_together(
     Args:
         words: Of the command line, the first of them ``train``.
         photos: The folder, as the words have it; likewise what follows.
-        gpus: How many GPUs, one for each process.
-        processes: Or how many processes on the CPU.
+        count: How many processes; see `count_processes`.
         max_restarts: How often all are started again after one has died.
-        device: What was asked for.
         out: The run folder.
         resume: Whether a run is to go on.
         began: What `time.monotonic` said when the command began; its minutes count from there.
@@ -55,20 +51,13 @@ def train_together(
         How it ended. What went wrong has been said.
 
     Raises:
-        InputError: There are fewer GPUs, or the run folder cannot be used.
+        InputError: The run folder cannot be used.
     """
-    count = _count(gpus, processes, device)
-    require_torch()
-    if gpus is not None and (found := gpu_count()) < gpus:
-        raise InputError(
-            f"--gpus {gpus} was asked for, and torch finds {found or 'none'} on this machine; --processes {gpus} "
-            "trains in as many processes on the CPU."
-        )
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    folder = choose_folder(out, photos.resolve().name, resume=resume)
+    folder = choose_folder(out, photos, resume=resume)
     words = words if out else [*words, "--out", str(folder.path)]
     if began is not None:
         os.environ[COMMAND_BEGAN] = str(began)
@@ -93,8 +82,12 @@ def _finished(folder: RunFolder) -> Ending:
     return "finished with failures" if scores["problems"] else "finished"
 
 
-def _count(gpus: int | None, processes: int | None, device: str) -> int:
-    """How many processes; the words have to agree."""
+def count_processes(gpus: int | None, processes: int | None, device: str) -> int:
+    """How many processes are asked for, one for each GPU or so many on the CPU.
+
+    Raises:
+        InputError: The words do not agree, or there are fewer GPUs.
+    """
     if gpus is not None and processes is not None:
         raise InputError("--gpus and --processes exclude each other: --processes trains on the CPU.")
     count = gpus or processes or 0
@@ -103,6 +96,12 @@ def _count(gpus: int | None, processes: int | None, device: str) -> int:
     kinds = ("auto", "cuda") if gpus else ("auto", "cpu")
     if device not in kinds:
         raise InputError(f"--{'gpus' if gpus else 'processes'} trains on {kinds[1]}, not on --device {device}.")
+    require_torch()
+    if gpus is not None and (found := gpu_count()) < gpus:
+        raise InputError(
+            f"--gpus {gpus} was asked for, and torch finds {found or 'none'} on this machine; --processes {gpus} "
+            "trains in as many processes on the CPU."
+        )
     return count
 
 

@@ -70,6 +70,8 @@ def test_a_plan_of_cut_outs_has_their_steps(photos: Path, tmp_path: Path) -> Non
     assert (found.size, found.factor, found.crop) == (None, 1.0, 48)
     # 10 pictures of 96x64 have 4 cut-outs each, in batches of 4, of which two make a step.
     assert (found.steps, found.epochs) == (lines[-1]["step"], 2) == (10, 2)
+    of_three = dataclasses.replace(settings, accumulate=3)  # 10 batches make 4 steps, the last of them of one batch
+    assert plan(photos, settings=of_three).steps == 8
     card, _ = load_model(run.model_path)
     assert (card.size, card.factor, card.tile) == (None, 1.0, 48)
     assert read_settings(run.folder / "config.toml").crop == 48
@@ -113,7 +115,17 @@ def test_json_stands_alone_on_standard_output(photos: Path, capsys: pytest.Captu
     assert main(["plan", str(photos), *words]) == 0
     content = json.loads(capsys.readouterr().out)
     assert (content["size"], content["base_channels"], content["network"]) == (64, 8, "classic U-Net")
+    assert (content["preset"], content["optimizer"], content["schedule"]) == ("classic", "adam", "cosine")
+    assert (content["learning_rate"], content["held_levels"]) == (1e-4, 0)
     assert content["step_seconds"] > 0
+
+
+def test_a_plan_of_hours_says_which_preset_they_buy(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--size", "32", "--batch-size", "2", "--device", "cuda", "--memory", "4GB"]
+    assert main(["plan", str(photos), "--minutes", "180", *words]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "best, or nearest to it" in said
+    assert "muon, rate 0.003, cosine schedule" in said
 
 
 def test_what_cannot_be_planned_is_refused_like_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -288,9 +288,12 @@ def test_what_is_given_is_kept_and_needs_no_reason(means: Means | None) -> None:
 
 def test_each_choice_has_a_sentence_of_its_own() -> None:
     recipe = choose_recipe(with_means(CARS, 240), OPEN)
-    assert len(recipe.reasons) == 4
+    assert len(recipe.reasons) == 5
+    assert recipe.reasons[-1].startswith(f"The encoder's {HELD} finest levels stay as they are")
     assert all(reason.endswith(".") and "\n" not in reason for reason in recipe.reasons)
-    assert len(choose_recipe(CARS, dataclasses.replace(OPEN, size=400)).reasons) == 3
+    assert len(choose_recipe(CARS, dataclasses.replace(OPEN, size=400)).reasons) == 4
+    without = choose_recipe(CARS, dataclasses.replace(OPEN, encoder="none"))
+    assert not any("encoder" in reason for reason in without.reasons)
 
 
 def test_a_recipe_leaves_nothing_open() -> None:

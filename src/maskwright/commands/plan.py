@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from maskwright import terminal
-from maskwright.config import Settings
+from maskwright.config import Settings, nearest_preset
 from maskwright.data.resizing import Resize
 from maskwright.device import choose_device, require_torch, why_unusable
 from maskwright.errors import InputError
@@ -29,6 +29,7 @@ class Plan:
 
     Attributes:
         models: How many such runs there would be, one for each of the --folds.
+        preset: The one that the settings are those of, or nearest to.
         pictures: In each part.
         groups: Likewise.
         grouping: How the groups were found.
@@ -42,6 +43,10 @@ class Plan:
         accumulate: Forward passes before a step.
         storage: What is kept for the backward pass.
         base_channels: At full resolution.
+        held_levels: Of the encoder, the finest, which learn nothing.
+        optimizer: What moves the weights.
+        learning_rate: At its height.
+        schedule: How it falls from there.
         device: Where it computes.
         precision: What in.
         reasons: A sentence for each of these that was chosen.
@@ -59,6 +64,7 @@ class Plan:
     """
 
     models: int
+    preset: str
     pictures: dict[str, int]
     groups: dict[str, int]
     grouping: str
@@ -72,6 +78,10 @@ class Plan:
     accumulate: int
     storage: str
     base_channels: int
+    held_levels: int
+    optimizer: str
+    learning_rate: float
+    schedule: str
     device: str
     precision: str
     reasons: tuple[str, ...]
@@ -213,6 +223,7 @@ def _plan(prepared: "Preparation", device: str, minutes: "Minutes", models: int,
     ending = costs.saving + (closing.validation_seconds if settings.minutes is not None else 0.0)
     return Plan(
         models=models,
+        preset=nearest_preset(settings),
         pictures={part: len(material.indices(part)) for part in ("train", "val", "test")},
         groups={part: len(material.groups_of(part)) for part in ("train", "val", "test")},
         grouping=material.groups.rule,
@@ -226,6 +237,10 @@ def _plan(prepared: "Preparation", device: str, minutes: "Minutes", models: int,
         accumulate=settings.accumulate or 1,
         storage=settings.storage or "plain",
         base_channels=architecture.base_channels,
+        held_levels=settings.held_levels or 0,
+        optimizer=settings.optimizer,
+        learning_rate=settings.learning_rate,
+        schedule=settings.schedule,
         device=device,
         precision=prepared.precision,
         reasons=prepared.reasons,
@@ -264,8 +279,9 @@ def _reckon(prepared: "Preparation", minutes: "Minutes", closing: "Closing") -> 
     cuts = [cuts_of(shape, settings.crop) for shape in shapes]
     batch = min(settings.chosen("batch_size"), sum(cuts))
     batches = sum(cuts) // batch
+    steps_of_epoch = math.ceil(batches / accumulate)  # the last one of an epoch may be of fewer batches
     if speed is None:  # the device is not here
-        steps = None if settings.epochs is None else math.ceil(settings.epochs * batches / accumulate)
+        steps = None if settings.epochs is None else math.ceil(settings.epochs * steps_of_epoch)
         return _Course(math.nan, settings.epochs or math.nan, steps, math.nan)
     most = settings.crop or max(map(max, shapes))
     areas = [min(height, most) * min(width, most) for height, width in shapes]
@@ -280,7 +296,7 @@ def _reckon(prepared: "Preparation", minutes: "Minutes", closing: "Closing") -> 
         passes = seconds * (1 - VALIDATION_SHARE) * ((1 - small) / whole + small / half)
         courses.append((passes / batches, seconds, seconds / max(1.0, passes)))
     epochs, seconds, each = min(courses, key=lambda course: course[1])
-    return _Course(each * accumulate, epochs, math.ceil(epochs * batches / accumulate), seconds)
+    return _Course(each * accumulate, epochs, math.ceil(epochs * steps_of_epoch), seconds)
 
 
 def _seconds_of_checks(settings: Settings) -> float:
@@ -301,6 +317,8 @@ def _show(found: Plan) -> None:
         ("network", f"{found.network}, {found.parameters / 1e6:.1f} M parameters, {found.base_channels} channels"),
         ("their size", Resize(found.size, found.factor).in_words()),
         ("batch", _batch_in_words(found)),
+        ("learns with", f"{found.optimizer}, rate {found.learning_rate:g}, {found.schedule} schedule"),
+        ("preset", f"{found.preset}, or nearest to it"),
         ("computes", f"{found.device} in {found.precision}"),
     ]
     if found.memory is not None:

@@ -165,15 +165,18 @@ def choose_recipe(facts: Facts, settings: Settings) -> Recipe:
     if settings.base_channels is None and _has_time_to_spare(facts, settings, size, batch_size):
         width, why_width = 2 * width, f"{2 * width} channels: there is time for a wider network"
     unshuffle, why_unshuffle = _choose_unshuffle(facts, settings)
+    held = choose_held_levels(settings)
+    why_held = f"The encoder's {held} finest levels stay as they are: edges look alike everywhere, and steps cost less"
     reasons = (
         why_size,
         why_crop,
         why_unshuffle,
         why_batch if settings.batch_size is None else "",
         why_width if settings.base_channels is None else "",
+        why_held if settings.held_levels is None and held else "",
     )
     sentences = tuple(f"{reason}." for reason in reasons if reason)
-    return Recipe(size, batch_size, width, unshuffle, sentences, settings.crop, choose_held_levels(settings))
+    return Recipe(size, batch_size, width, unshuffle, sentences, settings.crop, held)
 
 
 def cut_larger(facts: Facts, settings: Settings, recipe: Recipe) -> Recipe | None:

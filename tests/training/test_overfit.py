@@ -70,14 +70,14 @@ def test_pictures_and_masks_that_belong_together_are_learnt(ellipse_batch: Batch
     assert overfit.losses[-1] <= 0.95 * overfit.losses[0]
     assert overfit.dices[-1] > overfit.blind_dice + 0.3 * (1 - overfit.blind_dice)
     assert len(overfit.losses) < STEPS  # no longer than it has to be
-    assert find_no_overfit(overfit, SETTINGS, NAMES) is None
+    assert find_no_overfit(overfit, SETTINGS, NAMES, precision="fp32") is None
 
 
 def test_blank_pictures_are_not_learnt_and_the_hardest_are_named() -> None:
     blank = Batch(torch.zeros(PICTURES, 3, 32, 32), noisy_masks(), torch.ones(PICTURES, 1, 32, 32))
     overfit = learn(blank)
     assert len(overfit.losses) == STEPS
-    found = find_no_overfit(overfit, SETTINGS, NAMES)
+    found = find_no_overfit(overfit, SETTINGS, NAMES, precision="fp32")
     assert found is not None
     assert found.name == "cannot-overfit"
     hardest = max(range(PICTURES), key=lambda place: overfit.picture_losses[place])
@@ -87,7 +87,7 @@ def test_blank_pictures_are_not_learnt_and_the_hardest_are_named() -> None:
 
 def test_a_frozen_network_is_told_as_such(ellipse_batch: Batch) -> None:
     frozen = network().requires_grad_(False)
-    found = find_no_overfit(learn(ellipse_batch, frozen), SETTINGS, NAMES)
+    found = find_no_overfit(learn(ellipse_batch, frozen), SETTINGS, NAMES, precision="fp32")
     assert found is not None
     assert "no gradient reaches the weights" in found.sentence
 
@@ -106,10 +106,10 @@ def test_foreground_that_vanishes_at_this_size_is_told(ellipse_batch: Batch) -> 
     targets = torch.zeros_like(ellipse_batch.targets)
     targets[0, 0, 0, 0] = 1
     overfit = dataclasses.replace(learn(ellipse_batch._replace(targets=targets)), losses=(0.7,) * STEPS, dices=(0.0,))
-    found = find_no_overfit(overfit, SETTINGS, NAMES)
+    found = find_no_overfit(overfit, SETTINGS, NAMES, precision="fp32")
     assert found is not None
     assert "too small at --size 32" in found.sentence
-    by_factor = find_no_overfit(overfit, dataclasses.replace(SETTINGS, size=None, factor=0.25), NAMES)
+    by_factor = find_no_overfit(overfit, dataclasses.replace(SETTINGS, size=None, factor=0.25), NAMES, precision="fp32")
     assert by_factor is not None
     assert "too small at --factor 0.25" in by_factor.sentence
 
@@ -117,7 +117,7 @@ def test_foreground_that_vanishes_at_this_size_is_told(ellipse_batch: Batch) -> 
 def test_lines_thinner_than_half_a_pixel_are_too_small_however_much_they_cover(ellipse_batch: Batch) -> None:
     targets = torch.full_like(ellipse_batch.targets, 0.2)
     overfit = dataclasses.replace(learn(ellipse_batch._replace(targets=targets)), losses=(0.7,) * STEPS, dices=(0.0,))
-    found = find_no_overfit(overfit, SETTINGS, NAMES)
+    found = find_no_overfit(overfit, SETTINGS, NAMES, precision="fp32")
     assert found is not None
     assert "only 20 % of it is foreground, in specks or lines" in found.sentence
     assert "too small at --size 32" in found.sentence
@@ -125,10 +125,14 @@ def test_lines_thinner_than_half_a_pixel_are_too_small_however_much_they_cover(e
 
 def test_a_loss_that_is_no_number_is_told_at_once(ellipse_batch: Batch) -> None:
     overfit = learn(ellipse_batch._replace(images=ellipse_batch.images * math.nan))
-    found = find_no_overfit(overfit, SETTINGS, NAMES)
+    found, found_in_fp32 = (
+        find_no_overfit(overfit, SETTINGS, NAMES, precision=precision) for precision in ("bf16", "fp32")
+    )
     assert len(overfit.losses) == 1
     assert found is not None
-    assert "--precision fp32" in found.sentence
+    assert "use --precision fp32" in found.sentence
+    assert found_in_fp32 is not None
+    assert f"try --norm group, or another loss than {SETTINGS.loss}" in found_in_fp32.sentence
     assert overfit.to_json()["loss"] == [None, None]
 
 
@@ -136,19 +140,19 @@ def test_nothing_is_said_where_there_was_no_time() -> None:
     blank = Batch(torch.zeros(PICTURES, 3, 32, 32), noisy_masks(), torch.ones(PICTURES, 1, 32, 32))
     overfit = learn(blank, afford=lambda _: 0.0)
     assert len(overfit.losses) == 1
-    assert find_no_overfit(overfit, SETTINGS, NAMES) is None
+    assert find_no_overfit(overfit, SETTINGS, NAMES, precision="fp32") is None
 
 
 @pytest.mark.parametrize(("last", "is_said"), [(0.99, True), (0.9, False)])
 def test_half_a_check_condemns_only_what_learnt_nothing(last: float, is_said: bool) -> None:
     losses = (1.0,) * (LEAST_STEPS - 1) + (last,)
     overfit = Overfit((0, 1, 2, 3), losses, (0.1, 0.1), 0.2, (0.1, 0.2, 0.3, 0.4), 0.5, moves=True, seconds=1.0)
-    assert (find_no_overfit(overfit, SETTINGS, NAMES) is not None) is is_said
+    assert (find_no_overfit(overfit, SETTINGS, NAMES, precision="fp32") is not None) is is_said
 
 
 def test_a_network_that_knows_the_pictures_already_passes_at_once(ellipse_batch: Batch) -> None:
     overfit = Overfit((0,), (0.05,), (0.95,), 0.5, (0.05,), 0.5, moves=False, seconds=0.1)
-    assert find_no_overfit(overfit, SETTINGS, NAMES) is None
+    assert find_no_overfit(overfit, SETTINGS, NAMES, precision="fp32") is None
 
 
 # --- What it leaves

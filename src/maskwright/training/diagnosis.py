@@ -66,7 +66,7 @@ def check_overfit(session: Session) -> None:
         return
     health.overfit = overfit.to_json()
     names = [session.material.cache.pairs[index].name for index in overfit.pictures]
-    finding = find_no_overfit(overfit, settings, names)
+    finding = find_no_overfit(overfit, settings, names, precision=session.learner.precision)
     if finding is not None:
         health.note_finding(finding, epoch=0, step=0)
         tell(finding)
@@ -93,7 +93,8 @@ def _learn_cut_outs(session: Session) -> Overfit:
                 show=lambda step: update(step / STEPS, f"step {step}"),
                 pictures=pictures,
             )
-            if len(overfit.losses) >= LEAST_STEPS or find_no_overfit(overfit, settings, []) or overfit.is_learnt:
+            finding = find_no_overfit(overfit, settings, [], precision=session.learner.precision)
+            if len(overfit.losses) >= LEAST_STEPS or finding or overfit.is_learnt:
                 break
     return overfit
 

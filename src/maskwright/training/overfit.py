@@ -189,17 +189,21 @@ def is_learnt(losses: Sequence[float], dices: Sequence[float], blind: float) -> 
     return losses[-1] <= NOT_FALLEN * losses[0] and dices[-1] >= blind + LEARNT * (1 - blind)
 
 
-def find_no_overfit(overfit: Overfit, settings: Settings, names: Sequence[str]) -> Finding | None:
+def find_no_overfit(
+    overfit: Overfit, settings: Settings, names: Sequence[str], *, precision: ComputePrecision
+) -> Finding | None:
     """What is said where the batch was not learnt; nothing where there was no time to tell.
 
     Args:
         overfit: What was measured.
         settings: Of the run.
         names: Of the pictures that the cut-outs come from.
+        precision: What it was computed in.
     """
     losses = overfit.losses
     if not math.isfinite(losses[-1]):
-        return _finding(overfit, "the loss is no number", "use --precision fp32")
+        advice = f"try --norm group, or another loss than {settings.loss}"
+        return _finding(overfit, "the loss is no number", advice if precision == "fp32" else "use --precision fp32")
     if overfit.is_learnt or len(losses) < LEAST_STEPS:
         return None
     hardly = overfit.blind_dice + HARDLY_LEARNT * (1 - overfit.blind_dice)

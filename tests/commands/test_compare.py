@@ -87,6 +87,18 @@ def test_runs_tell_their_folder_by_their_split(run: str, tmp_path: Path, capsys:
     assert "A scored pictures of 2023, B of 2024." in compared(a, b, tmp_path, capsys)[1]
 
 
+def test_what_a_reader_of_one_of_them_must_know_is_said_of_both(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leak = "LEAK: old/model.safetensors has learnt from 3 of the 3 pictures of val."
+    a, b = write_scores(tmp_path / "a", "2023"), write_scores(tmp_path / "b", "2023", remarks=[leak], part="val")
+    found, said = compared(a, b, tmp_path, capsys)
+    assert found["remarks"][0] == f"B: {leak}"
+    assert found["remarks"][1].startswith("B: The best weights were chosen on pictures of the same part")
+    assert leak in said
+    assert leak in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
 def test_masks_that_were_read_in_different_ways_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a = write_scores(tmp_path / "a", "2023", masks={"classes": None, "ignore": None, "foreground": None})
     b = write_scores(tmp_path / "b", "2023", masks={"classes": None, "ignore": None, "foreground": "dark"})

@@ -2,8 +2,12 @@
 
 import dataclasses
 import json
+import os
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +17,8 @@ from maskwright.commands.cross_validate import cross_validate
 from maskwright.commands.train import TrainedRun, train
 from maskwright.config import Settings, read_settings
 from maskwright.errors import InputError
+from maskwright.training import preparation
+from maskwright.training.material import read_pictures
 
 TINY = Settings(base_channels=8, depth=1, epochs=1, learning_rate=3e-3, loss="ce+dice")
 
@@ -149,6 +155,42 @@ def test_folds_that_were_stopped_go_on_where_they_were(
     assert trained == [0, 1, 0, 1, 2]
     assert (tmp_path / "all" / "fold-0" / "model.safetensors").stat() == first  # it was finished already
     assert (found.finished, found.pictures) == (True, 12)
+
+
+def test_folds_that_a_signal_stopped_say_what_goes_on_with_all_of_them(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read_and_stop(*args: Any, **options: Any) -> Any:
+        if (tmp_path / "all" / "fold-0" / "scores.json").is_file():
+            os.kill(os.getpid(), signal.SIGTERM)
+        return read_pictures(*args, **options)
+
+    monkeypatch.setattr(preparation, "read_pictures", read_and_stop)
+    assert not cross_validate(photos, folds=2, out=tmp_path / "all", settings=TINY).finished
+    said = capsys.readouterr().err
+    assert f"the same command with --out {tmp_path / 'all'} --resume begins this run anew" in said
+
+
+def test_folds_that_start_from_a_model_that_knows_their_pictures_are_no_scores_of_unseen_ones(
+    photos: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cross_validate(
+        photos, folds=2, out=tmp_path / "all", settings=TINY, start_from=finished / "fold-0" / "model.safetensors"
+    )
+    said = capsys.readouterr().out
+    assert "each scored by a model that did not learn from it" not in said
+    remarks = json.loads((tmp_path / "all" / "scores.json").read_text())["remarks"]
+    assert [remark[:12] for remark in remarks] == ["Fold 0: LEAK", "Fold 1: LEAK"]
+
+
+def test_folds_of_other_photos_of_the_same_name_are_not_gone_on_with(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    copy = shutil.copytree(photos, tmp_path / "copy" / photos.name)
+    folders = [cross_validate(pictures, folds=2, settings=TINY, resume=True).folder for pictures in (photos, copy)]
+    assert folders[0] != folders[1]
+    assert cross_validate(photos, folds=2, settings=TINY, resume=True).folder == folders[0]
 
 
 def test_a_folder_that_is_not_empty_is_refused(photos: Path, tmp_path: Path) -> None:

@@ -481,6 +481,11 @@ def test_held_out_pictures_that_the_first_model_learnt_from_are_called_a_leak(
     assert f"LEAK: {model} has learnt from 2 of the 2 pictures of val; --split {run_folder / 'split.json'}" in said.err
     assert "unseen" not in said.out
     assert first_line(tmp_path / "leak")["step"] > 0  # such a score would keep the first model, whatever is learnt
+    (tmp_path / "leak" / "report.html").unlink()
+    train(photos, out=tmp_path / "leak", start_from=model, settings=other_split, resume=True)
+    report = (tmp_path / "leak" / "report.html").read_text(encoding="utf-8")
+    assert f"LEAK: {model} has learnt from 2 of the 2 pictures of val." in report
+    capsys.readouterr()
     same_split = dataclasses.replace(other_split, split=str(run_folder / "split.json"))
     train(photos, out=tmp_path / "no_leak", start_from=model, settings=same_split)
     said = capsys.readouterr()
@@ -570,7 +575,10 @@ def test_freezing_what_is_not_pretrained_is_said_to_do_nothing(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(photos, out=tmp_path / "run", settings=dataclasses.replace(TINY, epochs=1, freeze=0.5))
-    assert "--freeze does nothing here" in capsys.readouterr().err
+    assert "--freeze does nothing here: the network starts from random weights." in capsys.readouterr().err
+    held = dataclasses.replace(TINY, encoder="efficientnet_lite0", held_levels=5, epochs=1, freeze=0.5, size=32)
+    train(photos, out=tmp_path / "held", settings=held)
+    assert "--freeze does nothing here: --held-levels holds all that is known." in capsys.readouterr().err
 
 
 # --- TensorBoard

@@ -68,7 +68,7 @@ def test_the_scores_stand_with_their_interval_and_what_they_were_measured_on() -
     assert "| Dice per picture | 0.9800 | 95 % interval 0.9712 to 0.9900 |" in text
     assert "On 2 unseen pictures of 2 groups" in text
     assert "weights were chosen on pictures of the same part" in text
-    assert "A sample of 9 pictures" in text
+    assert "A sample of the 9 pictures" in text
     assert "Dice = 2|A∩B| / (|A|+|B|)." in text
 
 

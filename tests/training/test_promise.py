@@ -127,7 +127,7 @@ class Whole:
         keep_last(self.session)
         predictor = load(self.session.folder.model)
         found = score(predictor, self.session, self.closing, advance=lambda: self.machine.work("score"))
-        keep_scores(self.session, found.scores, self.closing)
+        keep_scores(self.session, found.scores, self.closing, leaks=[])
         return len(found.scores.pictures)
 
 

@@ -40,29 +40,29 @@ def started(tmp_path: Path) -> RunFolder:
 def test_a_new_or_empty_folder_is_taken(exists: bool, tmp_path: Path) -> None:
     if exists:
         (tmp_path / "run").mkdir()
-    assert choose_folder(tmp_path / "run", "cars", resume=False).path == tmp_path / "run"
+    assert choose_folder(tmp_path / "run", Path("cars"), resume=False).path == tmp_path / "run"
 
 
 def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(InputError, match=f"^{tmp_path} is not empty.*--resume"):
-        choose_folder(tmp_path, "cars", resume=False)
+        choose_folder(tmp_path, Path("cars"), resume=False)
 
 
 def test_a_folder_that_is_not_empty_is_resumed_where_that_is_asked(started: RunFolder) -> None:
-    assert choose_folder(started.path, "cars", resume=True) == started
+    assert choose_folder(started.path, Path("cars"), resume=True) == started
 
 
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_file_is_refused(resume: bool, tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     with pytest.raises(InputError, match=r"--out .*run is a file"):
-        choose_folder(tmp_path / "run", "cars", resume=resume)
+        choose_folder(tmp_path / "run", Path("cars"), resume=resume)
 
 
 def test_without_a_name_a_dated_folder_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    folder = choose_folder(None, "cars", resume=False).path
+    folder = choose_folder(None, Path("cars"), resume=False).path
     assert folder.parent == Path("runs")
     assert folder.name.endswith("-cars")
     assert not folder.exists()
@@ -75,7 +75,21 @@ def test_the_latest_run_of_that_name_is_resumed(name: str, tmp_path: Path, monke
         (tmp_path / "runs" / run).mkdir(parents=True)
         (tmp_path / "runs" / run / "config.toml").touch()
     (tmp_path / "runs" / f"2026-01-02-030408-{name}").mkdir()  # it never began
-    assert choose_folder(None, name, resume=True).path == Path("runs") / f"2026-01-02-030406-{name}"
+    assert choose_folder(None, Path(name), resume=True).path == Path("runs") / f"2026-01-02-030406-{name}"
+
+
+def test_a_run_on_other_photos_of_the_same_name_is_not_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine, others = tmp_path / "mine" / "cars", tmp_path / "others" / "cars"
+    run = RunFolder(Path("runs/2026-01-02-030405-cars"))
+    start_run(run, Settings(epochs=3), SPLIT, GROUPS, photos=mine)
+    assert choose_folder(None, mine, resume=True) == run
+    assert choose_folder(None, others, resume=True).path not in list(Path("runs").iterdir())
+
+
+def test_a_run_says_what_goes_on_with_it() -> None:
+    assert RunFolder(Path("runs/cars")).again == "the same command with --out runs/cars --resume"
+    assert RunFolder(Path("all/fold-2"), "the same with --resume").again == "the same with --resume"
 
 
 # --- What it must agree with
@@ -111,10 +125,14 @@ def test_other_settings_are_refused_and_all_named(changes: dict[str, Any], sente
     assert str(started.path) in str(raised.value)
 
 
-@pytest.mark.parametrize("epochs", [4, None])
-def test_more_epochs_are_refused_and_pointed_to_a_new_run(epochs: int | None, started: RunFolder) -> None:
-    with pytest.raises(InputError, match=f"--epochs 3, not {epochs}, .*--from {started.model}"):
-        check_settings(started, Settings(epochs=epochs))
+def test_more_epochs_are_refused_and_pointed_to_a_new_run(started: RunFolder) -> None:
+    with pytest.raises(InputError, match=f"--epochs 3, not 4, .*--from {started.model}"):
+        check_settings(started, Settings(epochs=4))
+
+
+def test_whoever_forgets_the_epochs_is_told_to_repeat_them(started: RunFolder) -> None:
+    with pytest.raises(InputError, match=r"--epochs 3, not None.*: repeat its options"):
+        check_settings(started, Settings().with_length(None, None))
 
 
 def test_what_was_left_open_is_resumed_with_what_was_chosen(tmp_path: Path) -> None:
@@ -210,7 +228,7 @@ def test_a_run_is_saved_where_any_of_its_two_states_is_there(left: list[str], tm
 def test_what_a_run_left_that_was_killed_in_its_first_moments_is_nothing(resume: bool, tmp_path: Path) -> None:
     for name in (".lock", ".0123456789abcdef.toml"):
         (tmp_path / name).touch()
-    assert choose_folder(tmp_path, "cars", resume=resume).path == tmp_path
+    assert choose_folder(tmp_path, Path("cars"), resume=resume).path == tmp_path
 
 
 def test_pictures_that_were_not_read_are_written_down(tmp_path: Path) -> None:
@@ -256,7 +274,7 @@ def test_a_run_that_lost_a_file_is_refused(lost: str, started: RunFolder) -> Non
 def test_a_folder_that_holds_something_else_is_not_resumed(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("mine")
     with pytest.raises(InputError, match="holds no run"):
-        choose_folder(tmp_path, "cars", resume=True)
+        choose_folder(tmp_path, Path("cars"), resume=True)
     assert (tmp_path / "metrics.jsonl").read_text() == "mine"
 
 

@@ -44,7 +44,7 @@ def compare(
         InputError: Something given cannot be used; the sentence says what.
     """
     from maskwright.evaluation.compare import compare_scores
-    from maskwright.evaluation.evaluate import DEFINITIONS, scores_from_json
+    from maskwright.evaluation.evaluate import DEFINITIONS, remarks_on, scores_from_json
 
     contents = [_read_scores(Path(path)) for path in (first, second)]
     tolerances = {content.get("tolerance") for content in contents}
@@ -59,7 +59,7 @@ def compare(
             f"{first} and {second} have no picture in common{why}; evaluate both models on the same folder."
         )
     folder = choose_new_folder(out, "compare")
-    remarks = [f"{name}: {remark}" for name, of in zip("AB", contents, strict=True) for remark in of.get("remarks", ())]
+    remarks = [f"{name}: {remark}" for name, of in zip("AB", contents, strict=True) for remark in remarks_on(of)]
     remarks += about_pictures
     content = {"first": str(first), "second": str(second), "remarks": remarks, **comparison.to_json()}
     content["definitions"] = DEFINITIONS

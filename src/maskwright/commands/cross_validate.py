@@ -81,14 +81,20 @@ def cross_validate(  # noqa: PLR0913 - each is an option
     folds = folds or settings.folds or DEFAULT_FOLDS
     each = None if settings.minutes is None else settings.minutes / folds
     settings = dataclasses.replace(settings, folds=folds, minutes=each)
-    folder = _choose_folder(out, f"{Path(photos).resolve().name}-folds", resume=resume)
+    folder = _choose_folder(Path(out) if out else None, Path(photos), resume=resume)
     for fold in range(folds):
         run_folder = fold_folder(folder, fold).path
         terminal.say(f"Fold {fold} of {folds} (counted from 0), in {run_folder}")
         settings = _as_chosen_before(dataclasses.replace(settings, fold=fold), folder)
         started_before = resume and run_folder.is_dir() and any(run_folder.iterdir())
         run = train(
-            photos, out=run_folder, settings=settings, resume=started_before, start_from=start_from, began=began
+            photos,
+            out=run_folder,
+            settings=settings,
+            resume=started_before,
+            start_from=start_from,
+            began=began,
+            again=f"the same command with --out {folder} --resume",
         )
         if not run.finished:
             return CrossValidation(folder, finished=False)
@@ -96,10 +102,11 @@ def cross_validate(  # noqa: PLR0913 - each is an option
     return _sum_up(folder, folds)
 
 
-def _choose_folder(out: str | Path | None, name: str, *, resume: bool) -> Path:
+def _choose_folder(out: Path | None, photos: Path, *, resume: bool) -> Path:
+    name = f"{photos.resolve().name}-folds"
     if resume:
-        return Path(out) if out else latest_folder(name, "fold-0/config.toml") or dated_folder(name)
-    folder = Path(out) if out else dated_folder(name)
+        return out or latest_folder(name, photos, run=fold_folder(Path(), 0).path.name) or dated_folder(name)
+    folder = out or dated_folder(name)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise InputError(f"{folder} is not empty; continue its folds with --resume, or choose another --out.")
     return folder
@@ -130,6 +137,7 @@ def _sum_up(folder: Path, folds: int) -> CrossValidation:
     )
     available = sum(content["available"] for content in contents)
     means = [number_or_nan(content["dice"]["mean"]) for content in contents]
+    leaks = [f"Fold {fold}: {remark}" for fold, content in enumerate(contents) for remark in content.get("remarks", ())]
     summary = {
         "dice": without_nan(dataclasses.asdict(dice)),
         "iou": without_nan(dataclasses.asdict(iou)),
@@ -137,13 +145,15 @@ def _sum_up(folder: Path, folds: int) -> CrossValidation:
         "scored": len(pictures),
         "available": available,
         "folds": [content["dice"] for content in contents],
+        "remarks": leaks,
         "pictures": pictures,
     }
     write_json(folder / "scores.json", summary)
     sample = f" (a sample of {available}, for time)" if len(pictures) < available else ""
+    unseen = "" if leaks else ", each scored by a model that did not learn from it"
     terminal.say(
         f"Dice {dice.mean:.4f} ({dice.range_in_words()}), IoU {iou.mean:.4f} at full size on {len(pictures)} "
-        f"pictures of {len(set(groups))} groups{sample}, each scored by a model that did not learn from it; the best "
+        f"pictures of {len(set(groups))} groups{sample}{unseen}; the best "
         f"weights of each model were chosen on them. Folds: {', '.join(f'{mean:.4f}' for mean in means)}."
     )
     terminal.say(f"Scores: {folder / 'scores.json'}")

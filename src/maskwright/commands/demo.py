@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import time
 from pathlib import Path
 
@@ -9,11 +10,12 @@ from maskwright import terminal
 from maskwright.commands.evaluate import evaluate
 from maskwright.commands.predict import predict
 from maskwright.commands.train import train
-from maskwright.config import read_preset
+from maskwright.config import Settings, read_preset
 from maskwright.data.drawn_cars import VIEWS, write_drawn_cars
 from maskwright.device import require_torch
 from maskwright.errors import InputError
 from maskwright.files import choose_new_folder, write_json
+from maskwright.training.record import train_command
 
 # Unseen cars are drawn with another seed, so that no car stands on both sides.
 UNSEEN_SEED_STEP = 1_000_003
@@ -48,7 +50,7 @@ def demo(*, out: str | Path | None = None, minutes: float = 2.5, cars: int = 16,
     unseen = max(2, cars // 4)
     _draw(folder / "photos", cars, seed)
     _draw(folder / "unseen", unseen, seed + UNSEEN_SEED_STEP)
-    run = train(folder / "photos", out=folder / "run", settings=settings)
+    run = train(folder / "photos", out=folder / "run", settings=settings, again=_again(folder, settings))
     if not run.finished:
         return None
     scores = evaluate(run.model_path, folder / "unseen", out=folder / "evaluation", group=CAR)
@@ -67,6 +69,12 @@ def demo(*, out: str | Path | None = None, minutes: float = 2.5, cars: int = 16,
     terminal.say(f"Look at {folder}/predictions (panels), {run.folder}/report.html and {folder}/evaluation/report.html")
     terminal.say(f"For a picture of your own: maskwright predict {run.model_path} photo.jpg --out tried")
     return folder
+
+
+def _again(folder: Path, settings: Settings) -> str:
+    """What goes on with the training of a demo that was stopped; the demo itself begins anew."""
+    command = train_command(str(folder / "photos"), settings)
+    return f"{command} --out {shlex.quote(str(folder / 'run'))} --resume"
 
 
 def _draw(folder: Path, cars: int, seed: int) -> None:

@@ -64,7 +64,7 @@ def train_original(
         warmup=0.0,
         size=size,
     )
-    run = train(data, settings=settings, resume=resume)
+    run = train(data, settings=settings, resume=resume, again="the same command with --resume")
     if not run.finished:
         return False
     _keep_previous(WEIGHTS)

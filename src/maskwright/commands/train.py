@@ -1,9 +1,10 @@
 """`maskwright train`: from a folder of photographs and masks to a model file."""
 
+import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ class TrainedRun:
     scores: "Scores | None"
 
 
-def train(
+def train(  # noqa: PLR0913 - each is an option
     photos: str | Path,
     *,
     out: str | Path | None = None,
@@ -76,6 +77,7 @@ def train(
     start_from: str | Path | None = None,
     settings: Settings | None = None,
     began: float | None = None,
+    again: str | None = None,
 ) -> TrainedRun:
     """Learn from a folder of photographs and masks; of several processes under torchrun, all together.
 
@@ -90,6 +92,7 @@ def train(
             those of that model.
         settings: All settings; ``preset`` is not read then.
         began: What `time.monotonic` said when the minutes began; by default now.
+        again: What goes on with the run when a signal has stopped it; by default these words with ``--out``.
 
     Returns:
         Where the model is, and its scores.
@@ -109,8 +112,8 @@ def train(
     with catching_signals() as signals, ranks.joined():
         if ranks.was_restarted() and ranks.is_writer():
             terminal.warn("A process of this run ended: all of them go on from where it was saved.")
-        name = Path(photos).resolve().name
-        folder = ranks.on_writer(lambda: choose_folder(Path(out) if out else None, name, resume=resume))
+        folder = ranks.on_writer(lambda: choose_folder(Path(out) if out else None, Path(photos), resume=resume))
+        folder = dataclasses.replace(folder, said_again=again)
         try:
             with locked(folder.path) if ranks.is_writer() else nullcontext():
                 return _open_and_train(Path(photos), folder, settings, start, signals, resume=resume, started=started)
@@ -121,11 +124,10 @@ def train(
         except Stopped:
             if not ranks.is_writer():
                 return TrainedRun(folder.path, folder.model, finished=False, scores=None)
-            again = f"the same command with --out {folder.path} --resume"
             if folder.is_saved:
-                terminal.warn(f"Stopped and saved; {again} goes on from here.")
+                terminal.warn(f"Stopped and saved; {folder.again} goes on from here.")
             else:
-                terminal.warn(f"Stopped before there was anything to save; {again} begins anew.")
+                terminal.warn(f"Stopped before there was anything to save; {folder.again} begins this run anew.")
             return TrainedRun(folder.path, folder.model, finished=False, scores=None)
 
 
@@ -316,7 +318,8 @@ def _build_learner(
     if settings.boundary_weight and not {"ce", "bce", "focal"} & set(settings.loss_terms()):
         terminal.warn(f"--boundary-weight does nothing with --loss {settings.loss}: it counts in ce and focal.")
     if settings.freeze and not learner.pretrained:
-        terminal.warn("--freeze does nothing here: the network starts from random weights.")
+        why = "--held-levels holds all that is known" if learner.held else "the network starts from random weights"
+        terminal.warn(f"--freeze does nothing here: {why}.")
     return learner
 
 
@@ -446,8 +449,8 @@ def _close(session: "Session", closing: "Closing") -> "Scores":
     scores = scored.scores
     if scores.problems and not scores.pictures:
         raise InputError(
-            f"None of the pictures held out can be scored: {scores.problems[0].sentence} When they are back, the same "
-            f"command with --out {folder.path} --resume scores the model that is there."
+            f"None of the pictures held out can be scored: {scores.problems[0].sentence} When they are back, "
+            f"{folder.again} scores the model that is there."
         )
     if ranks.is_writer():
         _conclude(session, closing, scored)
@@ -461,8 +464,8 @@ def _conclude(session: "Session", closing: "Closing", scored: "Scored") -> None:
 
     folder, scores = session.folder, scored.scores
     _tell_unscored(scores)
-    keep_scores(session, scores, closing)
     leak = session.start.leak(session.material, closing.part) if session.start else ""
+    keep_scores(session, scores, closing, leaks=[f"{leak}."] if leak else [])
     sample = f" (a sample of {closing.available}, for time)" if len(scores.pictures) < closing.available else ""
     chosen = "" if closing.part == "test" else "; the best weights were chosen on them"
     terminal.say(
@@ -473,7 +476,7 @@ def _conclude(session: "Session", closing: "Closing", scored: "Scored") -> None:
         rows = [(of.name, f"{of.dice.mean:.4f}", f"{of.iou.mean:.4f}") for of in scores.classes]
         terminal.show_table("Classes", ("class", "Dice", "IoU"), rows)
     terminal.say(f"Model: {folder.model}")
-    _report(folder, scored, leaks=[f"{leak}."] if leak else [])
+    _report(folder, scored)
 
 
 def _tell_unscored(scores: "Scores") -> None:
@@ -481,12 +484,12 @@ def _tell_unscored(scores: "Scores") -> None:
         terminal.warn(f"Not scored: {problem.sentence}")
 
 
-def _report(folder: RunFolder, scored: "Scored", *, leaks: Sequence[str]) -> None:
+def _report(folder: RunFolder, scored: "Scored") -> None:
     """Write the report and say where it is. All else is written by now: without it, the run is as good."""
     from maskwright.training.record import write_run_report
 
     try:
-        write_run_report(folder, gallery=scored.gallery, leaks=leaks, effort=scored.effort)
+        write_run_report(folder, gallery=scored.gallery, effort=scored.effort)
     except (OSError, MemoryError) as error:
         terminal.warn(
             f"{folder.report} could not be written ({error}); the run is finished without it, and "

@@ -190,6 +190,19 @@ def scores_from_json(content: dict[str, Any]) -> Scores:
     )
 
 
+def remarks_on(content: Mapping[str, Any]) -> list[str]:
+    """What a reader of a scores.json must know, whether `evaluate` or a run has written it."""
+    remarks = [str(remark) for remark in content.get("remarks", ())]
+    if content.get("part") == "val":
+        remarks.append(
+            "The best weights were chosen on pictures of the same part, so that these scores may flatter the model."
+        )
+    available = content.get("available")
+    if isinstance(available, int) and available > len(content["pictures"]):
+        remarks.append(f"A sample of the {available} pictures of that part, for want of time.")
+    return remarks
+
+
 def formats_for_model(
     pairing: Pairing,
     card: ModelCard,

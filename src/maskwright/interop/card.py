@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from maskwright.config import Settings
+from maskwright.evaluation.evaluate import remarks_on
 from maskwright.inference.model_file import ModelCard
 from maskwright.inference.tiling import largest_at_once
 from maskwright.training.run_folder import MACHINE_SETTINGS
@@ -162,8 +163,9 @@ def _how_to_use(card: ModelCard, *, has_onnx: bool) -> str:
 def _scores(card: ModelCard, scores: Mapping[str, Any] | None) -> str:
     if scores is None:
         return "None are known: no scores.json lay beside the model. `maskwright evaluate` makes one."
+    remarks = remarks_on(scores)
     # A model that started from another may have got pictures from there that no scores.json tells of.
-    is_unseen = not card.parent and not any(remark.startswith("LEAK") for remark in _remarks(scores))
+    is_unseen = not card.parent and not any(remark.startswith("LEAK") for remark in remarks)
     count = f"{len(scores['pictures'])} {'unseen ' if is_unseen else ''}pictures of {scores['groups']} groups"
     rows = [(title, f"{interval['mean']:.4f}", _range(interval)) for _, title, interval in _measured(scores)]
     classes = [
@@ -176,20 +178,9 @@ def _scores(card: ModelCard, scores: Mapping[str, Any] | None) -> str:
     ]
     if len(classes) > 1:
         parts.append(_table(("class", "Dice", "IoU", "pictures that have it"), classes))
-    parts += [f"- {remark}" for remark in _remarks(scores)]
+    parts += [f"- {remark}" for remark in remarks]
     parts.append(str(scores.get("definitions", "")))
     return "\n\n".join(part for part in parts if part)
-
-
-def _remarks(scores: Mapping[str, Any]) -> list[str]:
-    """What a reader of the scores must know."""
-    remarks = [str(remark) for remark in scores.get("remarks", ())]
-    if scores.get("part") == "val":
-        remarks.append("The best weights were chosen on pictures of the same part, so these scores may flatter it.")
-    available = scores.get("available")
-    if isinstance(available, int) and available > len(scores["pictures"]):
-        remarks.append(f"A sample of {available} pictures, for want of time.")
-    return remarks
 
 
 def _learnt_from(card: ModelCard) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -50,17 +50,24 @@ def keep_effort(session: Session) -> None:
     write_json(session.folder.machine, dataclasses.asdict(effort))
 
 
-def keep_scores(session: Session, scores: Scores, closing: Closing) -> None:
+def keep_scores(session: Session, scores: Scores, closing: Closing, *, leaks: Sequence[str]) -> None:
     """Write the scores into the model and beside it; of how many pictures, where there were more.
 
     With the file beside it a run is finished, so that comes last.
+
+    Args:
+        session: Of the run.
+        scores: Of its best weights.
+        closing: What was scored.
+        leaks: What another training saw of these pictures.
     """
     card, weights = load_model(session.folder.model)
     metrics = {**card.metrics, "dice": scores.dice.mean, "iou": scores.iou.mean}
     save_model(session.folder.model, dataclasses.replace(card, metrics=metrics), weights)
     counts = {"part": closing.part, "scored": len(scores.pictures), "available": closing.available}
     validated = {"validated_on": closing.validated}
-    write_json(session.folder.scores, {**counts, **validated, **scores.to_json()})
+    remarks = {"remarks": list(leaks)}
+    write_json(session.folder.scores, {**counts, **validated, **remarks, **scores.to_json()})
 
 
 def weights_of(learner: Learner) -> dict[str, NDArray[Any]]:

@@ -3,14 +3,14 @@
 import dataclasses
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from maskwright.config import Settings, nearest_preset, read_preset, read_settings, read_started_from
 from maskwright.data.splits import PARTS
 from maskwright.errors import InputError
-from maskwright.evaluation.evaluate import scores_from_json
+from maskwright.evaluation.evaluate import remarks_on, scores_from_json
 from maskwright.evaluation.machine import Effort, effort_from_json
 from maskwright.evaluation.pages.gallery import Gallery
 from maskwright.evaluation.pages.report import Report, Training, write_report
@@ -52,15 +52,12 @@ def read_record(folder: RunFolder, card: ModelCard) -> Training | None:
         return None  # another folder, or one that was changed by hand: the report does without
 
 
-def write_run_report(
-    folder: RunFolder, *, gallery: Gallery | None = None, leaks: Sequence[str] = (), effort: Effort | None = None
-) -> None:
+def write_run_report(folder: RunFolder, *, gallery: Gallery | None = None, effort: Effort | None = None) -> None:
     """Write the report of a run that is finished, from what it left.
 
     Args:
         folder: Of the run.
         gallery: The worst and the best pictures, where they were looked at.
-        leaks: What another training saw of the pictures that were scored.
         effort: What the scoring took.
 
     Raises:
@@ -70,7 +67,7 @@ def write_run_report(
     content = json.loads(folder.scores.read_text(encoding="utf-8"))
     card, _ = load_model(folder.model)
     training = read_record(folder, card)
-    photos = (training and training.photos) or "PHOTOS"
+    photos, remarks = (training and training.photos) or "PHOTOS", remarks_on(content)
     report = Report(
         model=folder.model,
         photos=photos,
@@ -78,22 +75,12 @@ def write_run_report(
         card=card,
         scores=scores_from_json(content),
         gallery=gallery or Gallery(card.labels),
-        leaks=leaks,
-        remarks=_remarks(content),
+        leaks=[remark for remark in remarks if remark.startswith("LEAK")],
+        remarks=[remark for remark in remarks if not remark.startswith("LEAK")],
         effort=effort,
         training=training,
     )
     write_report(folder.report, report)
-
-
-def _remarks(content: Mapping[str, Any]) -> list[str]:
-    """What a reader of a run's scores must know."""
-    remarks = []
-    if content.get("part") == "val":
-        remarks.append("The best weights were chosen on these pictures, so that these scores may flatter the model.")
-    if content.get("available", 0) > len(content["pictures"]):
-        remarks.append(f"A sample of the {content['available']} pictures of that part, for want of time.")
-    return remarks
 
 
 def train_command(photos: str, settings: Settings, *, started_from: Mapping[str, str] | None = None) -> str:

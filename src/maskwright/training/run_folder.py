@@ -35,9 +35,20 @@ LENGTHS = ("epochs", "minutes")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of a run."""
+    """The files of a run.
+
+    Attributes:
+        path: Where they lie.
+        said_again: The words that go on with it, where ``--out`` does not name this folder.
+    """
 
     path: Path
+    said_again: str | None = None
+
+    @property
+    def again(self) -> str:
+        """The words that go on with the run."""
+        return self.said_again or f"the same command with --out {self.path} --resume"
 
     @property
     def model(self) -> Path:
@@ -120,10 +131,10 @@ def fold_folder(folder: Path, fold: int) -> RunFolder:
     return RunFolder(folder / f"fold-{fold}")
 
 
-def choose_folder(out: Path | None, name: str, *, resume: bool) -> RunFolder:
+def choose_folder(out: Path | None, photos: Path, *, resume: bool) -> RunFolder:
     """The folder of a new run, or of the one to resume.
 
-    Without ``out`` it is ``runs/<date>-<name>``; to resume, the latest of that name.
+    Without ``out`` it is ``runs/<date>-<name of the photos>``; to resume, the latest that learns from these photos.
 
     Raises:
         InputError: ``out`` holds a run already and ``resume`` was not asked for, or something that is no run.
@@ -138,11 +149,9 @@ def choose_folder(out: Path | None, name: str, *, resume: bool) -> RunFolder:
             if not (folder.is_saved or folder.config.is_file()):
                 raise InputError(f"{out} is not empty and holds no run to resume; choose another --out.")
         return folder
-    if resume:
-        earlier = latest_folder(name, "config.toml")
-        if earlier is not None:
-            return RunFolder(earlier)
-    return RunFolder(dated_folder(name))
+    name = photos.resolve().name
+    earlier = latest_folder(name, photos) if resume else None
+    return RunFolder(earlier or dated_folder(name))
 
 
 def _holds_something(folder: Path) -> bool:
@@ -153,19 +162,37 @@ def _holds_something(folder: Path) -> bool:
     return any(path not in left_behind for path in folder.iterdir())
 
 
-def latest_folder(name: str, marker: str) -> Path | None:
-    """The latest folder of that name under ``runs/`` that holds a certain file."""
+def latest_folder(name: str, photos: Path, *, run: str = "") -> Path | None:
+    """The latest folder of that name under ``runs/`` that holds a run on these photos.
+
+    Args:
+        name: Of the folder, without its date.
+        photos: What the run learns from; another folder may be called the same.
+        run: Where in the folder the run lies.
+    """
     stem = f"????-??-??-??????-{glob.escape(name)}"
     folders = (path for pattern in (stem, f"{stem}-[0-9]") for path in RUNS.glob(pattern))
-    return max((path for path in folders if (path / marker).is_file()), default=None)
+    return max((path for path in folders if _learns_from(RunFolder(path / run), photos)), default=None)
+
+
+def _learns_from(folder: RunFolder, photos: Path) -> bool:
+    """Whether a folder holds a run on these photos, or one that does not say on which."""
+    learnt = _read_split(folder).get("photos")
+    return folder.config.is_file() and learnt in (None, str(photos.resolve()))
+
+
+def _read_split(folder: RunFolder) -> dict[str, Any]:
+    """What a run says of its pictures; nothing where that cannot be read, which `check_settings` tells."""
+    try:
+        content: dict[str, Any] = json.loads(folder.split.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content
 
 
 def read_unread(folder: RunFolder) -> set[str]:
     """Pictures that a run left out because there was no time to read them."""
-    try:
-        return set(json.loads(folder.split.read_text(encoding="utf-8")).get("unread", []))
-    except (OSError, ValueError):
-        return set()  # `check_settings` says what is the matter with the run
+    return set(_read_split(folder).get("unread", []))
 
 
 def as_started(folder: RunFolder, settings: Settings) -> Settings:
@@ -290,8 +317,8 @@ def check_pictures(folder: RunFolder, split: Mapping[str, str], contents: Mappin
         )
 
 
-def _is_longer(now: Any, earlier: Any) -> bool:  # noqa: ANN401 - a number, or None for no end
-    return earlier is not None and (now is None or now > earlier)
+def _is_longer(now: Any, earlier: Any) -> bool:  # noqa: ANN401 - a number, or None where there is none
+    return now is not None and earlier is not None and now > earlier
 
 
 def _check_start(folder: RunFolder, now: Mapping[str, str]) -> None:

@@ -67,6 +67,15 @@ def test_what_cannot_be_used_at_all_ends_with_2(photos: Path, tmp_path: Path, is
     assert main(["check", str(photos), "--out", str(tmp_path / "out")]) == 2
 
 
+@pytest.mark.parametrize("size", [-5, 0, 31])
+def test_a_size_that_train_refuses_is_refused(
+    photos: Path, tmp_path: Path, size: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(photos), "--out", str(tmp_path / "out"), "--size", str(size)]) == 2
+    assert "--size must be at least 32 pixels" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_json_is_one_document_on_standard_output(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -367,6 +367,66 @@ def test_palettes_that_disagree_and_tell_nothing_apart_are_refused() -> None:
         decide(twice, with_palette(BITS, [ROSE, INK]))
 
 
+def test_a_listed_colour_that_no_palette_has_takes_no_number() -> None:
+    facts = with_palette(np.array([[0, 1, 2]], np.uint8), [(0, 0, 0), (0, 0, 255), (255, 0, 0)])
+    listed = parse_classes("background=#000000,car=#ff0000,tree=#00ff00,water=#0000ff")
+    decision = decide(facts, classes=listed)
+    assert decision.labels.class_names == ("background", "car", "tree", "water")
+    assert decision.labels.values == ((0,), (2,), (), (1,))
+    assert apply_labels(decision.labels, np.array([[0, 1, 2]], np.uint8), Path("a.png")).tolist() == [[0, 3, 1]]
+    ignoring = decide(facts, classes=listed, ignore=("tree",))
+    assert ignoring.labels.class_names == ("background", "car", "water")
+
+
+def test_listed_colours_are_looked_up_in_the_palettes_of_all_masks() -> None:
+    classes = parse_classes("background=#000000,leaf=#00ff00,rose=#ff0000")
+    short, long = [INK, ROSE], [INK, ROSE, LEAF]
+    masks = with_palette(np.array([[0, 1]], np.uint8), short), with_palette(np.array([[0, 2]], np.uint8), long)
+    assert decide(*masks, classes=classes).labels.values == ((0,), (2,), (1,))
+    # What a mask holds counts more than what another's palette has in store.
+    other = with_palette(np.array([[0]], np.uint8), [INK, LEAF, ROSE])
+    assert decide(other, *masks, classes=classes).labels.values == ((0,), (2,), (1,))
+    assert decide(other, masks[0], classes=classes).labels.values == ((0,), (), (1,))
+
+
+def test_listed_colours_are_in_the_order_of_the_numbers_where_nothing_draws_these() -> None:
+    greys = with_palette(np.array([[0, 1, 2]], np.uint8), [(grey,) * 3 for grey in range(256)])
+    classes = parse_classes("background=#000000,car=#ff0000,pole=#c0c0c0")
+    for facts in (greys, flat(0, 1, 2)):
+        assert decide(facts, classes=classes).labels.values == ((0,), (1,), (2,))
+
+
+def test_an_ignored_colour_is_the_number_that_palettes_draw_in_it() -> None:
+    facts = with_palette(np.array([[0, 1, 2]], np.uint8), [INK, ROSE, LEAF])
+    for classes in (None, parse_classes("soil=0,weed=1,crop=2"), parse_classes("soil=#000,weed=#f00,crop=#0f0")):
+        labels = decide(facts, classes=classes, ignore=("#00ff00",)).labels
+        assert labels.ignore == (2,)
+        assert labels.num_classes == 2
+    listed = ClassList((ClassEntry("soil", 0), ClassEntry("weed", 1)), "classes.json", ignore=(LEAF, (9, 9, 9)))
+    assert decide(facts, classes=listed).labels.ignore == (2,)
+
+
+def test_an_ignored_grey_is_its_value() -> None:
+    for masks in ([flat(0, 128, 255)] * 2, [flat(0, 255)] * 3 + [flat(0, 128, 255)]):
+        assert decide(*masks, ignore=("#808080",)).labels == LabelMap(ignore=(128,))
+    assert decide(flat(0, 1, 2, 11), ignore=("#0b0b0b",)).labels.ignore == (11,)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        flat(0, 255),
+        flat(0, 128, 255),
+        flat(0, 255, dtype=np.uint16),
+        flat(0, 1, 2),
+        look_at(np.array([[0, 1, 2]], np.uint8), Path("a.png"), ((0, 0, 0), (255, 0, 0), (0, 255, 0))),
+    ],
+)
+def test_an_ignored_colour_that_masks_of_numbers_or_greys_lack_is_refused(facts: MaskFacts) -> None:
+    with pytest.raises(InputError, match=r"--ignore #0102fe is a colour, .* value of these pixels instead, such as"):
+        decide(facts, ignore=("#0102fe",))
+
+
 # --- Colours
 
 

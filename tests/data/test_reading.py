@@ -110,6 +110,20 @@ def test_files_of_classes_are_painted_with_their_classes(tmp_path: Path) -> None
     assert read_classes(mask, names("car", "road")).tolist() == [[0, 1, 2]]
 
 
+def test_a_file_of_a_class_lies_over_that_of_a_larger_one_whichever_comes_first(tmp_path: Path) -> None:
+    car = write(tmp_path / "a_car.png", np.array([[255, 255, 255, 0]], np.uint8))
+    bumper = write(tmp_path / "a_bumper.png", np.array([[0, 255, 0, 0]], np.uint8))
+    for mask in (Layers((bumper, car), ("bumper", "car")), Layers((car, bumper), ("car", "bumper"))):
+        assert read_classes(mask, names("car", "bumper")).tolist() == [[1, 2, 1, 0]]
+
+
+def test_of_classes_of_equal_size_the_later_file_lies_on_top(tmp_path: Path) -> None:
+    car = write(tmp_path / "a_car.png", np.array([[255, 255, 0]], np.uint8))
+    road = write(tmp_path / "a_road.png", np.array([[0, 255, 255]], np.uint8))
+    assert read_classes(Layers((car, road), ("car", "road")), names("car", "road")).tolist() == [[1, 2, 2]]
+    assert read_classes(Layers((road, car), ("road", "car")), names("car", "road")).tolist() == [[1, 1, 2]]
+
+
 def test_files_of_classes_may_hold_255_in_many_bits(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 255, 0]], np.uint16)).save(tmp_path / "a_car.png")
     mask = Layers((tmp_path / "a_car.png",), ("car",))
@@ -339,6 +353,27 @@ def test_a_mask_that_is_skipped_says_nothing(tmp_path: Path) -> None:
     formats, _ = choose_formats(pairs, read_options(MaskSettings(), None), skip=skip, advance=lambda: None)
     assert formats.labels.values == ((0,), (1,), (2,))
     assert sorted(asked) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("word", "options", "index"),
+    [
+        ("Background", MaskSettings(), 0),
+        ("_background_", MaskSettings("Background,Car"), 0),
+        ("Ignore", MaskSettings(), IGNORED),
+        ("__ignore__", MaskSettings("background,Car"), IGNORED),
+        ("Ignore", MaskSettings(ignore="Ignore"), IGNORED),
+    ],
+)
+def test_files_of_the_background_and_of_what_does_not_count_are_no_classes(
+    tmp_path: Path, word: str, options: MaskSettings, index: int
+) -> None:
+    car = write(tmp_path / "a_Car.png", np.array([[255, 255, 0]], np.uint8))
+    other = write(tmp_path / f"a_{word}.png", np.array([[0, 0, 255]], np.uint8))
+    pair = Pair("a", write(tmp_path / "a.png", np.zeros((1, 3, 3), np.uint8)), Layers((car, other), ("Car", word)))
+    labels = survey([pair], read_options(options, None))
+    assert labels.class_names == ("background", "Car")
+    assert read_all([pair], labels) == [[1, 1, index]]
 
 
 def test_one_mask_without_names_among_named_ones_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskwright import terminal
-from maskwright.config import MaskSettings, Settings
+from maskwright.config import SMALLEST_SIDE, MaskSettings, Settings
 from maskwright.errors import InputError
 from maskwright.files import choose_new_folder, write_json
 
@@ -52,7 +52,9 @@ def check(
     from maskwright.evaluation.pages.contact_sheet import shown_pictures, write_contact_sheet
 
     photos = Path(photos)
-    size = size or USUAL_SIZE
+    size = USUAL_SIZE if size is None else size
+    if size < SMALLEST_SIDE:  # what is accepted here, `train` accepts
+        raise InputError(f"--size must be at least {SMALLEST_SIDE} pixels.")
     folder = choose_new_folder(out, f"check-{photos.resolve().stem}")
     if fix is not None:
         check_target(Path(fix), photos)

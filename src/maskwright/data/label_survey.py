@@ -6,7 +6,7 @@ likelier one and asked about, with the option that answers.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -15,7 +15,14 @@ from PIL import ImageColor
 
 from maskwright.config import Foreground, MaskSettings
 from maskwright.data import labels as lb
-from maskwright.data.formats.class_lists import IGNORE_NAME, VOC_CLASSES, is_background, parse_classes, parse_raw
+from maskwright.data.formats.class_lists import (
+    IGNORE_NAME,
+    VOC_CLASSES,
+    is_background,
+    parse_classes,
+    parse_raw,
+    plain_name,
+)
 from maskwright.data.labels import BACKGROUND, MOST_COLOURS, LabelMap
 from maskwright.data.mask_facts import BYTE_ENDS, LEAST_SHARE, MaskFacts, is_grey
 from maskwright.data.pairs import ClassEntry, ClassList, Colour
@@ -113,11 +120,12 @@ def decide_names(found: Sequence[str], options: LabelOptions) -> Decision:
     """
     entries = [entry.name for entry in options.classes.entries] if options.classes else []
     known = entries or sorted(set(found) - {IGNORE_NAME})
-    odd = [name for name in options.ignore if name not in {*known, *found, IGNORE_NAME}]
+    asked = [plain_name(word) for word in options.ignore]
+    odd = [name for name in asked if name not in {*known, *found, IGNORE_NAME}]
     if odd and known:
         raise InputError(f"--ignore {odd[0]} is none of the classes here, which are {lb.listed(known)}; correct it.")
-    ignored = tuple(name for name in options.ignore if name in {*entries, *found})
-    names = entries or sorted(set(found) - {BACKGROUND})
+    ignored = tuple(name for name in asked if name in {*entries, *found})
+    names = entries or sorted(set(found) - {BACKGROUND, IGNORE_NAME})
     names = [name for name in names if name not in ignored]
     # What no region covers is background, so there is always one.
     first = next((name for name in names if is_background(name)), BACKGROUND)
@@ -242,7 +250,7 @@ def _decide_grey(told: Sequence[MaskFacts], options: LabelOptions) -> Decision:
                 "as the foreground; --foreground dark takes black, --foreground light settles that white is right.",
             )
         )
-    ignore = tuple(parse_raw(word) for word in options.ignore)
+    ignore = tuple(_asked_numbers(told, options, {}))
     if not options.classes or len(options.classes.entries) == 1:
         remarks += _question_of_levels(told, ignore)
     return Decision(LabelMap("grey", names, ignore=ignore, foreground=options.foreground or "light"), tuple(remarks))
@@ -284,7 +292,7 @@ def _seems_inverted(told: Sequence[MaskFacts]) -> bool:
 
 def _decide_levels(facts: Sequence[MaskFacts], options: LabelOptions) -> Decision:
     """Three flat shades: classes rather than soft edges, but that is a question."""
-    ignored = [parse_raw(word) for word in options.ignore]
+    ignored = _asked_numbers(facts, options, {})
     left = [value for value in _numbers_in(facts) if value not in ignored]
     if len(left) <= 2 or (options.classes and len(options.classes.entries) == 2):
         return _decide_grey(facts, options)
@@ -303,9 +311,9 @@ def _decide_indices(facts: Sequence[MaskFacts], options: LabelOptions) -> Decisi
     entries = _entries_by_value(facts, options)
     counted = Counter(fact.storage for fact in facts)
     are_levels = counted["levels"] > counted["indices"]
-    ignore, remarks = _ignored_values(present, entries, options, are_levels=are_levels)
+    ignore, remarks = _ignored_values(facts, present, entries, options, are_levels=are_levels)
     if entries is not None:
-        kept = [entry for entry in entries if entry.value not in ignore]
+        kept = [entry for entry in entries if entry.value not in ignore and entry.name not in options.ignore]
     else:
         kept = [ClassEntry(name, value) for name, value in _default_names(facts, present, ignore)]
         remarks += _question_of_names(kept, options)
@@ -346,30 +354,61 @@ def _numbers_in(facts: Sequence[MaskFacts]) -> list[int]:
 
 
 def _entries_by_value(facts: Sequence[MaskFacts], options: LabelOptions) -> list[ClassEntry] | None:
-    """The classes with the value of each: its own, the place of its colour in the palette, or its place in the list."""
+    """The classes with the value of each: its own, that of its colour in the palettes, or its place in the list.
+
+    A colour that the palettes lack has no value: its place would be that of another colour.
+    """
     if options.classes is None:
         return None
-    palette = next((fact.palette for fact in facts if fact.palette), ())
+    numbers = _numbers_by_colour(facts)
     entries = []
     for place, entry in enumerate(options.classes.entries):
         value = entry.value
         if value is None:
-            value = palette.index(entry.colour) if entry.colour in palette else place
+            value = numbers.get(entry.colour) if entry.colour and numbers else place
         entries.append(ClassEntry(entry.name, value, entry.colour))
     return entries
 
 
 def _ignored_values(
-    present: Sequence[int], entries: Sequence[ClassEntry] | None, options: LabelOptions, *, are_levels: bool
+    facts: Sequence[MaskFacts],
+    present: Sequence[int],
+    entries: Sequence[ClassEntry] | None,
+    options: LabelOptions,
+    *,
+    are_levels: bool,
 ) -> tuple[tuple[int, ...], list[Remark]]:
     """What was asked to be ignored, and the usual marks of pixels that do not count; among grey levels 255 is white."""
-    named = {entry.name: entry.value for entry in entries or ()}
-    asked = [named[word] if word in named else parse_raw(word) for word in options.ignore]
-    listed = options.classes.ignore if options.classes else ()
+    asked = _asked_numbers(facts, options, {entry.name: entry.value for entry in entries or ()})
+    numbers = _numbers_by_colour(facts)
+    listed = [numbers.get(raw, raw) for raw in (options.classes.ignore if options.classes else ())]
     known = {entry.value for entry in entries or ()}
     void = [] if are_levels else [value for value in VOID_VALUES if value in present and value not in known]
     remarks = [Remark("note", f"Pixels of value {value} do not count, as is usual.") for value in void]
     return tuple(dict.fromkeys(value for value in [*asked, *listed, *void] if isinstance(value, int))), remarks
+
+
+def _asked_numbers(facts: Sequence[MaskFacts], options: LabelOptions, named: Mapping[str, int | None]) -> list[int]:
+    """What ``--ignore`` asks for, in numbers: of a colour the one in the palettes, or without any the grey itself.
+
+    Args:
+        facts: Of masks that hold numbers or greys.
+        options: What the user says.
+        named: The number of each class that has a name; None where no mask holds it.
+
+    Raises:
+        InputError: A word is no class, value or colour, or the masks have no number for a colour.
+    """
+    numbers = _numbers_by_colour(facts) or {(grey, grey, grey): grey for grey in range(256)}
+    asked = [named[word] if word in named else parse_raw(word) for word in options.ignore]
+    found = [numbers.get(raw, raw) for raw in asked if raw is not None]
+    odd = next((raw for raw in found if isinstance(raw, tuple)), None)
+    if odd:
+        raise InputError(
+            f"--ignore {lb.describe_raw(odd)} is a colour, and the masks hold numbers or greys that no palette draws "
+            "in it; give the value of these pixels instead, such as --ignore 255."
+        )
+    return [value for value in found if isinstance(value, int)]
 
 
 def _default_names(facts: Sequence[MaskFacts], present: Sequence[int], ignore: Sequence[int]) -> list[tuple[str, int]]:
@@ -421,6 +460,20 @@ def _drawn(fact: MaskFacts) -> dict[int | Colour, Colour]:
         return {}
     colours = dict(enumerate(fact.palette or ()))
     return {value: colours[value] for value in fact.counts if isinstance(value, int) and value in colours}
+
+
+def _numbers_by_colour(facts: Sequence[MaskFacts]) -> dict[int | Colour, int]:
+    """The number of each colour in any of the palettes; where palettes differ, that of a mask which holds it.
+
+    Empty where no palette is coloured, since the reader has resolved palettes of greys.
+    """
+    drawn = {value: colour for fact in facts for value, colour in _drawn(fact).items() if isinstance(value, int)}
+    numbers: dict[int | Colour, int] = {colour: value for value, colour in sorted(drawn.items(), reverse=True)}
+    for palette in dict.fromkeys(fact.palette or () for fact in facts if fact.has_coloured_palette):
+        for value, colour in enumerate(palette):
+            if drawn.setdefault(value, colour) == colour:
+                numbers.setdefault(colour, value)
+    return numbers
 
 
 def _in_colour(fact: MaskFacts) -> MaskFacts:

@@ -66,7 +66,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Layers:
-    """A mask of several files, later ones over earlier ones.
+    """A mask of several files, later ones over earlier ones, but of classes smaller ones over larger ones.
 
     Attributes:
         paths: The files.

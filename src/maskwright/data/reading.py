@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data import image_files, shapes
+from maskwright.data.formats.class_lists import plain_name
 from maskwright.data.input_format import PHOTOGRAPH, InputFormat, choose_input_format, read_image
 from maskwright.data.label_survey import Decision, LabelOptions, decide_labels, decide_names
 from maskwright.data.labels import (
@@ -115,7 +116,7 @@ def read_mask(pair: Pair, labels: LabelMap, height: int, width: int) -> NDArray[
 
 
 def read_classes(mask: Path | Layers | AlphaChannel, labels: LabelMap) -> NDArray[np.uint8]:
-    """Read a mask of files as classes ``(H, W)`` at its own size; of several, later ones lie over earlier ones."""
+    """Read a mask of files as classes ``(H, W)`` at its own size; what lies over what, `Layers` says."""
     if isinstance(mask, AlphaChannel):
         return apply_labels(labels, _alpha(mask.path), mask.path)
     if isinstance(mask, Layers) and mask.class_names:
@@ -183,7 +184,7 @@ def _class_names_in(mask: Mask) -> list[str] | None:
         case Drawing():
             return [shape.class_name for shape in mask.shapes]
         case Layers(class_names=tuple(names)):
-            return list(names)
+            return [plain_name(name) for name in names]
         case _:
             return None
 
@@ -239,7 +240,10 @@ def _alpha(path: Path) -> NDArray[np.uint8]:
 
 
 def _paint_layers(paths: Sequence[Path], names: Sequence[str], labels: LabelMap) -> NDArray[np.uint8]:
-    """Paint the light pixels of each file with the class that the file is named after."""
+    """Paint the light pixels of each file with the class that the file is named after.
+
+    As in `shapes.draw`, smaller regions lie over larger ones, and of equals the later one lies on top.
+    """
     index_of = labels.index_of()
     classes: NDArray[np.uint8] | None = None
     for path, name in zip(paths, names, strict=True):
@@ -249,8 +253,12 @@ def _paint_layers(paths: Sequence[Path], names: Sequence[str], labels: LabelMap)
         light = foreground(values, path, is_lossy=has_lost_detail(path))
         if classes is None:
             classes = np.zeros(light.shape, np.uint8)
+            covering = np.full(light.shape, light.size, np.int32)  # area of what lies on top
         _check_layer(path, light.shape, classes.shape)
-        classes[light] = index_of[name]
+        area = np.count_nonzero(light)
+        on_top = light & (area <= covering)
+        classes[on_top] = index_of[plain_name(name)]
+        covering[on_top] = area
     assert classes is not None  # noqa: S101 - layers are never empty
     return classes
 

@@ -62,6 +62,14 @@ def three_classes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def no_background(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a server that tells two classes apart, neither of which is a background."""
+    card = ModelCard(TINY, size=48, labels=LabelMap(class_names=("sky", "ground")))
+    with serving(write_lively_model(tmp_path_factory.mktemp("neither") / "land.safetensors", card)) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
 def guarded(tiny_model: Path) -> Iterator[str]:
     """Address of a server that asks for a key, and takes one small picture at a time."""
     limits = ("--max-requests", "1", "--max-megapixels", "0.1")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from maskwright.config import MaskSettings
@@ -16,6 +17,7 @@ from maskwright.data.label_survey import read_options
 from maskwright.data.reading import choose_formats, read_pair
 from tests.browser.conftest import KEY
 from tests.browser.driving import Visitor, ask, occupying, pixels_of
+from tests.tiny_pictures import an_image, write
 
 pytestmark = pytest.mark.browser
 
@@ -173,6 +175,16 @@ def test_classes_have_a_legend_and_no_threshold(visitor: Visitor, three_classes:
     assert (visitor.shown()[..., 3] > 0).sum() < (before[..., 3] > 0).sum()
 
 
+def test_two_classes_without_a_background_have_a_colour_each(visitor: Visitor, no_background: str, car: Path) -> None:
+    visitor.visit(no_background)
+    visitor.choose(car)
+    colours = [choice.get_attribute("value") for choice in visitor.all("#classes input[type=color]")]
+    assert colours == ["#e69f00", "#56b4e9"]
+    red, _, blue, _ = np.moveaxis(visitor.shown(), 2, 0).astype(int)
+    assert (red > blue).any()  # the orange of the sky
+    assert (blue > red).any()  # the blue of the ground
+
+
 # Files out
 
 
@@ -285,6 +297,22 @@ def test_all_masks_come_as_one_archive(visitor: Visitor, two_classes: str, small
             assert np.array_equal(mine, pixels_of(ask(two_classes, picture, "output=mask")))
 
 
+def test_pictures_that_differ_in_their_suffix_have_masks_of_their_own(
+    visitor: Visitor, two_classes: str, tmp_path: Path
+) -> None:
+    pictures = [tmp_path / "one.png", tmp_path / "one.jpg"]
+    for seed, path in enumerate(pictures):
+        write(path, an_image(seed))
+    visitor.visit(two_classes)
+    visitor.choose(*pictures)
+    assert [name.text for name in visitor.all("#gallery .name")] == ["one.png", "one-2.jpg"]
+    with zipfile.ZipFile(visitor.download("#download-all", "masks.zip")) as archive:
+        assert sorted(archive.namelist()) == ["one-2_mask.png", "one_mask.png"]
+        for picture, name in zip(pictures, ("one_mask.png", "one-2_mask.png"), strict=True):
+            mine = pixels_of(archive.read(name))
+            assert np.array_equal(mine, pixels_of(ask(two_classes, picture, "output=mask")))
+
+
 # Corrections
 
 
@@ -329,6 +357,22 @@ def test_corrections_of_classes_are_kept_as_their_indices(visitor: Visitor, thre
     visitor.until_said("Saved as images/car")
 
 
+def test_corrections_of_two_classes_without_a_background_go_by_their_names(
+    visitor: Visitor, no_background: str, car: Path
+) -> None:
+    visitor.visit(no_background)
+    visitor.choose(car)
+    visitor.click("#brush")
+    assert [choice.text for choice in visitor.all("#paints label")] == ["sky", "ground"]
+    assert visitor.one("#paints input:checked + span").text == "ground"
+    visitor.drag((0.2, 0.3), (0.6, 0.3))
+    visitor.all("#paints input")[0].click()
+    visitor.drag((0.2, 0.7), (0.6, 0.7))
+    mask = pixels_of(visitor.download("#download-mask", "car_mask.png"))
+    assert (mask[96, 100:280] == 255).all()
+    assert (mask[224, 100:280] == 0).all()
+
+
 def test_strokes_are_undone_and_done_again(visitor: Visitor, two_classes: str, car: Path) -> None:
     visitor.visit(two_classes)
     visitor.choose(car)
@@ -346,6 +390,53 @@ def test_strokes_are_undone_and_done_again(visitor: Visitor, two_classes: str, c
     visitor.until_said("The mask is the model’s again.")
     assert np.array_equal(visitor.shown(), before)
     assert visitor.one("#undo").get_attribute("disabled")
+
+
+def test_an_undo_while_the_brush_is_down_takes_back_that_stroke(visitor: Visitor, two_classes: str, car: Path) -> None:
+    visitor.visit(two_classes)
+    visitor.choose(car)
+    visitor.click("#brush")
+    visitor.all("#paints input")[1].click()
+    before = visitor.shown()
+    visitor.drag((0.1, 0.5), (0.9, 0.5))
+    painted = visitor.shown()
+    visitor.all("#paints input")[0].click()
+    visitor.run("document.getElementById('original').focus()")
+    visitor.press(Keys.ENTER, *[Keys.ARROW_DOWN] * 3)
+    assert (visitor.shown() != painted).any()
+    visitor.press_with_control("z")
+    assert np.array_equal(visitor.shown(), painted)
+    visitor.press(Keys.ARROW_UP)
+    assert visitor.said().startswith("At column")  # and no longer painted
+    mouse = ActionChains(visitor.driver, duration=20).move_to_element(visitor.one("#stage")).click_and_hold()
+    mouse.move_by_offset(0, 80).key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL)
+    mouse.move_by_offset(40, 0).release().perform()
+    assert np.array_equal(visitor.shown(), painted)
+    visitor.press_with_control("z")
+    assert np.array_equal(visitor.shown(), before)
+
+
+def test_keys_still_paint_after_the_mouse_has_taken_the_brush_from_them(
+    visitor: Visitor, two_classes: str, car: Path
+) -> None:
+    visitor.visit(two_classes)
+    visitor.choose(car)
+    visitor.click("#brush")
+    visitor.all("#paints input")[1].click()
+    before = visitor.shown()
+    visitor.click("#original")
+    visitor.press(Keys.ENTER, Keys.ARROW_DOWN)
+    visitor.drag((0.1, 0.3), (0.9, 0.3))
+    visitor.press(Keys.ARROW_DOWN)
+    assert visitor.said().startswith("At column")
+    visitor.press(Keys.ENTER, Keys.ARROW_DOWN)
+    assert visitor.said().startswith("Painted at column")
+    visitor.press(Keys.ENTER)
+    for _ in range(4):  # of the click, of keys, of the mouse and of keys again
+        assert visitor.one("#undo").is_enabled()
+        visitor.click("#undo")
+    assert not visitor.one("#undo").is_enabled()
+    assert np.array_equal(visitor.shown(), before)
 
 
 def test_what_was_painted_is_not_lost_unasked(visitor: Visitor, two_classes: str, car: Path) -> None:
@@ -516,6 +607,25 @@ def test_a_key_is_asked_for_and_a_busy_server_is_asked_again(
     log = visitor.complaints()
     assert any("503" in line for line in log)
     assert all(any(status in line for status in ("401", "413", "422", "503")) for line in log)
+
+
+def test_a_key_that_no_server_can_have_is_refused_where_it_is_asked_for(visitor: Visitor, guarded: str) -> None:
+    visitor.driver.get(guarded)
+    visitor.run("sessionStorage.clear()")
+    visitor.driver.refresh()
+    visitor.until("document.getElementById('key').open")
+    for odd in (f"\u201c{KEY}\u201d", f"{KEY}\u200b"):
+        visitor.one("#key-input").clear()
+        visitor.one("#key-input").send_keys(odd)
+        visitor.press(Keys.ENTER)
+        said = visitor.run("return document.getElementById('key-input').validationMessage")
+        assert said.startswith("No key holds a curly quote, an invisible space or the like")
+        assert visitor.run("return document.getElementById('key').open && sessionStorage.length === 0")
+    visitor.one("#key-input").clear()
+    visitor.one("#key-input").send_keys(KEY, Keys.ENTER)
+    visitor.until("!document.getElementById('main').hasAttribute('aria-busy')")
+    visitor.run("sessionStorage.clear()")
+    assert all("401" in line for line in visitor.complaints())
 
 
 def test_without_a_folder_nothing_is_offered_to_be_saved(visitor: Visitor, odd_threshold: str, car: Path) -> None:

@@ -21,21 +21,24 @@ export class Corrections {
   }
 
   get canUndo() {
-    return this.done.length > 0;
+    return this.done.length > 0 || Boolean(this.stroke?.box);
   }
 
   get canRedo() {
-    return this.undone.length > 0;
+    return this.undone.length > 0 && !this.stroke;
   }
 
-  /** Put the brush down. */
+  /** Put the brush down, after lifting it where it is: a stroke that is returned. */
   begin(point, radius, value) {
+    this.end();
     this.stroke = { before: this.plane.data.slice(), box: null, last: point, radius, value };
     this.move(point);
+    return this.stroke;
   }
 
-  /** Draw on to a point. */
+  /** Draw on to a point; without a stroke, as after an undo, nothing happens here, in `end` and in `cancel`. */
   move(point) {
+    if (!this.stroke) return;
     const { last, radius, value } = this.stroke;
     paintStroke(this.plane, last, point, radius, value);
     this.stroke.box = union(this.stroke.box, boxOfStroke(this.plane, last, point, radius));
@@ -44,6 +47,7 @@ export class Corrections {
 
   /** Lift the brush: the stroke becomes one that can be undone. */
   end() {
+    if (!this.stroke) return;
     const { before, box } = this.stroke;
     this.stroke = null;
     if (!box) return;
@@ -58,11 +62,14 @@ export class Corrections {
 
   /** Forget the stroke that is being drawn. */
   cancel() {
+    if (!this.stroke) return;
     this.plane.data.set(this.stroke.before);
     this.stroke = null;
   }
 
+  /** Take the last stroke back, be it the one that is being drawn. */
   undo() {
+    this.end();
     const stroke = this.done.pop();
     pasteBox(this.plane, stroke.box, stroke.before);
     this.undone.push(stroke);

@@ -7,7 +7,8 @@ const STEP = 1.5;
  * @typedef {object} Painter
  * @property {() => boolean} isOn
  * @property {() => number} radius In pixels of the picture.
- * @property {(point: {x: number, y: number}) => void} begin
+ * @property {(point: {x: number, y: number}) => object} begin The stroke.
+ * @property {(stroke: object | null) => boolean} isOpen Whether that stroke is being drawn.
  * @property {(point: {x: number, y: number}) => void} move
  * @property {() => void} end
  * @property {() => void} cancel
@@ -100,11 +101,13 @@ export function followPointers(stage, painter, compare) {
  */
 export function followKeys(stage, target, painter) {
   let place = null;
-  let isDown = false;
+  let stroke = null;
+  // An undo or the pointer may have ended it.
+  const isDown = () => painter.isOpen(stroke);
 
   function lift() {
-    if (isDown) painter.end();
-    isDown = false;
+    if (isDown()) painter.end();
+    stroke = null;
   }
 
   function moveTo(point) {
@@ -112,10 +115,10 @@ export function followKeys(stage, target, painter) {
       x: Math.min(stage.bitmap.width - 0.5, Math.max(0.5, point.x)),
       y: Math.min(stage.bitmap.height - 0.5, Math.max(0.5, point.y)),
     };
-    if (isDown) painter.move(place);
+    if (isDown()) painter.move(place);
     stage.reveal(place);
     painter.hover(place);
-    painter.announce(place, isDown);
+    painter.announce(place, isDown());
   }
 
   function middle() {
@@ -139,20 +142,16 @@ export function followKeys(stage, target, painter) {
   }
 
   function dab() {
-    if (isDown) return;
+    if (isDown()) return;
     painter.begin(place);
     painter.end();
     painter.announce(place, true);
   }
 
   function toggle() {
-    if (isDown) {
-      lift();
-    } else {
-      painter.begin(place);
-      isDown = true;
-    }
-    painter.announce(place, isDown);
+    if (isDown()) lift();
+    else stroke = painter.begin(place);
+    painter.announce(place, isDown());
   }
 
   target.addEventListener("keydown", press);

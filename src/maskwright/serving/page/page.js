@@ -45,17 +45,28 @@ async function begin() {
   }
   level = ownLevel(model);
   look.classes = model.classes.map(({ name, colour, background }) => ({
-    name, isBackground: background, isShown: true, colour: model.binary && !background ? OVERLAY_COLOUR : colour,
+    name, isBackground: background, isShown: true, colour: findsOne() && !background ? OVERLAY_COLOUR : colour,
   }));
   describeModel();
   setLevel(level);
   element("main").removeAttribute("aria-busy");
 }
 
+/** Whether the model tells one class from a background, and not two classes from each other. */
+function findsOne() {
+  return model.binary && model.classes[0].background;
+}
+
 function askForKey() {
   const dialog = element("key");
   dialog.oncancel = (event) => event.preventDefault(); // there is nothing to go back to
   if (sessionStorage.length > 0) element("key-note").textContent = "The server does not know that key. Try another.";
+  element("key-input").oninput = ({ target }) => {
+    // In a header, `fetch` throws at most of these.
+    const isOdd = /\P{ASCII}/u.test(target.value);
+    const sentence = "No key holds a curly quote, an invisible space or the like, as this one does; copy it again.";
+    target.setCustomValidity(isOdd ? sentence : "");
+  };
   dialog.showModal();
   return new Promise((resolve) => {
     element("key-form").onsubmit = (event) => {
@@ -81,7 +92,8 @@ function describeModel() {
   }
   element("download-cutout").hidden = element("download-background").hidden = !model.outputs.includes("cutout");
   element("classes").replaceChildren(...look.classes.map(classRow).filter(Boolean));
-  const paints = model.binary ? [[255, "Add"], [0, "Erase"]] : look.classes.map((one, index) => [index, one.name]);
+  const named = look.classes.map((one, index) => [model.binary ? 255 * index : index, one.name]);
+  const paints = findsOne() ? [[255, "Add"], [0, "Erase"]] : named;
   brushValue = model.binary ? 255 : Math.max(0, look.classes.findIndex((one) => !one.isBackground));
   element("paints").replaceChildren(...paints.map(([value, name]) => paintChoice(value, name)));
 }
@@ -126,8 +138,8 @@ function addFiles(files) {
 
 function addPicture(file) {
   const picture = new Picture(file);
-  const taken = new Set(pictures.map((other) => other.name));
-  for (let number = 2; taken.has(picture.name); number++) {
+  const taken = new Set(pictures.map((other) => other.stem)); // downloads are named by it
+  for (let number = 2; taken.has(picture.stem); number++) {
     picture.name = file.name.replace(/(\.[^.]*)?$/, `-${number}$1`);
   }
   pictures.push(picture);
@@ -350,9 +362,11 @@ const painter = {
   isOn: () => element("brush").getAttribute("aria-pressed") === "true" && stage.plane !== null,
   radius: () => (Number(element("size").value) / 2) * stage.scale(),
   begin(point) {
-    selected.corrections.begin(point, this.radius(), brushValue);
+    const stroke = selected.corrections.begin(point, this.radius(), brushValue);
     this.draw();
+    return stroke;
   },
+  isOpen: (stroke) => stroke !== null && selected?.corrections?.stroke === stroke,
   move(point) {
     selected.corrections.move(point);
     this.draw();

@@ -31,7 +31,7 @@ from maskwright.data.pairs import AlphaChannel, Drawing, Layers, Mask, Pair, Pol
 from maskwright.data.reading import fingerprint_of
 from maskwright.data.resizing import Resize
 from maskwright.data.targets import pack_target
-from maskwright.errors import InputError
+from maskwright.errors import DoesNotFitError, InputError
 
 
 def read(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -204,6 +204,16 @@ def test_what_cannot_be_read_is_a_problem_and_the_rest_is_kept(ellipses: tuple[P
     assert [problem.path for problem in problems] == [ellipses[index].image for index in (3, 8, 9)]
     assert str(ellipses[3].image) in problems[0].sentence
     assert str(ellipses[9].mask_path) in problems[2].sentence
+
+
+def test_a_picture_that_memory_is_too_small_for_is_never_left_out(ellipses: tuple[Pair, ...], tmp_path: Path) -> None:
+    def read_some(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        if pair == ellipses[2]:
+            raise DoesNotFitError(f"{pair.image} takes more memory than there is.")
+        return read(pair)
+
+    with pytest.raises(DoesNotFitError, match=ellipses[2].image.name):
+        build(ellipses, tmp_path / "cache", read=read_some)
 
 
 def test_where_nothing_can_be_read_the_cache_is_empty(ellipses: tuple[Pair, ...], tmp_path: Path) -> None:
@@ -432,6 +442,21 @@ def test_what_is_spared_stays_where_others_would_go(ellipses: tuple[Pair, ...], 
     assert cache.uncached == 2
     assert all(entry.path is not None and entry.path.exists() for entry in spared.entries)
     assert not any(entry.path is not None and entry.path.exists() for entry in others.entries)
+
+
+def test_what_another_run_cleared_away_first_makes_room_all_the_same(
+    ellipses: tuple[Pair, ...], tmp_path: Path
+) -> None:
+    cache, _ = build(ellipses[:6], tmp_path / "cache", limit_bytes=6 * SIZE)
+    paths = [entry.path for entry in cache.entries if entry.path]
+    for age, path in enumerate(paths):
+        os.utime(path, (1000 + age, 1000 + age))
+    room = cache_room.Room(CacheFolder(tmp_path / "cache", 6 * SIZE), [])
+    for path in paths[:2]:
+        path.unlink()
+    assert room.claim(SIZE)
+    assert room.claim(SIZE)
+    assert files_in(tmp_path / "cache") == sorted(paths[2:])
 
 
 def test_files_of_others_are_neither_removed_nor_counted(ellipses: tuple[Pair, ...], tmp_path: Path) -> None:

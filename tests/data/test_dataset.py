@@ -27,7 +27,7 @@ from maskwright.data.dataset import (
 from maskwright.data.labels import IGNORED
 from maskwright.data.pairs import Pair
 from maskwright.data.resizing import Resize
-from maskwright.errors import InputError
+from maskwright.errors import DoesNotFitError, InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -215,6 +215,10 @@ def kill_process(_pair: Pair) -> NoReturn:
     raise SystemExit
 
 
+def run_out(_pair: Pair) -> NoReturn:
+    raise DoesNotFitError("a.png takes more memory than there is.")
+
+
 def test_seed_epoch_and_picture_decide_a_sample(ellipse_cache: Cache) -> None:
     samples = Samples(ellipse_cache, SETTINGS, augment=True)
     other_seed = Samples(ellipse_cache, dataclasses.replace(SETTINGS, seed=4), augment=True)
@@ -237,6 +241,13 @@ def test_a_picture_that_is_gone_is_said_in_a_sentence(workers: int, ellipse_cach
     ellipse_cache.pairs[0].image.unlink()
     with pytest.raises(InputError, match=f"^{ellipse_cache.pairs[0].image} [^\n]*$"), telling_of_workers():
         batches_of(dataclasses.replace(ellipse_cache, entries=nowhere), SETTINGS, 1, workers=workers)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_memory_is_too_small_for_is_said_in_a_sentence(workers: int, ellipse_cache: Cache) -> None:
+    nowhere = tuple(dataclasses.replace(entry, path=None) for entry in ellipse_cache.entries)
+    with pytest.raises(InputError, match=r"^a\.png takes more memory than there is\.$"), telling_of_workers():
+        batches_of(dataclasses.replace(ellipse_cache, entries=nowhere, read=run_out), SETTINGS, 1, workers=workers)
 
 
 def test_a_worker_that_dies_is_said_in_a_sentence(ellipse_cache: Cache) -> None:

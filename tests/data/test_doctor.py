@@ -219,6 +219,27 @@ def test_copies_in_two_given_parts_are_a_leak(photos: Path) -> None:
     assert list(the(check(photos), "leak").files) == ["train/images/car0_0.png", "val/images/car4_0.png"]
 
 
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_groups_in_two_given_parts_are_a_leak(photos: Path, part: str) -> None:
+    for car in range(5):
+        for kind in ("images", "masks"):
+            for view, where in enumerate(("train", "train" if car > 1 else part)):
+                (photos / where / kind).mkdir(parents=True, exist_ok=True)
+                (photos / kind / f"car{car}_{view}.png").rename(photos / where / kind / f"car{car}_{view}.png")
+    diagnosis = check(photos)
+    found = the(diagnosis, "group leak")
+    assert (found.level, diagnosis.verdict) == ("warning", "findings")
+    assert found.sentence.startswith(
+        f"2 groups have pictures in train and in {part}, as the folders give them: car0, car1;"
+    )
+    assert found.files == {
+        "train/images/car0_0.png": "car0, in train",
+        f"{part}/images/car0_1.png": f"car0, in {part}",
+        "train/images/car1_0.png": "car1, in train",
+        f"{part}/images/car1_1.png": f"car1, in {part}",
+    }
+
+
 def test_one_mask_for_all_pictures_is_said(photos: Path) -> None:
     for path in (photos / "masks").iterdir():
         write(path, a_mask(0))

@@ -77,6 +77,20 @@ def test_annotations_are_recognised_by_what_they_hold(tmp_path: Path, name: str,
             assert not found.problems
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("x.json", COCO), ("x.json", LABEL_STUDIO), ("a.json", LABELME), ("x.csv", "img,rle_mask\na.png,1 1")],
+)
+def test_annotations_are_recognised_behind_a_byte_order_mark(tmp_path: Path, name: str, content: object) -> None:
+    picture(tmp_path / "a.png")
+    write(tmp_path / name, content)
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + (tmp_path / name).read_bytes())
+    for place in (tmp_path, tmp_path / name):
+        found = find_dataset(place)
+        assert [pair.name for pair in found.pairs] == ["a"]
+        assert isinstance(found.pairs[0].mask, Drawing)
+
+
 def test_of_several_kinds_the_others_are_mentioned(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     write(tmp_path / "x.json", COCO)
@@ -159,6 +173,17 @@ def test_alpha_channels_are_masks_where_they_vary(tmp_path: Path) -> None:
     found = find_dataset(tmp_path)
     assert [pair.mask for pair in found.pairs] == [AlphaChannel(tmp_path / "a.png"), AlphaChannel(tmp_path / "b.png")]
     assert found.layout == "the pictures' own alpha channels"
+
+
+def test_folders_of_cutouts_give_the_split_as_those_of_other_pictures_do(tmp_path: Path) -> None:
+    for name in ("train/a", "val/b", "crash test 8/c"):
+        picture(tmp_path / f"{name}.png", alpha=0)
+    found = find_dataset(tmp_path)
+    assert {pair.name: pair.split for pair in found.pairs} == {
+        "train/a": "train",
+        "val/b": "val",
+        "crash test 8/c": None,
+    }
 
 
 @pytest.mark.parametrize("other", [255, None])

@@ -1,5 +1,6 @@
 """A clean copy leaves nothing to mend, and the original as it was."""
 
+import csv
 import hashlib
 import json
 import shutil
@@ -114,6 +115,25 @@ def test_groups_and_the_given_split_are_kept(photos: Path, tmp_path: Path) -> No
     assert sorted(after.groups.of.values()) == sorted(before.groups.of.values())
     rows = (tmp_path / "out/manifest.csv").read_text().splitlines()
     assert rows[:2] == ["image,mask,group", "images/car0/0.png,masks/car0/0.png,car0"]
+
+
+@pytest.mark.parametrize("held_out", [1, 4])  # of five cars; with four, no more can be taken from train
+def test_the_copy_says_of_the_split_what_the_original_says(photos: Path, tmp_path: Path, held_out: int) -> None:
+    for car in range(5):
+        part = "test" if car < held_out else "train"
+        for kind in ("images", "masks"):
+            (photos / part / kind).mkdir(parents=True, exist_ok=True)
+            (photos / kind / f"car{car}").rename(photos / part / kind / f"car{car}")
+    diagnosis = check(photos)
+    assert ("val" in diagnosis.split.values()) == (held_out == 1)
+    fix(diagnosis, tmp_path / "out")
+    rows = list(csv.DictReader((tmp_path / "out/manifest.csv").read_text().splitlines()))
+    assert {row["image"]: row["split"] for row in rows} == {
+        f"images/{part}/images/car{car}/{view}.png": part
+        for car in range(5)
+        for view in range(2)
+        for part in ["test" if car < held_out else "train"]
+    }
 
 
 def test_upright_pictures_are_copied_byte_for_byte(photos: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
 from maskwright.data.image_files import (
     IMAGE_SUFFIXES,
@@ -32,7 +32,7 @@ from maskwright.data.image_files import (
 )
 from maskwright.data.input_format import read_image
 from maskwright.data.readers import refusals
-from maskwright.errors import InputError, MissingExtraError
+from maskwright.errors import DoesNotFitError, InputError, MissingExtraError
 
 ORIENTATION = 0x0112
 RED, GREEN, GREY, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (90,) * 3, (255,) * 3, (0,) * 3
@@ -580,6 +580,19 @@ def test_files_over_the_limit_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(refusals, "MOST_BYTES", 50)
     with pytest.raises(InputError, match=r"a\.png is larger than"):
         read_pixels(save(tmp_path / "a.png", corners()))
+
+
+def test_a_picture_that_memory_is_too_small_for_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "a.png", corners())
+
+    def run_out(_: ImageFile.ImageFile) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", run_out)
+    with pytest.raises(DoesNotFitError, match=r"a\.png takes more memory than there is; cut it up or make it smaller"):
+        read_pixels(path)
 
 
 # --- Reading masks

@@ -261,6 +261,16 @@ def test_a_picture_without_a_part_goes_where_its_group_is() -> None:
     assert (split["a_3"], split["train/car00_9"], split["b_1"]) == ("val", "train", "train")
 
 
+def test_a_picture_without_a_part_is_not_learnt_from_where_its_group_is_held_out() -> None:
+    given = [*pairs(cars(5), "train"), *pairs(["val/a_1"], "val"), *pairs(["test/a_2"], "test"), *pairs(["a_3"])]
+    split, groups = make_split(given, pattern=None, val_share=0.2, test_share=0.0, seed=0)
+    assert {name: split[name] for name in split if groups.of[name] == "a"} == {
+        "val/a_1": "val",
+        "test/a_2": "test",
+        "a_3": "test",
+    }
+
+
 def test_groups_of_pairs_are_kept_together() -> None:
     owned = [Pair(f"{n}", Path(f"{n}.jpg"), Path(f"{n}.png"), group=f"owner {n % 4}") for n in range(20)]
     split, groups = make_split(owned, pattern=None, val_share=0.25, test_share=0.0, seed=0)

@@ -35,11 +35,11 @@ from maskwright.data.reading import fingerprint_of
 from maskwright.data.resizing import Resize, resize_image
 from maskwright.data.targets import pack_target
 from maskwright.data.threads import in_threads
-from maskwright.errors import InputError
+from maskwright.errors import DoesNotFitError, InputError
 from maskwright.files import replacing
 
 # Raised with every change of what a file holds, so that older ones are left alone.
-FORMAT = 2
+FORMAT = 3
 HEADER_BYTES = 4096
 THUMBNAIL_BYTES = SIDE * SIDE * 3
 PIXELS_AT = HEADER_BYTES + THUMBNAIL_BYTES
@@ -250,6 +250,9 @@ def build_cache(
     Returns:
         The cache of all pairs that can be used, and a problem for each that cannot; pairs for which there was no time
         are in neither.
+
+    Raises:
+        DoesNotFitError: A picture takes more memory than there is.
     """
 
     def find(numbered: tuple[int, Pair]) -> Entry | Missing | Problem | None:
@@ -259,7 +262,7 @@ def build_cache(
         try:
             fingerprint, content, key = _keys(pair, f"{num_classes} {resize} {settings_key}")
         except InputError as error:
-            return Problem(pair.image, str(error))
+            return _problem(pair, error)
         path = folder.path / key[:2] / f"{key}.pixels"
         facts = _read_facts(path)
         known = fingerprint, content, path
@@ -272,7 +275,7 @@ def build_cache(
         try:
             picture = prepare(missing.pair, read, num_classes, resize)
         except InputError as error:
-            return Problem(missing.pair.image, str(error))
+            return _problem(missing.pair, error)
         has_room = room.claim(PIXELS_AT + picture.pixels.nbytes)
         is_kept = has_room and _write(missing.path, picture)
         place, small = (missing.path, None) if is_kept else (None, picture.thumbnail)
@@ -353,14 +356,21 @@ class Room:
                 if not self.oldest_last or size > self.limit:
                     return False
                 _, freed, path = self.oldest_last.pop()
-                with contextlib.suppress(OSError):  # in use on Windows, or gone
-                    path.unlink()
+                with contextlib.suppress(OSError):  # in use on Windows
+                    path.unlink(missing_ok=True)  # another run may have been first, and the room is free all the same
                     self.used -= freed
             self.used += size
             return True
 
     def _has(self, size: int) -> bool:
         return self.used + size <= self.limit and size <= _free_bytes(self.folder)
+
+
+def _problem(pair: Pair, error: InputError) -> Problem:
+    """What is told of a pair that cannot be used; one that memory is too small for may be whole, and ends the run."""
+    if isinstance(error, DoesNotFitError):
+        raise error
+    return Problem(pair.image, str(error))
 
 
 def _free_bytes(folder: Path) -> int:

@@ -318,7 +318,7 @@ def telling_of_workers() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(str(error).rpartition(f"{InputError.__name__}: ")[2].strip()) from error
+        raise InputError(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from error
     except RuntimeError as error:
         if not any("DataLoader worker" in str(reason) for reason in _reasons(error)):
             raise

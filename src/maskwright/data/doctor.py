@@ -16,7 +16,7 @@ from maskwright.data.label_survey import Decision
 from maskwright.data.pairs import AlphaChannel, Pairing, Problem, ProblemKind
 from maskwright.data.reading import Formats, has_same_shape
 from maskwright.data.report import LEVELS, Diagnosis, Finding, Level, agreeing, counted, shown_name
-from maskwright.data.splits import make_split
+from maskwright.data.splits import PARTS, make_split
 from maskwright.errors import InputError
 from maskwright.terminal import first_few, printable
 
@@ -72,7 +72,7 @@ def diagnose(
     except InputError as error:
         findings += [Finding("split", "problem", str(error))] if pictures else []
     case = Diagnosis(folder, pairing.layout, formats, tuple(pictures), size, groups, split)
-    findings += tell_copies(case, named, copies, near)
+    findings += tell_copies(case, named, copies, near) + _tell_divided_groups(case, named)
     for tell in (_tell_odd_masks, _tell_odd_images, _tell_sizes, _tell_turned, _tell_classes, _tell_resolution):
         findings += tell(case)
     return replace(case, findings=tuple(sorted(findings, key=lambda finding: LEVELS.index(finding.level))))
@@ -110,6 +110,30 @@ def _make_split(
         shares={picture.pair.name: 1 - picture.share_of([0]) for picture in pictures},
         near=[(names[first], names[second]) for first, second in together],
     )
+
+
+def _tell_divided_groups(case: Diagnosis, named: Groups) -> list[Finding]:
+    """Groups that the given parts divide between learning and measuring; of copies in two parts `tell_copies` tells."""
+    given = [(named.of[some.pair.name], some) for some in case.pictures if some.pair.split]
+    parts_of = defaultdict[str, set[str | None]](set)
+    for group, some in given:
+        parts_of[group].add(some.pair.split)
+    divided = {group: parts for group, parts in sorted(parts_of.items()) if "train" in parts and len(parts) > 1}
+    if not divided:
+        return []
+    held_out = " or ".join(part for part in PARTS[1:] if any(part in parts for parts in divided.values()))
+    found = agreeing(f"{counted(len(divided), 'group')} [has|have] pictures in train and in {held_out}", len(divided))
+    members = sorted(((group, some) for group, some in given if group in divided), key=lambda member: member[0])
+    return [
+        Finding(
+            "group leak",
+            "warning",
+            f"{found}, as the folders give them: {printable(first_few([*divided]))}; scores will look better than they "
+            "are.",
+            "Move each group into one part, or say with --group what belongs together.",
+            {case.name_of(some): printable(f"{group}, in {some.pair.split}") for group, some in members},
+        )
+    ]
 
 
 # --- What cannot be used

@@ -4,6 +4,7 @@ The one entrance for commands. Masks in files of their own are found by names (`
 looked for and recognised by what is in them (`formats`); else the pictures' own alpha channels are the masks.
 """
 
+import codecs
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from pathlib import Path
 from maskwright.data.folder_words import RESULTS_MARK, natural, read_place
 from maskwright.data.formats import coco, fields, kaggle_csv, label_studio, labelme, manifest
 from maskwright.data.formats.class_lists import CLASS_LIST_NAMES, read_class_list
-from maskwright.data.formats.pictures import Pictures, list_pictures, make_pairing, split_in
+from maskwright.data.formats.pictures import Pictures, list_pictures, make_pairing, split_of_folders
 from maskwright.data.image_files import alpha_varies, describe
 from maskwright.data.matching import join
 from maskwright.data.pairing import find_pairs
@@ -179,10 +180,11 @@ def _aside(annotations: Iterable[tuple[_Format, list[Path]]]) -> str:
 
 
 def _look_into(file: Path) -> bytes:
-    """A file's content, or the beginning of one that is too large to be read, and is refused when it is."""
+    """A file's content without a byte order mark, or the beginning of one that will be refused as too large."""
     try:
         with file.open("rb") as opened:
-            return opened.read(None if file.stat().st_size <= fields.MOST_BYTES else _HEAD_BYTES)
+            content = opened.read(None if file.stat().st_size <= fields.MOST_BYTES else _HEAD_BYTES)
+            return content.removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}); change its permissions.") from error
 
@@ -239,13 +241,7 @@ def _find_alpha(pictures: Pictures) -> Pairing | None:
     if not cutouts or not all(map(_varies, cutouts[:: max(1, len(cutouts) // _ENOUGH)])):
         return None
     pairs = [
-        Pair(
-            pictures.name_of(file),
-            file,
-            AlphaChannel(file),
-            split_in(*file.relative_to(pictures.folder).parent.parts),
-        )
-        for file in cutouts
+        Pair(pictures.name_of(file), file, AlphaChannel(file), split_of_folders(pictures, file)) for file in cutouts
     ]
     return make_pairing(pictures, pairs, problems, layout="the pictures' own alpha channels", classes=None)
 

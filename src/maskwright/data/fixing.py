@@ -167,7 +167,7 @@ def _manifest(kept: Sequence[tuple[Picture, dict[str, str]]], diagnosis: Diagnos
     writer.writerow(["image", "mask", "group", *(["split"] if has_split else [])])
     for picture, became in kept:
         group = diagnosis.groups.of[picture.pair.name]
-        split = [diagnosis.part_of(picture) or ""] if has_split else []
+        split = [picture.pair.split or ""] if has_split else []
         writer.writerow([became["image"], became["mask"], group, *split])
     return text.getvalue()
 

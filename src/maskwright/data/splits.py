@@ -226,7 +226,7 @@ def apply_split(pairs: Sequence[Pair], saved: Mapping[str, str]) -> dict[str, st
 
 
 def _given_parts(pairs: Sequence[Pair], groups: Groups) -> dict[str, str]:
-    """The parts as given; a pair without one goes with its group, where that lies in one part."""
+    """The parts as given; a pair without one goes where its group is, or else to train."""
     parts_of: dict[str, set[str]] = {}
     for pair in pairs:
         if pair.split is not None:
@@ -234,7 +234,8 @@ def _given_parts(pairs: Sequence[Pair], groups: Groups) -> dict[str, str]:
     split = {}
     for pair in pairs:
         known = parts_of.get(groups.of[pair.name], set())
-        split[pair.name] = pair.split or (next(iter(known)) if len(known) == 1 else "train")
+        # Of a group in test and val, to test: from val, it would choose the weights that test is to judge.
+        split[pair.name] = pair.split or next((part for part in ("train", "test", "val") if part in known), "train")
     return split
 
 

@@ -221,6 +221,24 @@ def test_splits_come_from_folders(tmp_path: Path) -> None:
     assert not pairing.problems
 
 
+@pytest.mark.parametrize("name", ["train.json", "instances_test2017.json"])
+def test_the_name_of_a_single_file_goes_before_no_folder(tmp_path: Path, name: str) -> None:
+    images = [{"id": id_, "file_name": f"{id_}.jpg", "height": 4, "width": 5} for id_ in (1, 2)]
+    for picture in ("train/1.jpg", "val/2.jpg"):
+        write(tmp_path / picture, "")
+    pairing = read_coco([write(tmp_path / name, content(images=images))], list_pictures(tmp_path))
+    assert [(pair.name, pair.split) for pair in pairing.pairs] == [("train/1", "train"), ("val/2", "val")]
+
+
+def test_a_name_beside_one_that_stands_for_no_part_is_taken_at_its_word(tmp_path: Path) -> None:
+    for file in ("annotations", "val"):
+        images = [{"id": 1, "file_name": f"of_{file}.jpg", "height": 4, "width": 5}]
+        write(tmp_path / f"{file}.json", content(images=images))
+        write(tmp_path / f"of_{file}.jpg", "")
+    pairing = read_coco(sorted(tmp_path.glob("*.json")), list_pictures(tmp_path))
+    assert [(pair.name, pair.split) for pair in pairing.pairs] == [("of_annotations", None), ("of_val", "val")]
+
+
 def test_a_picture_that_is_listed_twice_is_ambiguous(tmp_path: Path) -> None:
     pairing = read(tmp_path, content(images=[{**content()["images"][0], "id": index} for index in (1, 2)]))
     assert not pairing.pairs

@@ -67,6 +67,12 @@ def test_classes_may_be_joined_to_names(tmp_path: Path) -> None:
     assert [shape.class_name for shape in drawing(pairing).shapes] == ["Fish"]
 
 
+def test_folders_give_the_split_whatever_the_table_is_called(tmp_path: Path) -> None:
+    text = f"img,rle_mask\na.jpg,{encode(blob())}\nb.jpg,{encode(blob())}\n"
+    pairing = read(tmp_path, text, "train/a.jpg", "val/b.jpg", name="train_masks.csv")
+    assert [(pair.name, pair.split) for pair in pairing.pairs] == [("train/a", "train"), ("val/b", "val")]
+
+
 @pytest.mark.parametrize("empty", ["", "-1"])
 def test_a_picture_may_show_nothing(tmp_path: Path, empty: str) -> None:
     assert drawing(read(tmp_path, f"img,rle_mask\na,{empty}\n")).shapes == ()

@@ -64,6 +64,16 @@ def box(top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
     return mask
 
 
+def test_folders_give_the_split_whatever_the_only_export_is_called(tmp_path: Path) -> None:
+    for name in ("train/a.jpg", "val/b.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    tasks = [task(result(BOX), image=f"/data/upload/1/{name}.jpg") for name in "ab"]
+    (tmp_path / "test.json").write_text(json.dumps(tasks))
+    pairing = read_label_studio([tmp_path / "test.json"], list_pictures(tmp_path))
+    assert [(pair.name, pair.split) for pair in pairing.pairs] == [("train/a", "train"), ("val/b", "val")]
+
+
 def test_rectangles(tmp_path: Path) -> None:
     np.testing.assert_array_equal(drawn(read(tmp_path, [task(result(BOX))])), box(2, 2, 6, 8))
 

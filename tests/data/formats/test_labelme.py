@@ -148,6 +148,21 @@ def test_folders_of_pictures_give_the_split(tmp_path: Path) -> None:
     }
 
 
+def test_folders_with_such_a_word_among_others_give_no_split(tmp_path: Path) -> None:
+    names = ["crash test 8/a", "val thorens/b", "x/c"]
+    pairing = read_several(tmp_path, *names)
+    assert {pair.name: pair.split for pair in pairing.pairs} == dict.fromkeys(names)
+
+
+def test_folders_of_a_split_may_be_called_as_with_mask_files(tmp_path: Path) -> None:
+    pairing = read_several(tmp_path, "stage1_train/a", "val2017/b", "test_images/c")
+    assert {pair.name: pair.split for pair in pairing.pairs} == {
+        "stage1_train/a": "train",
+        "val2017/b": "val",
+        "test_images/c": "test",
+    }
+
+
 def test_a_picture_without_a_file_is_a_problem(tmp_path: Path) -> None:
     pairing = read(tmp_path, content(), "a.jpg", "b.jpg")
     assert [(problem.path.name, problem.kind) for problem in pairing.problems] == [("b.jpg", "image without mask")]

@@ -16,7 +16,7 @@ import numpy as np
 from maskwright.data.formats import fields
 from maskwright.data.formats.class_lists import IGNORE_NAME, name_classes, parse_colour, plain_name
 from maskwright.data.formats.fields import Entry
-from maskwright.data.formats.pictures import Pictures, find_picture, make_pairing, split_of
+from maskwright.data.formats.pictures import Pictures, find_picture, make_pairing, split_of_folders, splits_of_files
 from maskwright.data.matching import join
 from maskwright.data.pairs import Colour, Drawing, Pair, Pairing, Polygons, Problem, Runs, Shape
 from maskwright.errors import InputError, MissingExtraError
@@ -37,7 +37,7 @@ def read_coco(files: Sequence[Path], pictures: Pictures) -> Pairing:
     """Pair the pictures that COCO files list with their regions.
 
     Args:
-        files: Each may belong to a part of a split, as its name or folder says.
+        files: Each may belong to a part of a split, as the names of all of them or the pictures' folders say.
         pictures: Where the pictures are.
 
     Raises:
@@ -45,6 +45,7 @@ def read_coco(files: Sequence[Path], pictures: Pictures) -> Pairing:
     """
     # COCO's key points and boxes repeat what the file of instances says.
     files = [file for file in files if file.stem.startswith("instances")] or files
+    splits = splits_of_files(files)
     pairs: list[Pair] = []
     problems: list[Problem] = []
     classes: dict[str, Colour | None] = {}
@@ -60,7 +61,7 @@ def read_coco(files: Sequence[Path], pictures: Pictures) -> Pairing:
             try:
                 if identities[_identity(image, "id")] > 1:
                     raise image.refuse(f"has the id {image.fields['id']!a} of another picture; give each its own")
-                pairs.append(_read_image(image, regions, names, pictures))
+                pairs.append(_read_image(image, regions, names, pictures, splits))
             except InputError as error:
                 problems.append(_problem(image, error, pictures))
     source = files[0].name if len(files) == 1 else f"{len(files)} COCO files"
@@ -158,13 +159,18 @@ def _without_area(pairs: Iterable[Pair]) -> str:
 
 
 def _read_image(
-    image: Entry, regions: Mapping[object, list[Entry]], names: dict[object, str], pictures: Pictures
+    image: Entry,
+    regions: Mapping[object, list[Entry]],
+    names: dict[object, str],
+    pictures: Pictures,
+    splits: Mapping[Path, str],
 ) -> Pair:
     file = find_picture(pictures, image.text("file_name"), image.path)
     height, width = image.size("height", "width")
     drawn = [_read_region(region, names, height, width) for region in regions.get(_identity(image, "id"), ())]
     drawing = Drawing(image.path, tuple(drawn), (height, width))
-    return Pair(pictures.name_of(file), file, drawing, split_of(pictures, file, image.path))
+    split = splits.get(image.path) or split_of_folders(pictures, file)
+    return Pair(pictures.name_of(file), file, drawing, split)
 
 
 def _read_region(annotation: Entry, names: dict[object, str], height: int, width: int) -> Shape:

@@ -15,7 +15,7 @@ import numpy as np
 from maskwright.data import shapes
 from maskwright.data.folder_words import natural_text
 from maskwright.data.formats.class_lists import name_classes, plain_name
-from maskwright.data.formats.pictures import Pictures, find_picture, make_pairing, split_of
+from maskwright.data.formats.pictures import Pictures, find_picture, make_pairing, split_of_folders, splits_of_files
 from maskwright.data.formats.tables import Table, read_header, read_table
 from maskwright.data.image_files import describe
 from maskwright.data.pairs import Drawing, Pair, Pairing, Problem, Runs, Shape
@@ -48,6 +48,7 @@ def read_kaggle_csv(files: Sequence[Path], pictures: Pictures) -> Pairing:
     """
     files = [file for file in files if not file.stem.startswith("sample_submission")] or list(files)
     files = [file for file in files if "train" in file.stem] or files
+    splits = splits_of_files(files)
     pairs: list[Pair] = []
     problems: list[Problem] = []
     names: set[str] = set()
@@ -55,7 +56,7 @@ def read_kaggle_csv(files: Sequence[Path], pictures: Pictures) -> Pairing:
         for picture, rows in _rows_by_picture(read_table(file)).items():
             try:
                 pair = _read_rows(picture, rows, file, pictures)
-                pairs.append(pair)
+                pairs.append(replace(pair, split=splits.get(file) or pair.split))
                 names |= {name for _, name, _ in rows if name}
             except InputError as error:
                 problems.append(_problem(picture, error, file, pictures))
@@ -99,7 +100,7 @@ def _read_rows(name: str, rows: Sequence[tuple[int, str, str]], file: Path, pict
             raise InputError(f"{file}, line {line}: the run lengths do not fit {image.name} ({size}); correct the row.")
         drawn.append(Shape(plain_name(class_name or _ONLY_CLASS), runs))
     drawing = Drawing(file, tuple(drawn), (stored.height, stored.width))
-    return Pair(pictures.name_of(image), image, drawing, split_of(pictures, image, file))
+    return Pair(pictures.name_of(image), image, drawing, split_of_folders(pictures, image))
 
 
 def _read_runs(text: str, height: int, width: int) -> Runs | None:

@@ -17,7 +17,15 @@ import numpy as np
 from maskwright.data.formats import fields
 from maskwright.data.formats.class_lists import name_classes, plain_name
 from maskwright.data.formats.fields import Entry
-from maskwright.data.formats.pictures import Pictures, find_picture, is_picture_name, make_pairing, read_url, split_of
+from maskwright.data.formats.pictures import (
+    Pictures,
+    find_picture,
+    is_picture_name,
+    make_pairing,
+    read_url,
+    split_of_folders,
+    splits_of_files,
+)
 from maskwright.data.pairs import Drawing, Pair, Pairing, Polygons, Problem, Runs, Shape
 from maskwright.errors import InputError
 
@@ -60,6 +68,7 @@ def read_label_studio(files: Sequence[Path], pictures: Pictures) -> Pairing:
     Raises:
         InputError: A file as a whole cannot be used. What is wrong with one picture is a problem in the result.
     """
+    splits = splits_of_files(files)
     latest: dict[Path, tuple[str, Pair]] = {}
     problems: list[Problem] = []
     for task in [task for file in files for task in _tasks(file)]:
@@ -72,8 +81,8 @@ def read_label_studio(files: Sequence[Path], pictures: Pictures) -> Pairing:
             annotation = _latest_annotation(task)
             if annotation and (image not in latest or annotation.time > latest[image][0]):
                 drawing = _read_drawing(annotation, task.path)
-                pair = Pair(pictures.name_of(image), image, drawing, split_of(pictures, image, task.path))
-                latest[image] = annotation.time, pair
+                split = splits.get(task.path) or split_of_folders(pictures, image)
+                latest[image] = annotation.time, Pair(pictures.name_of(image), image, drawing, split)
         except InputError as error:
             problems.append(Problem(image, str(error)))
     wrong = {problem.path for problem in problems}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from maskwright.data.folder_words import split_of_word
+from maskwright.data.folder_words import read_place, split_of_word
 from maskwright.data.image_files import IMAGE_SUFFIXES
 from maskwright.data.pairing import survey_pictures
 from maskwright.data.pairs import ClassList, Pair, Pairing, Problem, without_lone_split
@@ -92,23 +92,20 @@ def is_picture_name(name: str) -> bool:
     return name.lower().endswith(tuple(IMAGE_SUFFIXES))
 
 
-def split_in(*names: str) -> str | None:
-    """The part of a split that a word in the names stands for, the last one first: ``instances_val2017``."""
-    for name in reversed(names):
-        words = re.findall("[a-z]+", name.lower())
-        if parts := [split for word in words if (split := split_of_word(word))]:
-            return parts[-1]
-    return None
+def splits_of_files(files: Iterable[Path]) -> dict[Path, str]:
+    """The parts of a split that annotation files are named after, where these differ: ``instances_val2017``.
 
-
-def split_of(pictures: Pictures, image: Path, file: Path) -> str | None:
-    """The part of a split that the folders of an image or the name of its annotation file stand for."""
-    return split_in(file.stem) or split_of_folders(pictures, image)
+    Where they do not, as with Kaggle's ``train_masks.csv`` alone, the folders of the pictures say more.
+    """
+    named = {file: _split_in(file.stem) for file in files}
+    # A name without a part counts as train, as a picture does in `without_lone_split`.
+    is_split = len({split or "train" for split in named.values()}) > 1
+    return {file: split for file, split in named.items() if split and is_split}
 
 
 def split_of_folders(pictures: Pictures, image: Path) -> str | None:
     """The part of a split that the folders of an image stand for."""
-    return split_in(*image.relative_to(pictures.folder).parent.parts)
+    return read_place(image.relative_to(pictures.folder).parent.parts).split
 
 
 def make_pairing(
@@ -156,6 +153,12 @@ def make_pairing(
     if aside:
         layout += f"; left out, without masks: {', '.join(aside[:_MOST_TOLD])}"
     return Pairing(tuple(without_lone_split(kept)), tuple(found), layout, classes)
+
+
+def _split_in(name: str) -> str | None:
+    """The part of a split that the last such word in a name stands for."""
+    words = re.findall("[a-z]+", name.lower())
+    return next((split for word in reversed(words) if (split := split_of_word(word))), None)
 
 
 def _choose(found: Sequence[Path], near: Path) -> Path | None:

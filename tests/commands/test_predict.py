@@ -208,6 +208,34 @@ def test_lists_that_predict_has_not_made_are_not_replaced(
     predicted(model, photos / "a.png", photos, "--save", kind)
 
 
+def test_pages_that_a_smaller_run_leaves_over_are_removed(model: Path, tmp_path: Path) -> None:
+    other, out = save(tmp_path / "other.safetensors", seed=1), tmp_path / "out"
+    for number in range(31):
+        write(tmp_path / f"photos/{number}.png", an_image(number))
+    assert "sheet_002.png" in predicted(model, tmp_path / "photos", out, "--save", "sheet")
+    write(out / "sheet_003.png", an_image(0))  # of no run
+    left = predicted(other, tmp_path / "photos/1.png", out, "--save", "sheet", "--overwrite")
+    assert [*left] == ["sheet_001.png", "sheet_003.png"]
+
+
+def test_a_pattern_may_be_predicted_in_place_twice(model: Path, photos: Path) -> None:
+    for _ in range(2):
+        assert main(["predict", str(model), f"{photos}/*.png", "--out", str(photos), "--save", "mask,coco"]) == 0
+    assert not (photos / "a_mask_mask.png").exists()
+    images = json.loads((photos / "coco.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == ["a.png"]
+
+
+def test_one_name_that_is_too_long_keeps_no_other_picture_back(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(photos / f"{'d' * 250}.png", an_image(4))
+    for _ in range(2):
+        assert main(["predict", str(model), str(photos), "--out", str(tmp_path / "out")]) == 1
+        assert "too long a name" in capsys.readouterr().err
+    assert len(contents(tmp_path / "out")) == 3
+
+
 def test_an_earlier_prediction_is_no_ground_truth(model: Path, photos: Path, tmp_path: Path) -> None:
     words = ["--save", "mask,panel,coco"]
     alone = predicted(model, photos, tmp_path / "out", *words)

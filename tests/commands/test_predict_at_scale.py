@@ -58,6 +58,17 @@ def test_results_among_the_pictures_are_refused(tiny_model: Path, photos: Path) 
         predict_at_scale(tiny_model, str(photos), out=str(photos))
 
 
+@pytest.mark.parametrize("source", ["shards/*.tar", "shards", "shards/cars.tar", "parquet/below"])
+def test_a_source_where_tables_and_shards_are_to_go_is_refused(tmp_path: Path, source: str) -> None:
+    write(tmp_path / "parquet/below/a.png", an_image(0))
+    for folder in ("shards", "incoming"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "cars.tar").touch()
+    with pytest.raises(InputError, match=r"lies where results of .* go; choose another --out"):
+        _list(f"{tmp_path}/{source}", open_place(str(tmp_path)), ["mask"])
+    assert len(_list(f"{tmp_path}/incoming/*.tar", open_place(str(tmp_path)), ["mask"])[1]) == 1
+
+
 def test_pictures_whose_masks_would_have_one_name_are_refused_before_anything_is_written(
     tiny_model: Path, photos: Path, tmp_path: Path
 ) -> None:

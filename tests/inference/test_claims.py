@@ -5,7 +5,17 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from maskwright.inference.claims import NOTES, Claim, by_kind, digest_of, is_result, read_claims, write_claims
+from maskwright.inference.claims import (
+    NOTES,
+    Claim,
+    by_kind,
+    digest_of,
+    is_result,
+    leaves_no_room,
+    read_claims,
+    write_claims,
+)
+from maskwright.inference.results import SUFFIXES
 
 
 def a_claim(place: str = "a", kinds: tuple[str, ...] = ("mask",)) -> Claim:
@@ -71,3 +81,9 @@ def test_another_maker_is_not_covered() -> None:
 def test_results_are_known_by_their_claims(path: str, expected: bool) -> None:
     claims = by_kind([a_claim("below/a", ("mask", "soft", "sheet")), a_claim("clip")])
     assert is_result(PurePath(path), claims) is expected
+
+
+def test_the_longest_name_of_a_picture_leaves_room_for_every_kind_of_result() -> None:
+    longest = max(length for length in range(256) if not leaves_no_room("a" * length))
+    assert longest + max(len(f"_{kind}{suffix}") for kind, suffix in SUFFIXES.items()) == 255
+    assert leaves_no_room("ä" * 120)

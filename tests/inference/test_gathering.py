@@ -105,6 +105,14 @@ def test_of_several_classes_each_has_a_row() -> None:
     assert rows == ["a.jpg,car,1 1", "a.jpg,road,2 1"]
 
 
+def test_two_classes_without_a_background_have_a_row_each_that_names_them(tmp_path: Path) -> None:
+    labels = LabelMap("indices", ("sky", "road"), ((0,), (7,)))
+    part = write_part(tmp_path, "a", kaggle_part("a.jpg", np.array([[0, 1, 1]], np.uint8), labels))
+    write_kaggle(tmp_path / "submission.csv", [part], labels)
+    rows = (tmp_path / "submission.csv").read_text().splitlines()
+    assert rows == ["img,class,rle_mask", "a.jpg,sky,1 1", "a.jpg,road,2 2"]
+
+
 @pytest.mark.realdata
 def test_runs_of_carvana_are_those_of_kaggle(real_data: Path) -> None:
     """Kaggle's train_masks.csv begins the runs of 0cdf5b5d0ce1_01 a row of 1918 pixels apart, not a column of 1280."""

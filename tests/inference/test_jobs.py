@@ -77,6 +77,29 @@ def test_a_name_that_is_no_utf_8_is_a_problem_of_its_own(photos: Path, tmp_path:
     assert "UTF-8" in found.problems[0].sentence
 
 
+def test_so_it_is_where_a_pattern_or_its_own_name_brings_it_in(photos: Path, tmp_path: Path) -> None:
+    odd = photos / "caf\udce9.png"
+    try:
+        write(photos / "d.png", an_image(2))
+        (photos / "d.png").rename(odd)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    for name in (odd, f"{photos}/*.png"):
+        (problem,) = find_jobs([name, photos / "below/b.png"], tmp_path / "out", KINDS).problems
+        assert "UTF-8" in problem.sentence
+
+
+def test_a_name_that_leaves_no_room_for_those_of_results_is_a_problem_of_its_own(photos: Path, tmp_path: Path) -> None:
+    long = photos / f"{'d' * 245}.png"
+    write(long, an_image(2))
+    ways: list[list[Path | str]] = [[photos], [long, f"{photos}/**/?.png"]]
+    for inputs in ways:
+        found = find_jobs(inputs, tmp_path / "out", KINDS)
+        assert len(found.jobs) == 3
+        assert [problem.path for problem in found.problems] == [long]
+        assert "too long a name" in found.problems[0].sentence
+
+
 def test_videos_are_told_by_their_names(tmp_path: Path) -> None:
     (tmp_path / "clip.MP4").touch()
     (job,) = find_jobs([f"{tmp_path}/*"], tmp_path / "out", KINDS).jobs
@@ -94,6 +117,45 @@ def test_what_an_earlier_run_has_noted_is_no_picture_to_predict(photos: Path) ->
     for place in ("e_mask.png", "sheet_001.png"):
         write(photos / place, an_image(2))
     assert names([photos], photos) == ["a.png", "below/b.png", "below/c.png"]
+
+
+def test_nor_is_it_where_a_pattern_or_its_own_name_brings_it_in(photos: Path, tmp_path: Path) -> None:
+    write_claims(photos, [Claim("a", "a.png", "a.png", 1, 1, "0a", ("mask",))])
+    for place in ("a_mask.png", "e_mask.png"):
+        write(photos / place, an_image(2))
+    assert names([f"{photos}/*.png"], photos) == ["a.png", "e_mask.png"]
+    assert names([photos / "a_mask.png", photos / "a.png"], photos) == ["a.png"]
+    assert names([photos / "a_mask.png"], tmp_path / "out") == ["a_mask.png"]  # a picture like any other there
+
+
+@pytest.mark.parametrize("named", ["a_mask.png", "*_mask.png"])
+def test_inputs_that_are_all_results_are_refused_as_such(photos: Path, named: str) -> None:
+    write_claims(photos, [Claim("a", "a.png", "a.png", 1, 1, "0a", ("mask",))])
+    write(photos / "a_mask.png", a_mask(1))
+    with pytest.raises(InputError, match="only results of earlier runs in"):
+        find_jobs([photos / named], photos, KINDS)
+
+
+def test_photographs_that_were_predicted_in_place_are_pictures_of_the_folder_above(
+    photos: Path, tmp_path: Path
+) -> None:
+    below = photos / "below"
+    write_claims(below, [Claim("b", "b.png", "b.png", 1, 1, "0a", ("mask",))])
+    for name in ("b", "c"):
+        write(below / f"{name}_mask.png", a_mask(1))
+    jobs = find_jobs([photos], tmp_path / "out", KINDS).jobs
+    assert [(job.name, job.truth) for job in jobs] == [
+        ("a.png", None),
+        ("below/b.png", None),
+        ("below/c.png", below / "c_mask.png"),
+    ]
+    assert [job.truth for job in with_truths(jobs, None)] == [None, None, below / "c_mask.png"]
+
+
+def test_notes_that_name_no_results_leave_out_the_whole_folder(photos: Path, tmp_path: Path) -> None:
+    (photos / "below" / NOTES).mkdir()  # as --runner ray does
+    (photos / "below" / NOTES / "manifest.json").touch()
+    assert names([photos], tmp_path / "out") == ["a.png"]
 
 
 def test_a_predicted_mask_is_no_truth(photos: Path) -> None:

@@ -20,6 +20,7 @@ from maskwright.scale.manifest import (
     mark_done,
     read_marks,
 )
+from maskwright.scale.parts import files_of_parts
 from maskwright.scale.places import Place, open_place
 from maskwright.scale.sources import Entry, Source
 
@@ -40,9 +41,8 @@ def start(
     renew: bool = False,
 ) -> Plan:
     source = Source("pictures", open_place("/photos"))
-    return begin(
-        out, source, entries, makers or {"model": "abc"}, pictures=pictures, renew=renew, old=("parquet", "shards")
-    )
+    makers = makers or {"model": "abc"}
+    return begin(out, source, entries, makers, pictures=pictures, renew=renew, old=files_of_parts(out))
 
 
 def test_parts_are_numbered_and_hold_each_entry_once(out: Place) -> None:
@@ -128,6 +128,17 @@ def test_beginning_anew_forgets_marks_and_numbered_results(out: Place) -> None:
     anew = start(out, ENTRIES[:2], renew=True)
     assert len(anew.pending) == 1
     assert out.below() == [".predict/" + name for name in ("list.jsonl", "manifest.json")] + ["a_mask.png"]
+
+
+def test_beginning_anew_removes_nothing_that_no_run_has_written(out: Place) -> None:
+    start(out)
+    ours = ["parquet/part-0000000.parquet", "shards/part-0000000.tar", "shards/part-12345678.tar"]
+    theirs = ["parquet/cars.parquet", "parquet/part-0000000.tar", "parquet/part-1.parquet", "shards/cars-000.tar"]
+    theirs += ["shards/more/part-0000000.tar"]
+    for name in (*ours, *theirs):
+        out.write(name, b"")
+    start(out, renew=True)
+    assert [name for name in out.below() if not name.startswith(".predict/")] == theirs
 
 
 def test_a_run_that_died_before_its_manifest_was_written_begins_again(out: Place) -> None:

@@ -74,6 +74,16 @@ def test_files_are_found_below_a_folder_by_a_pattern_and_alone(place: Place) -> 
     assert (found, below.read("1.jpg")) == ({"1.jpg": 7}, b"x" * 7)
 
 
+def test_a_name_that_is_there_is_no_pattern(place: Place) -> None:
+    for name in ("a[1]/b?.jpg", "a1/bc.jpg"):
+        place.write(name, b"x")
+    address = f"{'memory:/' if not place.is_local else ''}{place.root}"
+    assert find_files(f"{address}/a[1]")[1] == {"b?.jpg": 1}
+    below, found = find_files(f"{address}/a[1]/b?.jpg")
+    assert (found, below.root) == ({"b?.jpg": 1}, place.path("a[1]"))
+    assert find_files(f"{address}/a1/b?.jpg")[1] == {"bc.jpg": 1}
+
+
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [

@@ -17,8 +17,8 @@ from maskwright.inference.jobs import Job, find_jobs, is_large, with_truths
 
 if TYPE_CHECKING:
     from maskwright.data.labels import LabelMap
+    from maskwright.inference.claiming import Claimed
     from maskwright.inference.cutout import Background
-    from maskwright.inference.gathering import Part
     from maskwright.inference.predictor import Predictor
     from maskwright.inference.results import Wish
 
@@ -66,7 +66,7 @@ def predict(
     Raises:
         InputError: Something given cannot be used, or there are results that something else made.
     """
-    from maskwright.inference.claiming import claim_results, claimed_parts
+    from maskwright.inference.claiming import claim_results
     from maskwright.inference.predictor import load_as_set
     from maskwright.inference.results import GATHERED, SUFFIXES, Wish, check_kinds, read_kinds
 
@@ -95,8 +95,7 @@ def predict(
         else:
             written += outcome
     for kind in (kind for kind in kinds if kind in GATHERED):
-        parts = claimed_parts(Path(out), kind, claimed, predictor.card.labels)
-        written += _gather(kind, parts, Path(out), predictor.card.labels)
+        written += _gather(kind, claimed, Path(out), predictor.card.labels)
     for problem in problems:
         terminal.warn(f"Not predicted: {problem.sentence}")
     done, number = len(pending) + len(found.problems) - len(problems), len(jobs) + len(found.problems)
@@ -190,18 +189,19 @@ def _predict_alone(predictor: "Predictor", job: Job, wish: "Wish") -> list[Path]
         return predict_video(predictor, job, wish, advance=advance)
 
 
-def _gather(kind: str, parts: "Sequence[Part]", out: Path, labels: "LabelMap") -> list[Path]:
+def _gather(kind: str, claimed: "Claimed", out: Path, labels: "LabelMap") -> list[Path]:
     """Write the file, or the few, that hold one kind of result of all pictures."""
+    from maskwright.inference.claiming import claimed_parts
     from maskwright.inference.gathering import write_coco, write_kaggle, write_sheets
 
-    file = out / GATHERED_FILES[kind]
+    file, parts = out / GATHERED_FILES[kind], claimed_parts(out, kind, claimed, labels)
     match kind:
         case "coco":
             write_coco(file, parts, labels)
         case "kaggle":
             write_kaggle(file, parts, labels)
         case "sheet":
-            return write_sheets(out, parts)
+            return write_sheets(out, parts, known=sum(some == kind for _, some in claimed.claims))
     return [file]
 
 

@@ -11,7 +11,7 @@ from maskwright.data.reading import fingerprint_of
 from maskwright.errors import InputError
 from maskwright.scale.manifest import FAILURES, Mark, Plan, begin, gather_failures
 from maskwright.scale.outcomes import KINDS
-from maskwright.scale.parts import FOLDERS, Order
+from maskwright.scale.parts import FOLDERS, Order, files_of_parts
 from maskwright.scale.places import Place, open_place
 from maskwright.scale.rounds import Failure, Run, do_all
 from maskwright.scale.sources import Entry, Source, list_source, refuse_collisions
@@ -78,7 +78,7 @@ def predict_at_scale(
     target = open_place(out)
     found, entries = _list(source, target, kinds)
     makers = makers_of(model, settings, kinds)
-    plan = begin(target, found, entries, makers, pictures=scale.part, renew=overwrite, old=FOLDERS)
+    plan = begin(target, found, entries, makers, pictures=scale.part, renew=overwrite, old=files_of_parts(target))
     marks: dict[int, Mark] = {}
     failures: list[Failure] = []
     if plan.pending:
@@ -111,8 +111,10 @@ def _list(address: str, out: Place, kinds: Sequence[str]) -> tuple[Source, list[
     if type(source.place.files) is type(out.files):
         if out.root.rstrip("/") == source.place.root.rstrip("/"):
             raise InputError(f"The results would lie among the pictures of {address}; choose another --out.")
-        # Results of an earlier run that lie below the pictures are no pictures.
         start = source.place.path("")
+        if any(start.startswith(out.path(f"{folder}/")) for folder in FOLDERS):
+            raise InputError(f"{address} lies where results of {out.address} go; choose another --out.")
+        # Results of an earlier run that lie below the pictures are no pictures.
         below = f"{out.root.removeprefix(start)}/" if out.root.startswith(start) else None
         entries = [entry for entry in entries if below is None or not entry.name.startswith(below)]
     if source.kind == "pictures" and {*kinds} != {"parquet"}:

@@ -152,17 +152,33 @@ def find_pictures(folder: Path) -> list[Path]:
     return [file for file in files if not _is_of_unread_format(file)]
 
 
-def survey_pictures(folder: Path) -> tuple[list[Path], list[Problem]]:
+def survey_pictures(
+    folder: Path, *, enters: Callable[[Path], bool] = lambda _: False
+) -> tuple[list[Path], list[Problem]]:
     """Find every picture file below a folder, and what could not be looked at.
 
     Among the files are those of formats that nobody reads, so that whoever tries says so by their names; not where the
     same picture lies beside them in another format.
 
+    Args:
+        folder: Where to look.
+        enters: Whether to look into a folder below it that `predict` has filled, too.
+
     Raises:
         InputError: The folder is missing, is a file, or cannot be listed.
     """
-    listing = _list_pictures(folder)
+    listing = _list_pictures(folder, enters=enters)
     return listing.files, listing.unseen
+
+
+def problem_of_name(path: Path) -> Problem | None:
+    """What is wrong with a name that is not UTF-8; None of others."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        printable = Path(str(path).encode(errors="backslashreplace").decode())
+        return Problem(printable, f"{str(path)!a} has a name that is not UTF-8; rename it.", "name")
+    return None
 
 
 # --- Files and folders
@@ -183,13 +199,13 @@ class _Listing:
     """Folders that `predict` has filled; what lies in them is left out, but for the folder that was named itself."""
 
 
-def _list_pictures(folder: Path) -> _Listing:
+def _list_pictures(folder: Path, *, enters: Callable[[Path], bool] = lambda _: False) -> _Listing:
     """Every picture below a folder, in natural order.
 
     Names that are no UTF-8 come out of archives packed elsewhere; nothing could print them or write
     them down, so they are problems. Links are followed, since data often lies elsewhere, but not in
-    circles, and after what is really there, whose names count. Folders of `predict`'s results are left out: a model
-    is not to learn from its own masks, nor be scored by them.
+    circles, and after what is really there, whose names count. Folders of `predict`'s results are left out, unless
+    somebody enters them: a model is not to learn from its own masks, nor be scored by them.
 
     Raises:
         InputError: The folder is missing, is a file, or cannot be listed.
@@ -212,7 +228,7 @@ def _list_pictures(folder: Path) -> _Listing:
             continue
         if is_filled := any(entry.name == RESULTS_MARK for entry in entries):
             listing.results.append(where)
-        if identity not in visited and (where == folder or not is_filled):
+        if identity not in visited and (where == folder or not is_filled or enters(where)):
             visited.add(identity)
             _list_one(where, entries, listing, folders, links)
             links.sort(key=natural)
@@ -233,7 +249,7 @@ def _list_one(
         # A broken link without a suffix may have been a folder.
         if not (is_folder or is_picture or (entry.is_symlink() and not suffix)) or not _is_visible(entry.name):
             continue
-        if problem := _problem_of_name(path):
+        if problem := problem_of_name(path):
             listing.unseen.append(problem)
             listing.odd_names.add(_plain_letters(path.stem))
         elif is_folder:
@@ -261,15 +277,6 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:  # a link to where nobody may look
         return False
-
-
-def _problem_of_name(path: Path) -> Problem | None:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        printable = Path(str(path).encode(errors="backslashreplace").decode())
-        return Problem(printable, f"{str(path)!a} has a name that is not UTF-8; rename it.", "name")
-    return None
 
 
 def _plain_letters(name: str) -> str:

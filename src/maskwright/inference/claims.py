@@ -22,6 +22,8 @@ GATHERED_FILES = {"coco": "coco.json", "kaggle": "submission.csv", "sheet": "she
 FRAMES = "_frames"
 """What follows a video's name in that of the folder with a file for each frame."""
 
+# Bytes of a file's name without its suffix: file systems take 255, of which `_polygons.geojson` needs 17.
+_LONGEST_STEM = 238
 _LINES = f"{NOTES}/results.jsonl"
 _RESULT = re.compile(r"(.+)_([a-z]+)(?:_\d+)?")
 _PAGE = re.compile(r"\d{3,}")
@@ -76,7 +78,7 @@ def read_claims(out: Path) -> dict[tuple[str, str], Claim]:
     """The claims in a folder of results; none where there is none."""
     try:
         lines = (out / _LINES).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     return by_kind(claim for line in lines if (claim := _read(line)))
 
@@ -96,13 +98,17 @@ def is_result(path: PurePath, claims: Claims) -> bool:
     stem = path.with_suffix("")
     if (found := _RESULT.fullmatch(stem.name)) and (stem.with_name(found[1]).as_posix(), found[2]) in claims:
         return True
-    kinds = {kind for _, kind in claims}
     first_page = _PAGE.sub("001", path.as_posix())
-    if any(first_page == name for kind, name in GATHERED_FILES.items() if kind in kinds):
-        return True
+    gathered = {kind for kind, name in GATHERED_FILES.items() if name == first_page}
     videos = (folder for folder in path.parents if folder.name.endswith(FRAMES) and folder.name != FRAMES)
-    places = (folder.with_name(folder.name.removesuffix(FRAMES)).as_posix() for folder in videos)
-    return any((place, kind) in claims for place in places for kind in kinds)
+    places = {folder.with_name(folder.name.removesuffix(FRAMES)).as_posix() for folder in videos}
+    # Of most files nothing is left to be looked for, and there may be a million claims.
+    return bool(gathered or places) and any(place in places or kind in gathered for place, kind in claims)
+
+
+def leaves_no_room(stem: str) -> bool:
+    """Whether a name, without its suffix, is too long for what results add to it."""
+    return len(stem.encode()) > _LONGEST_STEM
 
 
 def _read(line: str) -> Claim | None:

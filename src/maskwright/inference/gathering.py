@@ -24,6 +24,7 @@ from maskwright.inference.regions import find_runs
 
 # A page of thumbnails: columns, rows, and the pixels of a place without its caption.
 COLUMNS, ROWS = 5, 6
+_PLACES = COLUMNS * ROWS
 PLACE_WIDTH, PLACE_HEIGHT = 300, 200
 _GAP, _CAPTION = 16, 26
 _LONGEST_CAPTION = 34
@@ -106,7 +107,7 @@ def kaggle_part(name: str, mask: NDArray[np.uint8], labels: LabelMap) -> str:
     rows = csv.writer(text, lineterminator="\n")
     for index in labels.scored_classes:
         lengths = kaggle_runs(mask == index)
-        rows.writerow([name, lengths] if labels.num_classes == 2 else [name, labels.class_names[index], lengths])
+        rows.writerow([name, lengths] if _has_one_row(labels) else [name, labels.class_names[index], lengths])
     return text.getvalue()
 
 
@@ -119,9 +120,14 @@ def kaggle_runs(inside: NDArray[np.bool_]) -> str:
 def write_kaggle(path: Path, parts: Sequence[Part], labels: LabelMap) -> None:
     """Write the table that Kaggle's Carvana challenge takes; of several classes, each has a row of a picture."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write("img,rle_mask\n" if labels.num_classes == 2 else "img,class,rle_mask\n")
+        file.write("img,rle_mask\n" if _has_one_row(labels) else "img,class,rle_mask\n")
         for part in parts:
             file.write(part.path.read_text(encoding="utf-8"))
+
+
+def _has_one_row(labels: LabelMap) -> bool:
+    """Whether a picture has a single row in Kaggle's table; two classes without a background have two."""
+    return len(labels.scored_classes) == 1
 
 
 def sheet_part(image: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8]:
@@ -131,17 +137,24 @@ def sheet_part(image: NDArray[np.uint8], mask: NDArray[np.uint8], labels: LabelM
     return overlay(resize_image(image, *size), resize_classes(mask, *size), labels)
 
 
-def write_sheets(folder: Path, parts: Sequence[Part]) -> list[Path]:
-    """Write pages of thumbnails, ``sheet_001.png`` and so on.
+def write_sheets(folder: Path, parts: Sequence[Part], *, known: int = 0) -> list[Path]:
+    """Write pages of thumbnails, ``sheet_001.png`` and so on, and remove those after them that an earlier run has left.
+
+    Args:
+        folder: Where they go.
+        parts: The thumbnails.
+        known: Of how many pictures there have ever been some: a page after theirs is not ours.
 
     Returns:
         The files.
     """
-    pages: list[Path] = []
-    for first in range(0, len(parts), COLUMNS * ROWS):
-        pages.append(folder / f"sheet_{len(pages) + 1:03}.png")
-        write_image(pages[-1], _draw_page(parts[first : first + COLUMNS * ROWS]))
-    return pages
+    pages = [folder / f"sheet_{first // _PLACES + 1:03}.png" for first in range(0, max(known, len(parts)), _PLACES)]
+    written = pages[: -(-len(parts) // _PLACES)]
+    for number, page in enumerate(written):
+        write_image(page, _draw_page(parts[number * _PLACES : (number + 1) * _PLACES]))
+    for page in pages[len(written) :]:
+        page.unlink(missing_ok=True)
+    return written
 
 
 def _draw_page(parts: Sequence[Part]) -> NDArray[np.uint8]:

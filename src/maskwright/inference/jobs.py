@@ -3,18 +3,19 @@
 import glob
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from maskwright import terminal
 from maskwright.data.finding import find_dataset
 from maskwright.data.image_files import IMAGE_SUFFIXES, describe
 from maskwright.data.large_files import LARGE_SUFFIXES, open_large
-from maskwright.data.pairing import find_masks, match_masks, survey_pictures
+from maskwright.data.pairing import find_masks, match_masks, problem_of_name, survey_pictures
 from maskwright.data.pairs import AlphaChannel, Drawing, Mask, Pair, Problem, mask_files
 from maskwright.data.video_files import VIDEO_SUFFIXES
 from maskwright.errors import InputError
-from maskwright.inference.claims import NOTES, Claim, Claims, is_result, read_claims
+from maskwright.inference.claims import NOTES, Claim, Claims, is_result, leaves_no_room, read_claims
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,15 @@ class Job:
 
 @dataclass
 class Found:
-    """What the inputs name: things to predict, and what could not be looked at."""
+    """What the inputs name: things to predict, what could not be looked at, and how many results of earlier runs."""
 
     jobs: list[Job] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    results: int = 0
+
+
+Notes = Mapping[Path, Claims]
+"""The claims of folders of results, by the folders' whole paths; of those that have some."""
 
 
 def find_jobs(inputs: Sequence[str | Path], out: Path, kinds: Collection[str]) -> Found:
@@ -79,23 +85,28 @@ def find_jobs(inputs: Sequence[str | Path], out: Path, kinds: Collection[str]) -
 
     Args:
         inputs: Files, folders (with every picture below them) and patterns.
-        out: Where results go; the folders below an input folder are mirrored. What lies there is no input.
+        out: Where results go; the folders below an input folder are mirrored. Results that lie there are no input.
         kinds: What results are called, so that those among the pictures are known as results.
 
     Raises:
         InputError: An input names nothing, or two of them would have the same results.
     """
-    found = Found()
+    found, notes = Found(), _read_notes([out])
     jobs: dict[Path, Job] = {}
     for name in inputs:
         path = Path(name)
-        some = _in_folder(path, out, kinds) if path.is_dir() else Found(_of_files(str(name), out))
+        some = _in_folder(path, out, kinds, notes) if path.is_dir() else _of_files(str(name), out, notes)
         found.problems += some.problems
+        found.results += some.results
         for job in some.jobs:
             jobs.setdefault(job.source, job)
     if not jobs and not found.problems:
-        raise InputError(f"There are no pictures in {', '.join(map(str, inputs))}; name files or another folder.")
-    found.jobs = list(jobs.values())
+        what = "only results of earlier runs" if found.results else "no pictures"
+        where = terminal.first_few([*map(str, inputs)])
+        raise InputError(f"There are {what} in {where}; name files or another folder.")
+    unfit = {source: problem for source, job in jobs.items() if (problem := _problem_of(job))}
+    found.problems += unfit.values()
+    found.jobs = [job for source, job in jobs.items() if source not in unfit]
     _refuse_collisions(found.jobs)
     return found
 
@@ -106,9 +117,10 @@ def with_truths(jobs: Sequence[Job], masks: Path | None) -> list[Job]:
         named = match_masks([job.source for job in jobs], masks)
         return [replace(job, truth=named.get(job.source)) for job in jobs]
     found = find_masks([job.source for job in jobs if not job.truth])
-    claims = {out: read_claims(out) for out in {job.out for job in jobs}}
+    folders = {file.resolve().parent for truth in found.values() for file in mask_files(truth)}
+    notes = _read_notes({around for folder in folders for around in (folder, *folder.parents)})
     return [
-        replace(job, truth=truth) if truth and not _was_made(truth, job.out, claims[job.out]) else job
+        replace(job, truth=truth) if truth and not _was_made(truth, notes) else job
         for job in jobs
         for truth in (None if job.truth else found.get(job.source),)
     ]
@@ -129,44 +141,60 @@ def is_large(path: Path) -> bool:
     return False
 
 
-def _in_folder(folder: Path, out: Path, kinds: Collection[str]) -> Found:
+def _in_folder(folder: Path, out: Path, kinds: Collection[str], notes: Notes) -> Found:
     """The pictures below a folder. Masks that lie beside their pictures are truths, not pictures to predict."""
-    claims = read_claims(out)
-    try:
-        pairs = find_dataset(folder).pairs
-    except InputError:  # a folder without masks is the usual case here
-        pairs = tuple[Pair]()
-    truths = {pair.image: pair.mask for pair in pairs if not _was_made(pair.mask, out, claims)}
+    filled: dict[Path, Claims] = {}
+
+    def enters(below: Path) -> bool:
+        """Whether it may hold photographs, which its notes tell from results; those of --runner ray name none."""
+        if below.resolve() != out.resolve() and (claims := read_claims(below)):
+            filled[below] = claims
+        return below in filled
+
+    pictures, problems = survey_pictures(folder, enters=enters)
+    notes = {**notes, **{below.resolve(): claims for below, claims in filled.items()}}
+    pairs = [pair for place in (folder, *filled) for pair in _pairs_in(place)]
+    truths = {pair.image: pair.mask for pair in pairs if not _was_made(pair.mask, notes)}
     masks = {file for mask in truths.values() if not isinstance(mask, AlphaChannel) for file in mask_files(mask)}
-    pictures, problems = survey_pictures(folder)
-    results = set(_results_among(pictures, folder, out, kinds, claims))
+    results = set(_results_among(pictures, folder, out, kinds, notes))
     jobs = [
         Job(picture, name.as_posix(), out, name.with_suffix(""), truths.get(picture))
         for picture in pictures
         if picture not in masks and picture not in results
         for name in (picture.relative_to(folder),)
     ]
-    return Found(jobs, problems)
+    return Found(jobs, problems, len(results))
 
 
-def _was_made(mask: Mask, out: Path, claims: Claims) -> bool:
+def _pairs_in(folder: Path) -> Sequence[Pair]:
+    try:
+        return find_dataset(folder).pairs
+    except InputError:  # a folder without masks is the usual case here
+        return ()
+
+
+def _read_notes(folders: Iterable[Path]) -> Notes:
+    return {folder.resolve(): claims for folder in folders if (claims := read_claims(folder))}
+
+
+def _was_made(mask: Mask, notes: Notes) -> bool:
     """Whether a mask is no truth: an earlier run has predicted it."""
     files = [mask.path] if isinstance(mask, Drawing) else mask_files(mask)
-    return any(_is_claimed(file, out, claims) for file in files)
+    return any(_is_claimed(file, notes) for file in files)
 
 
-def _is_claimed(file: Path, out: Path, claims: Claims) -> bool:
-    if not claims:
+def _is_claimed(file: Path, notes: Notes) -> bool:
+    if not notes:
         return False
-    whole, folder = file.resolve(), out.resolve()
-    return whole.is_relative_to(folder) and is_result(whole.relative_to(folder), claims)
+    whole = file.resolve()
+    return any(is_result(whole.relative_to(folder), notes[folder]) for folder in whole.parents if folder in notes)
 
 
 def _results_among(
-    pictures: Sequence[Path], folder: Path, out: Path, kinds: Collection[str], claims: Claims
+    pictures: Sequence[Path], folder: Path, out: Path, kinds: Collection[str], notes: Notes
 ) -> Iterator[Path]:
     """Pictures that an earlier run left: in a folder of results, beside their own pictures, or as it has noted."""
-    yield from (picture for picture in pictures if _is_claimed(picture, out, claims))
+    yield from (picture for picture in pictures if _is_claimed(picture, notes))
     out, folder = out.resolve(), folder.resolve()
     if out != folder and out.is_relative_to(folder):
         yield from (picture for picture in pictures if picture.resolve().is_relative_to(out))
@@ -180,16 +208,25 @@ def _results_among(
             yield picture
 
 
-def _of_files(name: str, out: Path) -> list[Job]:
-    """A file, or the pictures and videos that a pattern matches."""
-    path = Path(name)
-    if path.exists():
-        return [Job(path, path.name, out, Path(path.stem))]
-    matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-    files = [path for path in map(Path, matches) if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
+def _of_files(name: str, out: Path, notes: Notes) -> Found:
+    """A file, or the pictures and videos that a pattern matches; not what is noted as a result, for shells expand."""
+    files = [Path(name)]
+    if not files[0].exists():
+        matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        files = [path for path in map(Path, matches) if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
     if not files:
         raise InputError(f"{name} matches no picture; check the name.")
-    return [Job(file, file.name, out, Path(file.stem)) for file in files]
+    jobs = [Job(file, file.name, out, Path(file.stem)) for file in files if not _is_claimed(file, notes)]
+    return Found(jobs, results=len(files) - len(jobs))
+
+
+def _problem_of(job: Job) -> Problem | None:
+    """Why results cannot be called by a picture's name."""
+    if problem := problem_of_name(job.source):
+        return problem
+    if leaves_no_room(job.place.name):
+        return Problem(job.source, f"{job.source} has too long a name for its results; rename it.", "name")
+    return None
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:

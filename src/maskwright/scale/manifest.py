@@ -99,7 +99,7 @@ def begin(
         makers: What else the results depend on, by the names of options.
         pictures: How many make a part. Shards and row groups are not divided.
         renew: Begin anew, whatever is there.
-        old: Folders of results that are called by parts' numbers, which another list leaves others of.
+        old: Files that are called by parts' numbers, to be removed then: another list may not replace them all.
 
     Raises:
         InputError: There is a run of something else, or there are files and no run.
@@ -120,9 +120,9 @@ def begin(
         facts = json.loads(json.dumps(facts))
         noted = _read_manifest(out)
         if renew:
-            for name in (NOTES, *old):
-                out.remove(name)
-            out.remove_file(FAILURES)
+            out.remove(NOTES)
+            for name in (FAILURES, *old):
+                out.remove_file(name)
         elif noted is not None:
             _compare(out, facts, noted, file)
         elif not all(name.startswith(f"{NOTES}/") for name in out.below()):

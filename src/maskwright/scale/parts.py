@@ -2,8 +2,9 @@
 
 import io
 import json
+import re
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ FOLDERS = ("parquet", "shards")
 """Below the results, the folders of files that are called by their part's number."""
 FINISHING = "finish"
 """What the notes on the third step are called."""
+_FILE = re.compile(r"parquet/part-\d{7,}\.parquet|shards/part-\d{7,}\.tar")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,11 @@ def commit(order: Order, part: Part, outcomes: Iterable[Outcome]) -> Mark:
         order.out.write(f"shards/part-{part.name}.tar", encode_shard(members))
     failures = [{key: row[key] for key in ("path", "shard", "error")} for row in rows if row["error"] is not None]
     return mark_done(order.out, part, len(rows), failures)
+
+
+def files_of_parts(out: Place) -> Iterator[str]:
+    """The tables and shards that `commit` has written, by their names; other files may lie beside them."""
+    return (name for folder in FOLDERS for name in out.below(folder) if _FILE.fullmatch(name))
 
 
 def encode_table(rows: Sequence[dict[str, Any]]) -> bytes:

@@ -121,7 +121,8 @@ def find_files(address: str) -> tuple[Place, dict[str, int]]:
     """The files that an address names, and their sizes in bytes.
 
     Args:
-        address: A file, a folder (with everything below it) or a pattern such as ``s3://bucket/shards/*.tar``.
+        address: A file, a folder (with everything below it) or, where there is neither, a pattern such as
+            ``s3://bucket/shards/*.tar``.
 
     Returns:
         The folder that they lie below, and the files by their names in it, sorted.
@@ -143,18 +144,17 @@ def find_files(address: str) -> tuple[Place, dict[str, int]]:
 
 
 def _find(files: Any, path: str) -> tuple[str, Iterable[tuple[str, dict[str, Any]]]]:  # noqa: ANN401 - fsspec has no types
-    if any(sign in path for sign in "*?["):
-        parts = PurePosixPath(path).parts
-        fixed = next(place for place, part in enumerate(parts) if any(sign in part for sign in "*?["))
-        found = files.glob(path, detail=True)
-        if not found:
-            raise FileNotFoundError(path)
-        return str(PurePosixPath(*parts[:fixed])), _only_files(found)
+    # What is there is no pattern: `photos [2024]` is a name like any other.
     if files.isfile(path):
         return files._parent(path), [(path, files.info(path))]
-    if not files.exists(path):
+    if files.exists(path):
+        return path, _only_files(files.find(path, detail=True))
+    parts = PurePosixPath(path).parts
+    fixed = next((place for place, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
+    found = {} if fixed is None else files.glob(path, detail=True)
+    if not found:
         raise FileNotFoundError(path)
-    return path, _only_files(files.find(path, detail=True))
+    return str(PurePosixPath(*parts[:fixed])), _only_files(found)
 
 
 def _only_files(found: dict[str, dict[str, Any]]) -> Iterable[tuple[str, dict[str, Any]]]:

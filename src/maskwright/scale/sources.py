@@ -15,6 +15,7 @@ from typing import IO, Any, Literal, NamedTuple
 from maskwright.data.image_files import IMAGE_SUFFIXES, MOST_BYTES
 from maskwright.data.threads import in_threads
 from maskwright.errors import InputError, MissingExtraError
+from maskwright.inference.claims import leaves_no_room
 from maskwright.scale.places import Place, find_files
 
 Kind = Literal["pictures", "tar", "parquet"]
@@ -27,8 +28,6 @@ _ROWS = 16
 NAME_COLUMNS = ("path", "file_name", "filename", "name", "key", "__key__", "id")
 # What names must not hold, where files are to be called by them.
 _FORBIDDEN = re.compile(r"[\x00-\x1f\\]")
-# The longest name of a file, in bytes, without what results add to it.
-_LONGEST = 230
 
 
 class Entry(NamedTuple):
@@ -174,12 +173,12 @@ def problem_of_name(name: str) -> str | None:
     """Why no file can be called so, below a folder; None where one can."""
     parts = name.split("/")
     try:
-        longest = max(len(part.encode()) for part in parts)
+        name.encode()
     except UnicodeEncodeError:
         return "has a name that is not UTF-8; rename it"
     if _FORBIDDEN.search(name) or not all(part.strip() and part not in (".", "..") for part in parts):
         return "has a name that no file below a folder can have; rename it"
-    return "has too long a name; rename it" if longest > _LONGEST else None
+    return "has too long a name; rename it" if any(map(leaves_no_room, parts)) else None
 
 
 def _kind_of(name: str) -> Kind | None:

@@ -7,14 +7,18 @@ import torch
 from PIL import Image
 
 from maskwright.cli import main
-from maskwright.commands.export import SUFFIXES, Exported, export
+from maskwright.commands.export import SUFFIXES, Exported, _say, export
 from maskwright.config import Architecture
+from maskwright.data.input_format import InputFormat
 from maskwright.errors import InputError
 from maskwright.inference.engines import ENGINES
-from maskwright.inference.model_file import ModelCard, load_model
+from maskwright.inference.model_file import ModelCard, load_model, save_model
 from maskwright.inference.predictor import load
+from maskwright.interop import tracing
 from maskwright.interop.onnx import run_whole
-from tests.tiny_models import write_lively_model
+from maskwright.interop.quantise import Int8Report
+from tests.tiny_models import TINY, write_lively_model
+from tests.tiny_pictures import an_image, write
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -56,6 +60,33 @@ def test_two_logits_have_the_threshold_in_the_file(tmp_path: Path) -> None:
     predictor = load(model)
     assert (whole(image)[0] != predictor(image)).sum() <= 1
     assert (whole(image)[0] != (predictor.probabilities(image)[1] >= 0.2)).sum() <= 1
+
+
+def test_a_model_of_one_channel_is_compared_on_grey_pictures(tmp_path: Path) -> None:
+    card = ModelCard(Architecture(in_channels=1, base_channels=8, depth=1), size=48, input=InputFormat(1))
+    model, grey = write_lively_model(tmp_path / "grey.safetensors", card), an_image(0)[..., 0]
+    write(tmp_path / "xray" / "a.png", grey)
+    made = export(model, to="torch", out=tmp_path / "grey.pt2", pictures=tmp_path / "xray")
+    assert made.agreements[0].picture.endswith("a.png")
+    assert (tracing.run_whole(made.path)(grey[..., np.newaxis])[0] != load(model)(grey)).sum() <= 1
+
+
+def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(path, ModelCard(TINY, size=48), {"weight": np.zeros(3, np.float32)})
+    with pytest.raises(InputError, match=r"model\.safetensors holds weights of another network"):
+        export(path, out=tmp_path / "model.onnx")
+
+
+def test_a_file_in_8_bits_is_not_called_equal_to_the_model(
+    tiny_export: Exported, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = Int8Report(0.97, 0.98, "the masks", 4, seconds=0.01, float_seconds=0.02, kept_in_float=1)
+    card = load_model(tiny_model)[0]
+    _say(tiny_export.path, tiny_export.agreements, None, card)
+    assert capsys.readouterr().out.startswith("Equal to the model on ")
+    _say(tiny_export.path, tiny_export.agreements, report, card)
+    assert capsys.readouterr().out.startswith("In float, equal to the model on ")
 
 
 @pytest.mark.parametrize(

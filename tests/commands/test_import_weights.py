@@ -3,11 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import maskwright as mw
 from maskwright.cli import main
 from maskwright.inference.model_file import load_model
 from maskwright.models.unet import UNet
+from tests.tiny_pictures import an_image, write
 
 
 @pytest.fixture
@@ -29,6 +31,19 @@ def test_pictures_may_be_shrunk_by_a_factor(weights: Path, tmp_path: Path) -> No
     out = mw.import_weights(weights, factor=0.5, out=tmp_path / "model.safetensors")
     assert (load_model(out)[0].size, load_model(out)[0].factor) == (None, 0.5)
     assert mw.load(out)(np.zeros((30, 50, 3), np.uint8)).shape == (30, 50)
+
+
+def test_a_network_of_one_channel_predicts_everyday_grey_pictures(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(UNet(1, base_channels=8, depth=1).state_dict(), tmp_path / "grey.pth")
+    out = mw.import_weights(tmp_path / "grey.pth", size=48, out=tmp_path / "model.safetensors")
+    grey = an_image(0)[..., 0]
+    for name in ("a.png", "b.tif"):
+        write(tmp_path / "xray" / name, grey)
+    assert main(["predict", str(out), str(tmp_path / "xray"), "--out", str(tmp_path / "masks")]) == 0
+    for name in ("a_mask.png", "b_mask.png"):
+        with Image.open(tmp_path / "masks" / name) as mask:
+            assert np.array_equal(np.asarray(mask), mw.load(out)(grey) * 255)
 
 
 def test_nothing_is_overwritten(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

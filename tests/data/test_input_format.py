@@ -89,6 +89,29 @@ def test_other_numbers_of_channels_are_refused_with_both(found: int, expected: i
         scale_pixels(np.zeros((2, 2, found), dtype=dtype), InputFormat(expected), "a.tif")
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".gif", ".npy"])
+@pytest.mark.parametrize("stored", [1, 3])
+def test_a_grey_picture_is_one_channel_where_one_is_expected(suffix: str, stored: int, tmp_path: Path) -> None:
+    grey = np.repeat(np.repeat(noise(4, 5), 8, axis=0), 8, axis=1)
+    path = save(tmp_path / f"a{suffix}", grey if stored == 1 else np.repeat(grey[..., np.newaxis], 3, axis=2))
+    found = read_image(path, InputFormat(1))
+    assert found.shape == (32, 40, 1)
+    assert np.array_equal(found[..., 0], read_image(path)[..., 0])
+
+
+def test_colours_are_refused_where_one_channel_is_expected() -> None:
+    pixels = np.full((4, 5, 3), 7, np.uint8)
+    pixels[3, 4, 2] = 8
+    with pytest.raises(InputError, match=r"^a\.png is in colour, but 1 channel is expected here.*; save it in grey"):
+        scale_pixels(pixels, InputFormat(1), "a.png")
+
+
+@pytest.mark.parametrize(("found", "dtype"), [(5, np.uint8), (5, np.uint16), (3, np.uint16)])
+def test_other_numbers_of_channels_are_refused_where_one_is_expected(found: int, dtype: type) -> None:
+    with pytest.raises(InputError, match=rf"^a\.tif has {found} channels, but 1 channel is expected here"):
+        scale_pixels(np.zeros((2, 2, found), dtype=dtype), InputFormat(1), "a.tif")
+
+
 def test_a_picture_is_read_and_scaled(tmp_path: Path) -> None:
     path = save(tmp_path / "a.tif", np.array([[0, 1000]], dtype=np.uint16))
     deep = InputFormat(low=(0.0,) * 3, high=(1000.0,) * 3)

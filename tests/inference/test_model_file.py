@@ -176,6 +176,17 @@ def test_a_pickle_is_refused(path: Path) -> None:
     assert_refused(path, "not a whole safetensors file")
 
 
+@pytest.mark.parametrize(
+    ("suffix", "words"),
+    [
+        (".pt2", r"for PyTorch alone; use the \.safetensors .* an \.onnx or \.xml"),
+        (".pth", r"`maskwright import` makes a model file of them, a \.safetensors"),
+    ],
+)
+def test_what_export_made_for_others_is_refused_with_what_can_be_used(suffix: str, words: str, path: Path) -> None:
+    assert_refused(path.rename(path.with_suffix(suffix)), words)
+
+
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
 def test_weights_of_another_program_are_refused(metadata: dict[str, str] | None, path: Path) -> None:
     rewrite(path, metadata)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from maskwright.config import Architecture
 from maskwright.data.input_format import InputFormat
+from maskwright.data.labels import LabelMap
 from maskwright.errors import InputError
 from maskwright.inference import tiling
 from maskwright.inference.cleanup import NOTHING, Cleanup
@@ -257,6 +258,15 @@ def test_masks_are_cleaned_up_and_logits_are_not() -> None:
     assert plain(image).sum() == 10
     assert cleaned(image).sum() == 9
     assert np.array_equal(plain.logits(image), cleaned.logits(image))
+
+
+@pytest.mark.parametrize("cleanup", [Cleanup(fill_holes=True), Cleanup(largest=True), Cleanup(min_area=2)])
+def test_masks_without_a_background_are_not_cleaned_up(cleanup: Cleanup, model: Path) -> None:
+    card, weights = load_model(model)
+    save_model(model, dataclasses.replace(card, labels=LabelMap("indices", ("sky", "road"), ((0,), (7,)))), weights)
+    with pytest.raises(InputError, match=r"model\.safetensors tells classes apart that have no background"):
+        load(model, cleanup=cleanup)
+    load(model)
 
 
 def test_many_pictures_have_the_masks_of_each(model: Path, image: NDArray[np.uint8]) -> None:

@@ -135,6 +135,14 @@ def test_deep_pictures_have_the_models_range() -> None:
     assert np.array_equal(streamed(made, image), made(image))
 
 
+def test_grey_rows_in_three_channels_are_one_channel_for_a_model_of_one(image: NDArray[np.uint8]) -> None:
+    grey = image[..., :1]
+    made = that_divides(predictor(in_channels=1, input=InputFormat(1), **WAYS["its own size"]), grey)
+    assert np.array_equal(streamed(made, np.repeat(grey, 3, axis=2)), made(grey))
+    with pytest.raises(InputError, match="is in colour"):
+        streamed(made, image)
+
+
 def test_no_more_than_a_row_of_tiles_is_read_ahead(image: NDArray[np.uint8]) -> None:
     made = predictor(**WAYS["its own size"])
     tall = np.concatenate([image] * 4)

@@ -5,6 +5,7 @@ import pytest
 from huggingface_hub import ModelCard as HubCard
 
 from maskwright.config import Architecture
+from maskwright.data.input_format import InputFormat
 from maskwright.data.labels import LabelMap
 from maskwright.inference.model_file import ModelCard, Parent
 from maskwright.interop.card import data_fingerprint, render_card
@@ -131,6 +132,12 @@ def test_the_size_is_named_either_way() -> None:
     assert "inside, they have 0.5 of their own size" in render_card(
         dataclasses.replace(CARD, size=None, factor=0.5), name=NAME
     )
+
+
+@pytest.mark.parametrize(("channels", "words"), [(1, "1 channel"), (3, "3 channels")])
+def test_the_channels_are_counted_in_words(channels: int, words: str) -> None:
+    text = render_card(dataclasses.replace(CARD, input=InputFormat(channels)), name=NAME)
+    assert f"Pictures of {words} go in at any size" in text
 
 
 def test_two_logits_have_a_threshold_too() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from maskwright.interop.quantise import Int8Report
 
 Format = Literal["onnx", "openvino", "torch", "hub", "pth"]
-# Whole programs and what their files are called; the suffix says how they are loaded.
+# Whole programs and what their files are called; the suffix says what loads them.
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
 # Pictures that an exported file is compared with its model on.
 COMPARED = 8
@@ -92,7 +92,7 @@ def export(
 
 def _export_program(model: Path, out: Path, to: Format, pictures: Path | None, *, int8_limit: float | None) -> Exported:
     require_torch()
-    from maskwright.inference.engines import TorchEngine
+    from maskwright.inference.engines import open_torch
     from maskwright.inference.model_file import load_model
     from maskwright.inference.predictor import Predictor
     from maskwright.interop import parity
@@ -101,7 +101,7 @@ def _export_program(model: Path, out: Path, to: Format, pictures: Path | None, *
     from maskwright.interop.trial_pictures import choose_trial_pictures
 
     card, weights = load_model(model)
-    in_torch = Predictor(card, TorchEngine(card.architecture, weights))
+    in_torch = Predictor(card, open_torch(model, card, weights))
     tried_on = choose_trial_pictures(model, card, pictures)
     compared = list(parity.with_cut_outs(list(tried_on.images(card.input, COMPARED))))
     terminal.say(f"Tracing the network for pictures of any size; then comparing on {tried_on.source}")
@@ -123,9 +123,7 @@ def _export_program(model: Path, out: Path, to: Format, pictures: Path | None, *
 
 def _refuse(out: Path, to: Format, pictures: str | Path | None, *, int8: bool, overwrite: bool) -> None:
     if to in SUFFIXES and out.suffix.lower() != SUFFIXES[to]:
-        raise InputError(
-            f"--out {out} should end in {SUFFIXES[to]}: by that it is known as --to {to} when it is loaded."
-        )
+        raise InputError(f"--out {out} should end in {SUFFIXES[to]}: by that it is known as --to {to}.")
     # OpenVINO puts the weights beside the file.
     for path in (out, out.with_suffix(".bin")) if to == "openvino" else (out,):
         if path.exists() and not (overwrite and path.is_file()):
@@ -161,8 +159,8 @@ def _say(out: Path, found: "Sequence[Agreement]", report: "Int8Report | None", c
     largest = max(found, key=lambda agreement: agreement.logit_difference)
     pixels = sum(agreement.pixels for agreement in found)
     terminal.say(
-        f"Equal to the model on {len(found)} comparisons: {pixels} pixels get another class; logits differ by up to "
-        f"{largest.logit_difference:.2g}."
+        f"{'In float, equal' if report else 'Equal'} to the model on {len(found)} comparisons: {pixels} pixels get "
+        f"another class; logits differ by up to {largest.logit_difference:.2g}."
     )
     if report:
         terminal.say(report.sentence)

@@ -29,7 +29,8 @@ class InputFormat:
     """What the pictures of a model look like when they are stored.
 
     Attributes:
-        channels: 3 for photographs, grey ones included; any other number for pictures that have so many.
+        channels: 3 for photographs, grey ones included; 1 for models of other projects that see grey alone; any other
+            number for pictures that have so many.
         low: Of each channel of pictures with more than 8 bits, the stored value that becomes 0. Empty where all
             pictures have 8 bits.
         high: Likewise, the value that becomes 255.
@@ -61,7 +62,8 @@ def scale_pixels(pixels: NDArray[Any], input_format: InputFormat, name: object) 
 
     8-bit pixels stay as they are, and true is 255. Deeper ones are scaled per channel, so that the format's range
     becomes 0..255, and cut off outside of it; without a range, 16 bits are taken as a whole. One channel is repeated
-    where the format has 3, so that grey pictures of any depth are photographs too.
+    where the format has 3, so that grey pictures of any depth are photographs too; where it has 1, grey pictures of 8
+    bits, which are read as three equal channels, keep the first.
 
     Args:
         pixels: ``(H, W, C)``; see `image_files.read_pixels`.
@@ -72,13 +74,17 @@ def scale_pixels(pixels: NDArray[Any], input_format: InputFormat, name: object) 
         ``(H, W, channels)`` in 0..255; the array itself where it is right already.
 
     Raises:
-        InputError: The picture has another number of channels, or numbers for which the format has no range.
+        InputError: The picture has another number of channels, is in colour where one is expected, or holds numbers for
+            which the format has no range.
     """
+    if input_format.channels == 1 and pixels.shape[2] == 3 and pixels.dtype == np.uint8:
+        pixels = _first_of_equal(pixels, name)
     found, expected = pixels.shape[2], input_format.channels
     if found not in (expected, 1) or (found == 1 and expected not in (1, 3)):
+        are_expected = f"{_channels(expected)} {'is' if expected == 1 else 'are'} expected"
         raise InputError(
-            f"{name} has {_channels(found)}, but {_channels(expected)} are expected here, "
-            "as in the pictures learnt from; choose pictures of the same kind."
+            f"{name} has {_channels(found)}, but {are_expected} here, as in the pictures learnt from; choose pictures "
+            "of the same kind."
         )
     if pixels.dtype == np.uint8:
         return pixels if found == expected else np.repeat(pixels, expected, axis=2)
@@ -140,6 +146,15 @@ def _measured_range(sample: Sequence[Path], channels: int) -> tuple[tuple[float,
     low, high = np.percentile(np.concatenate(values), _RANGE, axis=0)
     high = np.where(high > low, high, low + 1)  # a channel that is the same everywhere
     return tuple(low.tolist()), tuple(high.tolist())
+
+
+def _first_of_equal(pixels: NDArray[Any], name: object) -> NDArray[Any]:
+    if (pixels[..., 1:] != pixels[..., :1]).any():
+        raise InputError(
+            f"{name} is in colour, but 1 channel is expected here, as in the pictures learnt from; save it in grey, or "
+            "choose pictures of the same kind."
+        )
+    return np.ascontiguousarray(pixels[..., :1])
 
 
 def _range_for(

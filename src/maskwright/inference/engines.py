@@ -76,7 +76,8 @@ def open_model(
         raise InputError(f"{path} is not there; `maskwright train` leaves a model.safetensors in its run folder.")
     match fitting:
         case "torch":
-            return _open_torch(path, device)
+            card, weights = load_model(path)
+            return card, open_torch(path, card, weights, choose_device(device))
         case "onnx":
             return _open_onnx(path, device, many_at_once=many_at_once)
         case "openvino":
@@ -178,10 +179,15 @@ def _other_inputs(names: Iterable[str]) -> dict[str, NDArray[np.bool_]]:
     return {"resized": np.array(True)} if "resized" in names else {}
 
 
-def _open_torch(path: Path, device: str) -> tuple[ModelCard, Engine]:
-    card, weights = load_model(path)
+def open_torch(path: Path, card: ModelCard, weights: Mapping[str, NDArray[Any]], device: str = "cpu") -> TorchEngine:
+    """The network of a model file that has been read.
+
+    Raises:
+        InputError: The weights are those of another network.
+        MissingExtraError: There is no torch.
+    """
     try:
-        return card, TorchEngine(card.architecture, weights, choose_device(device))
+        return TorchEngine(card.architecture, weights, device)
     except ValueError as error:
         raise InputError(f"{path} holds weights of another network than it says; use another model file.") from error
 

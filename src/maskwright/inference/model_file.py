@@ -33,6 +33,11 @@ from maskwright.terminal import first_few
 FORMAT = 1
 # Where in the header of a file its card stands.
 HEADER = "maskwright"
+# What `export` writes and nothing here opens, by its suffix: what it is, and what to do.
+_NOT_OPENED = {
+    ".pt2": "is a program for PyTorch alone; use the .safetensors that it was made of, or to predict an .onnx or .xml",
+    ".pth": "holds nothing but weights; `maskwright import` makes a model file of them, a .safetensors",
+}
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,8 @@ def load_model(path: Path) -> tuple[ModelCard, dict[str, NDArray[Any]]]:
     """
     if not path.is_file():
         raise InputError(f"{path} is not there; `maskwright train` leaves a model.safetensors in its run folder.")
+    if what := _NOT_OPENED.get(path.suffix.lower()):
+        raise InputError(f"{path} {what}.")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -159,13 +159,18 @@ def load(
         cores: How many there are for this process; by default all of the machine.
 
     Raises:
-        InputError: The file is missing or is not one of ours, the device cannot be used, or pictures must not be
-            mirrored for this model.
+        InputError: The file is missing or is not one of ours, the device cannot be used, pictures must not be
+            mirrored for this model, or masks are to be cleaned up whose classes have no background.
         MissingExtraError: What computes the file is not installed.
     """
     card, computing = open_model(Path(path), engine=engine, device=device, many_at_once=many_at_once, cores=cores)
     if flips and not _learnt_mirrored(card):
         raise InputError(f"{path} has not learnt from mirrored pictures, which flips would show it; leave flips out.")
+    if cleanup != NOTHING and not card.labels.has_background:
+        raise InputError(
+            f"{path} tells classes apart that have no background, and a clean-up makes background of what it drops; "
+            "leave --fill-holes, --largest and --min-area out."
+        )
     return Predictor(card, computing, flips=flips, cleanup=cleanup)
 
 

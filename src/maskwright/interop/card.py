@@ -132,9 +132,13 @@ def _what_it_is(card: ModelCard) -> str:
     )
     return (
         f"{network} that says of each pixel of a picture which of {len(card.class_names)} classes it belongs to: "
-        f"{', '.join(card.class_names)}. Pictures of {card.input.channels} channels go in at any size; inside, they "
+        f"{', '.join(card.class_names)}. Pictures of {_channels(card)} go in at any size; inside, they "
         f"have {_resized(card)}; the mask comes out at the picture's own size, and {decides}."
     )
+
+
+def _channels(card: ModelCard) -> str:
+    return "1 channel" if card.input.channels == 1 else f"{card.input.channels} channels"
 
 
 def _resized(card: ModelCard) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -327,6 +328,37 @@ def test_views_of_one_car_have_no_interval(model: Path, photos: Path, tmp_path: 
     assert (len(scores["pictures"]), scores["groups"]) == (2, 1)
     assert scores["grouping"].startswith("1 groups by the pattern")
     assert scores["dice"]["low"] is None
+
+
+def test_where_nothing_can_be_scored_there_are_dashes(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (photos / "train").iterdir():
+        path.write_text("not a picture")
+    assert main(["evaluate", str(model), str(photos), "--out", str(tmp_path / "scores")]) == 1
+    said = capsys.readouterr().out
+    assert re.search(r"Dice +– +none\b", said.replace("│", " ")), said
+    assert not re.search(r"\bnan\b|single group", said)
+
+
+@pytest.mark.parametrize(
+    ("word", "advice"),
+    [
+        ("train", "; a smaller --batch-size or --size needs less"),
+        ("plan", "; a smaller --batch-size or --size needs less"),
+        ("evaluate", ""),
+        ("predict", ""),
+    ],
+)
+def test_where_memory_runs_out_only_what_has_batches_is_told_to_make_them_smaller(
+    word: str, advice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run_out(*_: object) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr(cli, "_run_word", run_out)
+    assert main([word, "photos"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"There is not enough memory{advice}.")
 
 
 def test_evaluate_compares_two_evaluations(

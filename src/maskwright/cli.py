@@ -252,7 +252,7 @@ def predict(
     """Write what a model sees in pictures and videos: masks, cutouts, overlays, lists.
 
     Args:
-        model: The model file, or one that export made of it.
+        model: The model file, or an .onnx or .xml that export made of it.
         inputs: Pictures, videos, folders and patterns such as 'photos/*.jpg'; - reads a picture from standard input and
             writes its result to standard output.
         settings: How results are made.
@@ -376,7 +376,7 @@ def serve(
     """Answer over HTTP what a model sees in pictures, with a web page.
 
     Args:
-        model: The model file, or one that export made of it.
+        model: The model file, or an .onnx or .xml that export made of it.
         limits: What is taken at most.
         host: Address to listen on; any other than this machine's own asks for an API key.
         port: Port to listen on; 0 takes one that is free.
@@ -488,7 +488,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
     if arguments[:1] == ["--completion"]:  # of a shell: bash, zsh or tcsh
         arguments[0] = "--tyro-print-completion"
-    return _exit_code(lambda: _run_word(arguments, began))
+    return _exit_code(lambda: _run_word(arguments, began), has_batches=arguments[:1] in (["train"], ["plan"]))
 
 
 def run_script(command: Callable[..., bool]) -> int:
@@ -529,7 +529,7 @@ def _process_began() -> float:
     return time.monotonic() - (age if 0 <= age < OLDEST_SECONDS else 0.0)
 
 
-def _exit_code(call: Callable[[], int]) -> int:
+def _exit_code(call: Callable[[], int], *, has_batches: bool = False) -> int:
     """What the call returns; what the user can mend becomes a sentence instead of a traceback."""
     try:
         # Any of them unwinds, so that what was begun is cleared away.
@@ -544,7 +544,8 @@ def _exit_code(call: Callable[[], int]) -> int:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        last_word("There is not enough memory; a smaller --batch-size or --size needs less.")
+        advice = "; a smaller --batch-size or --size needs less" if has_batches else ""
+        last_word(f"There is not enough memory{advice}.")
         return NOT_STARTED
     except OthersEndedError:
         return NOT_STARTED

@@ -1,6 +1,9 @@
 """Problems that the user can mend, and how one is told from the rest: that memory ran out."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 # What torch, the system and their libraries say where memory is used up. A primitive is what oneDNN calls an operation;
 # it does not say why it could not be had.
@@ -43,3 +46,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | DoesNotFitError) or (
         isinstance(error, RuntimeError) and _USED_UP.search(str(error)) is not None
     )
+
+
+@contextmanager
+def naming_what_is_too_large(source: Path) -> Iterator[None]:
+    """Raise an InputError where memory runs out, for which torch has errors of its own."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(f"{source} takes more memory than there is; cut it up or make it smaller.") from error

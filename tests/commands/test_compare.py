@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from maskwright.cli import main
+from maskwright.evaluation.compare import TOO_FEW_GROUPS
 
 NAMES = ("img_0001", "img_0002", "img_0003")
 OLD = ("", "", "")
@@ -97,6 +98,47 @@ def test_what_a_reader_of_one_of_them_must_know_is_said_of_both(
     assert found["remarks"][1].startswith("B: The best weights were chosen on pictures of the same part")
     assert leak in said
     assert leak in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_gain_on_three_groups_is_not_called_better_and_it_is_said_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    better = [{"name": name, "group": name, "dice": 0.95, "iou": 0.8} for name in NAMES]
+    a, b = write_scores(tmp_path / "a", "2023", OLD), write_scores(tmp_path / "b", "2023", OLD, pictures=better)
+    assert main(["evaluate", "--compare", a, b, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr()
+    assert TOO_FEW_GROUPS in said.err
+    assert "is better" not in said.out
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert (found["remarks"], found["dice"]["low"] > 0) == ([TOO_FEW_GROUPS], True)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert TOO_FEW_GROUPS in page
+    assert "is better<" not in page
+
+
+def test_measures_that_earlier_versions_did_not_know_are_dashes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = write_scores(tmp_path / "a", "2023", OLD), write_scores(tmp_path / "b", "2023", OLD)
+    assert main(["evaluate", "--compare", a, b, "--out", str(tmp_path / "out")]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "boundary F" in line and "tolerance" not in line]
+    assert ("–" in row, "nan" in row, "single group" in row) == (True, False, False)
+
+
+@pytest.mark.parametrize("content", [[], {"pictures": ["a"], "groups": 1}, {"pictures": [{"name": "a"}], "groups": 1}])
+def test_other_json_is_no_scores(content: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    b = write_scores(tmp_path / "b", "2023")
+    assert main(["evaluate", "--compare", str(tmp_path / "a.json"), b]) == 2
+    assert f"{tmp_path / 'a.json'} holds no scores; run `maskwright evaluate`" in capsys.readouterr().err
+
+
+def test_a_comparison_is_no_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = write_scores(tmp_path / "a", "2023"), write_scores(tmp_path / "b", "2023")
+    compared(a, b, tmp_path, capsys)
+    earlier = tmp_path / "out" / "comparison.json"
+    assert main(["evaluate", "--compare", str(earlier), b]) == 2
+    assert f"{earlier} holds no scores; run `maskwright evaluate`" in capsys.readouterr().err
 
 
 def test_masks_that_were_read_in_different_ways_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,9 @@ from maskwright.commands import train as command
 from maskwright.commands.train import train
 from maskwright.config import Settings, read_preset
 from maskwright.errors import InputError
-from maskwright.training import closing, diagnosis, keeping, loop, preparation, saving
+from maskwright.evaluation import evaluate
+from maskwright.inference import predictor
+from maskwright.training import closing, diagnosis, keeping, loop, out_of_memory, preparation, saving
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -321,6 +323,32 @@ def test_a_run_of_which_no_picture_can_be_scored_is_scored_when_they_are_back(
     for picture in held_out:
         (tmp_path / picture.name).rename(picture)
     assert resume(mine, tmp_path / "run")
+    assert_equal(tmp_path / "run", whole)
+
+
+def run_out() -> None:
+    raise MemoryError
+
+
+def test_a_picture_that_takes_too_much_memory_to_be_scored_is_named(
+    photos: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before_call(monkeypatch, evaluate, "score_pair", run_out)
+    assert main(["train", str(photos), "--out", str(tmp_path / "run"), *words_of(TINY)]) == 1
+    assert "Not scored: " in (said := capsys.readouterr().err)
+    assert "takes more memory than there is" in said
+    found, expected = (json.loads((folder / "scores.json").read_text()) for folder in (tmp_path / "run", whole))
+    assert len(found["pictures"]) == len(expected["pictures"]) - 1
+
+
+def test_a_picture_that_a_gpu_has_too_little_memory_for_is_scored_by_the_cpu(
+    photos: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_over, load = out_of_memory.on_device_or_cpu, predictor.load
+    monkeypatch.setattr(out_of_memory, "on_device_or_cpu", lambda work, _: take_over(work, "cuda"))
+    monkeypatch.setattr(predictor, "load", lambda path, **_: load(path, device="cpu"))
+    before_call(monkeypatch, evaluate, "score_pair", run_out)
+    assert train(photos, out=tmp_path / "run", settings=TINY).finished
     assert_equal(tmp_path / "run", whole)
 
 

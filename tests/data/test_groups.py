@@ -212,6 +212,7 @@ def test_groups_of_near_duplicates_become_one() -> None:
     merged = merge_groups(groups, near)
     assert merged.of == {name: "car01" if group in ("car02", "car04") else group for name, group in groups.of.items()}
     assert merged.rule == f"{groups.rule}; near-duplicates joined 6 groups to 4"
+    assert merged.unmerged == groups.of
 
 
 def test_near_duplicates_within_a_group_change_nothing() -> None:

@@ -18,6 +18,7 @@ from maskwright.evaluation.evaluate import (
     Compared,
     Counted,
     Scores,
+    count_pairs,
     evaluate_pairs,
     score_mask,
     score_pair,
@@ -40,6 +41,20 @@ class Brightness:
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(batch.mean(axis=1, keepdims=True) + self.bias, np.float32) * 20
+
+
+class ShortOfMemory(Brightness):
+    """The same, with too little memory for one of the pictures."""
+
+    def __init__(self, *, fails_at: int) -> None:
+        super().__init__()
+        self.left = fails_at
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.left -= 1
+        if self.left == -1:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+        return super().logits(batch)
 
 
 def predictor(size: int = 64, bias: float = -0.65) -> Predictor:
@@ -99,6 +114,21 @@ def test_a_picture_that_cannot_be_read_is_a_problem(ellipses: tuple[Pair, ...]) 
     assert len(scores.pictures) == 11
     assert [problem.path for problem in scores.problems] == [ellipses[4].image]
     assert str(ellipses[4].image) in scores.problems[0].sentence
+
+
+def test_a_picture_that_takes_too_much_memory_is_a_problem_and_the_others_are_scored(
+    ellipses: tuple[Pair, ...],
+) -> None:
+    scores = evaluate(ellipses, Predictor(ModelCard(Architecture(), size=64), ShortOfMemory(fails_at=4)))
+    assert len(scores.pictures) == 11
+    assert [problem.path for problem in scores.problems] == [ellipses[4].image]
+    assert f"{ellipses[4].image} takes more memory than there is" in scores.problems[0].sentence
+
+
+def test_who_goes_on_where_there_is_more_memory_is_told_that_it_ran_out(ellipses: tuple[Pair, ...]) -> None:
+    small = Predictor(ModelCard(Architecture(), size=64), ShortOfMemory(fails_at=4))
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        list(count_pairs(small, ellipses, groups_of(ellipses), must_fit=True, advance=nothing))
 
 
 def test_progress_counts_every_picture(ellipses: tuple[Pair, ...]) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from maskwright.evaluation.metrics import (
+    Interval,
     bootstrap_interval,
     confusion_counts,
     dice_per_class,
@@ -123,3 +124,10 @@ def test_one_group_has_a_mean_and_no_interval() -> None:
 @pytest.mark.parametrize("scores", [[], [float("nan")]])
 def test_without_scores_there_is_no_mean(scores: list[float]) -> None:
     assert math.isnan(bootstrap_interval(scores, ["a"] * len(scores)).mean)
+
+
+def test_a_range_is_said_with_the_reason_where_there_is_none() -> None:
+    nan = float("nan")
+    intervals = Interval(0.5, 0.25, 0.75), Interval(0.5, nan, nan), Interval(nan, nan, nan)
+    said = [interval.range_in_words() for interval in intervals]
+    assert said == ["0.2500 to 0.7500", "none: a single group", "none"]

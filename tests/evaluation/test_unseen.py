@@ -2,15 +2,18 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from maskwright.config import Architecture
 from maskwright.data.duplicates import looks_of, thumbnail
-from maskwright.data.groups import prints_of_groups
+from maskwright.data.groups import Groups, find_groups, merge_groups, prints_of_groups
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import fingerprint_of
-from maskwright.evaluation.unseen import Sieve
+from maskwright.evaluation import unseen
+from maskwright.evaluation.unseen import Known, Sieve
 from maskwright.inference.model_file import ModelCard
+from tests.car_names import ALONE
 
 
 def groups_of(pairs: tuple[Pair, ...]) -> dict[str, str]:
@@ -105,9 +108,39 @@ def test_the_pattern_of_training_finds_a_group_that_stands_alone_here(ellipses: 
     assert "belong to groups that training learnt from" in sieve.leaks()[0]
 
 
+@pytest.mark.parametrize("above", ["", "clinic/", "val/clinic/"])
+def test_folders_that_training_learnt_from_are_known_where_they_are_too_few_to_be_groups(above: str) -> None:
+    learnt = [f"{above.replace('val', 'train')}patient_{n:02}/slice_{cut}" for n in range(20) for cut in range(3)]
+    groups = prints_of_groups(learnt, find_groups(learnt).of)
+    known_ones = [f"{above}patient_03/slice_{cut}" for cut in (7, 8)]
+    new_ones = [f"{above}patient_21/slice_{cut}" for cut in (7, 8)]
+    found = find_groups([*known_ones, *new_ones])
+    assert found.rule == ALONE
+    known = Known(ModelCard(Architecture(), size=64, groups=groups), found.of)
+    assert [known.is_related(name) for name in [*known_ones, *new_ones]] == [True, True, False, False]
+
+
+def test_a_picture_that_stands_alone_is_no_group_that_is_called_like_it() -> None:
+    learnt = merge_groups(Groups({"img_1": "img_1", "img_2": "img_2"}, "alone"), [("img_1", "img_2")]).of
+    card = ModelCard(Architecture(), size=64, groups=prints_of_groups(learnt, learnt))
+    assert card.groups
+    assert not Known(card, {"img_1": "img_1"}).is_related("img_1")
+
+
 def test_a_picture_that_cannot_be_decoded_passes_and_is_a_problem_later(ellipses: tuple[Pair, ...]) -> None:
     card = card_of(ellipses, learnt=6, chosen=0)
     ellipses[7].image.write_text("not a picture")
+    assert passed_by(Sieve(card, groups_of(ellipses)), ellipses[6:]) == (list(ellipses[6:]), 0)
+
+
+def test_a_picture_that_takes_too_much_memory_passes_and_is_a_problem_later(
+    ellipses: tuple[Pair, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(*_: object) -> None:
+        raise MemoryError
+
+    card = card_of(ellipses, learnt=6, chosen=0)
+    monkeypatch.setattr(unseen, "read_image", run_out)
     assert passed_by(Sieve(card, groups_of(ellipses)), ellipses[6:]) == (list(ellipses[6:]), 0)
 
 

@@ -9,7 +9,7 @@ import torch
 from maskwright.config import Architecture, Settings
 from maskwright.data.cache import Cache
 from maskwright.data.duplicates import looks_of
-from maskwright.data.groups import Groups
+from maskwright.data.groups import Groups, merge_groups, print_of_group
 from maskwright.data.labels import BLACK_AND_WHITE, LabelMap
 from maskwright.data.reading import Formats, fingerprint_of
 from maskwright.errors import InputError
@@ -206,6 +206,17 @@ def test_others_of_a_group_that_the_first_model_learnt_from_are_a_leak(ellipse_c
     assert start.leak(alone, "val") == ""
     by_pattern = dataclasses.replace(start, card=dataclasses.replace(start.card, group="(.*)_"))
     assert by_pattern.leak(alone, "val") == words
+
+
+def test_a_group_that_a_copy_joined_to_another_is_known_by_its_own_name_too(
+    ellipse_cache: Cache, tmp_path: Path
+) -> None:
+    names = [pair.name for pair in ellipse_cache.pairs]
+    apart = holding_out(ellipse_cache, 5)
+    joined = dataclasses.replace(apart, groups=merge_groups(apart.groups, [(names[1], names[2])]))
+    learnt = {apart.groups.of[name] for name in names[:5]}
+    assert {joined.groups.of[name] for name in names[:5]} < learnt
+    assert joined.seen_in_training()["groups"] == tuple(sorted(map(print_of_group, learnt)))
 
 
 def test_copies_of_what_the_first_model_learnt_from_are_a_leak(ellipse_cache: Cache, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`maskwright evaluate --compare A B`: which of two evaluated models is better, and on which pictures."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -43,8 +44,8 @@ def compare(
     Raises:
         InputError: Something given cannot be used; the sentence says what.
     """
-    from maskwright.evaluation.compare import compare_scores
-    from maskwright.evaluation.evaluate import DEFINITIONS, remarks_on, scores_from_json
+    from maskwright.evaluation.compare import DEFINITIONS_OF_TWO, TOO_FEW_GROUPS, compare_scores, lacks_groups
+    from maskwright.evaluation.evaluate import remarks_on, scores_from_json
 
     contents = [_read_scores(Path(path)) for path in (first, second)]
     tolerances = {content.get("tolerance") for content in contents}
@@ -61,8 +62,10 @@ def compare(
     folder = choose_new_folder(out, "compare")
     remarks = [f"{name}: {remark}" for name, of in zip("AB", contents, strict=True) for remark in remarks_on(of)]
     remarks += about_pictures
+    if lacks_groups(comparison):
+        remarks.append(TOO_FEW_GROUPS)
     content = {"first": str(first), "second": str(second), "remarks": remarks, **comparison.to_json()}
-    content["definitions"] = DEFINITIONS
+    content["definitions"] = DEFINITIONS_OF_TWO
     write_json(folder / "comparison.json", content)
     _write_page(folder / "report.html", comparison, (Path(first), Path(second)), contents, remarks, device=device)
     if as_json:
@@ -72,7 +75,7 @@ def compare(
     for remark in remarks:
         terminal.warn(remark)
     if not as_json:
-        terminal.say(DEFINITIONS)
+        terminal.say(DEFINITIONS_OF_TWO)
         terminal.say(f"All pictures: {folder / 'comparison.json'}")
         terminal.say(f"Report: {folder / 'report.html'}")
     return comparison
@@ -203,15 +206,17 @@ def _sources(path: Path, content: Mapping[str, Any]) -> tuple[Path, Path]:
 
 
 def _read_scores(path: Path) -> dict[str, Any]:
+    from maskwright.evaluation.evaluate import scores_from_json
+
     file = path / "scores.json" if path.is_dir() else path
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        names = [row["name"] for row in content["pictures"]]
+        names = [row.name for row in scores_from_json(content).pictures]
     except OSError as error:
         raise InputError(
             f"{file} cannot be read ({error.strerror}); name a folder that `maskwright evaluate` left."
         ) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{file} holds no scores; run `maskwright evaluate` for each model and name the folders that it leaves."
         ) from error
@@ -228,7 +233,9 @@ def _show(comparison: "Comparison", title: str) -> None:
     rows = []
     for measure, name in TITLES.items():
         gain = getattr(comparison, measure)
-        rows.append((name, f"{gain.mean:+.4f}", gain.range_in_words(), verdict(measure, gain)))
+        mean = "–" if math.isnan(gain.mean) else f"{gain.mean:+.4f}"
+        which = verdict(measure, gain, comparison.groups_of[measure])
+        rows.append((name, mean, gain.range_in_words(), which))
     pictures = f"{comparison.common} pictures of {comparison.groups} groups that both scored"
     terminal.show_table(f"B - A on {pictures}", ("score", "mean", "95 % interval", "which"), rows)
     differences = [

@@ -218,6 +218,8 @@ def _show(scores: "Scores", threshold: float) -> None:
     from maskwright.evaluation.evaluate import TITLES
 
     def figure(value: float, measure: str) -> str:
+        if math.isnan(value):
+            return "–"
         return f"{value:.2f}" if measure == "hausdorff_95" else f"{value:.4f}"
 
     intervals = {measure: getattr(scores, measure) for measure in TITLES}

@@ -444,12 +444,15 @@ def _close(session: "Session", closing: "Closing") -> "Scores":
     let_go(session.learner)
     with terminal.counting("Scoring", len(range(closing.scored)[ranks.every_nth()])) as advance:
         scored = on_device_or_cpu(
-            lambda device: score(load(folder.model, device=device), session, closing, advance=advance), session.device
+            lambda device: score(
+                load(folder.model, device=device), session, closing, must_fit=device != "cpu", advance=advance
+            ),
+            session.device,
         )
     scores = scored.scores
     if scores.problems and not scores.pictures:
         raise InputError(
-            f"None of the pictures held out can be scored: {scores.problems[0].sentence} When they are back, "
+            f"None of the pictures held out can be scored: {scores.problems[0].sentence} When that is mended, "
             f"{folder.again} scores the model that is there."
         )
     if ranks.is_writer():

@@ -33,6 +33,9 @@ class Groups:
     pattern: str | None = None
     """The regular expression that found them in the names, where one did; see `find_groups`."""
 
+    unmerged: Mapping[str, str] | None = None
+    """Group of each name before copies joined some; see `merge_groups`."""
+
 
 def find_groups(
     names: Sequence[str],
@@ -108,7 +111,8 @@ def merge_groups(groups: Groups, near: Iterable[tuple[str, str]]) -> Groups:
     before, after = _count_groups(groups.of), _count_groups(of)
     if before == after:
         return groups
-    return Groups(of, f"{groups.rule}; near-duplicates joined {before} groups to {after}", groups.pattern)
+    rule = f"{groups.rule}; near-duplicates joined {before} groups to {after}"
+    return Groups(of, rule, groups.pattern, unmerged=groups.of)
 
 
 def join_groups(*ways: Mapping[str, str]) -> dict[str, str]:
@@ -161,15 +165,25 @@ def _joined(of: Mapping[str, str], links: Iterable[tuple[str, str]]) -> dict[str
     return {name: find(group) for name, group in of.items()}
 
 
+def folders_of(name: str) -> list[str]:
+    """The groups that a picture's folders may be, outermost first.
+
+    >>> folders_of("train/clinic/patient_1/images/007")
+    ['clinic', 'clinic/patient_1']
+    """
+    plain = read_place(PurePosixPath(name).parts[:-1]).plain_folders
+    return ["/".join(plain[:depth]) for depth in range(1, len(plain) + 1)]
+
+
 def _folder_groups(names: Sequence[str]) -> list[Groups]:
     """Every way to group by the outermost folders; names with fewer folders stand for themselves.
 
     The same folder in two parts of a split, `train/patient_1` and `val/patient_1`, is one group.
     """
-    folders = {name: read_place(PurePosixPath(name).parts[:-1]).plain_folders for name in names}
+    folders = {name: folders_of(name) for name in names}
     ways = []
-    for depth in range(1, max(map(len, folders.values()), default=0) + 1):
-        of = {name: "/".join(path[:depth]) if len(path) >= depth else name for name, path in folders.items()}
+    for depth in range(max(map(len, folders.values()), default=0)):
+        of = {name: nested[depth] if depth < len(nested) else name for name, nested in folders.items()}
         ways.append(Groups(of, f"{_count_groups(of)} groups by folder"))
     return ways
 

@@ -5,16 +5,27 @@ picture. The interval of the differences tells.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from maskwright.data.groups import join_groups
-from maskwright.evaluation.evaluate import TITLES, Measures, PictureScore, without_nan
+from maskwright.evaluation.evaluate import DEFINITIONS, TITLES, Measures, PictureScore, without_nan
 from maskwright.evaluation.metrics import Interval, bootstrap_interval
 
 LOWER_IS_BETTER = frozenset({"hausdorff_95", "edge_error", "inner_error"})
+# The interval of two groups reaches from the gain of one to that of the other: where both have one sign, and luck alone
+# sees to that half of the time, it leaves out 0. Of three groups this is a quarter of the time, of four an eighth or
+# more, of five a sixteenth or more.
+LEAST_GROUPS = 5
+TOO_FEW_GROUPS = (
+    f"From fewer than {LEAST_GROUPS} groups, luck cannot be told from a better model: neither is called better where "
+    "an interval rests on so few."
+)
+DEFINITIONS_OF_TWO = f"""\
+{DEFINITIONS}
+Beside a model that found what is not there, one that rightly found nothing has a Dice and an IoU of 1."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,7 @@ class Comparison(Measures[Interval]):
         pictures: Those that both scored, and that have a Dice in both; where they differ most comes first.
         common: How many both scored.
         groups: How many groups these come from: pictures that either evaluation puts together are together.
+        groups_of: How many groups have a gain in each measure.
         only_first: How many only the first scored.
         only_second: How many only the second scored.
         namesakes: How many of these have the name of a picture that the other scored, and are another file.
@@ -47,6 +59,7 @@ class Comparison(Measures[Interval]):
     pictures: tuple[Difference, ...]
     common: int
     groups: int
+    groups_of: dict[str, int]
     only_first: int
     only_second: int
     namesakes: int = 0
@@ -65,7 +78,7 @@ def compare_scores(first: Sequence[PictureScore], second: Sequence[PictureScore]
     """
     theirs = {row.name: row for row in second}
     named_alike = [(row, theirs[row.name]) for row in sorted(first, key=lambda row: row.name) if row.name in theirs]
-    pairs = [(row, other) for row, other in named_alike if _may_be_one(row, other)]
+    pairs = [side_by_side(row, other) for row, other in named_alike if _may_be_one(row, other)]
     ways = [{row.name: row.group for row in rows} for rows in zip(*pairs, strict=True)]
     groups = list(join_groups(*ways).values()) if ways else []
     gains = {of: [getattr(other, of) - getattr(row, of) for row, other in pairs] for of in TITLES}
@@ -81,6 +94,7 @@ def compare_scores(first: Sequence[PictureScore], second: Sequence[PictureScore]
         ),
         common=len(pairs),
         groups=len(set(groups)),
+        groups_of={of: _count_groups(values, groups) for of, values in gains.items()},
         only_first=len(first) - len(pairs),
         only_second=len(second) - len(pairs),
         namesakes=len(named_alike) - len(pairs),
@@ -92,8 +106,39 @@ def _may_be_one(row: PictureScore, other: PictureScore) -> bool:
     return row.fingerprint == other.fingerprint or not (row.fingerprint and other.fingerprint)
 
 
-def verdict(measure: str, gain: Interval) -> str:
-    """Which of the two is better, where the interval of the difference says so."""
-    if np.isnan(gain.low) or gain.low <= 0 <= gain.high:
+def side_by_side(row: PictureScore, other: PictureScore) -> tuple[PictureScore, PictureScore]:
+    """Two scores of one picture, in which a Dice or an IoU that only one of them has is 1 for the other.
+
+    It has none since it found nothing where nothing is. Left out, the picture would not count against the one that did.
+    """
+    return _beside(row, other), _beside(other, row)
+
+
+def _beside(row: PictureScore, other: PictureScore) -> PictureScore:
+    found: dict[str, Any] = {
+        of: 1.0 for of in ("dice", "iou") if np.isnan(getattr(row, of)) and not np.isnan(getattr(other, of))
+    }
+    return replace(row, **found)
+
+
+def _count_groups(gains: Sequence[float], groups: Sequence[str]) -> int:
+    return len({group for gain, group in zip(gains, groups, strict=True) if not np.isnan(gain)})
+
+
+def verdict(measure: str, gain: Interval, groups: int) -> str:
+    """Which of the two is better, where the interval of the difference says so and enough groups have one."""
+    if groups < LEAST_GROUPS or not _leaves_out_zero(gain):
         return "not told apart"
     return "B is better" if (gain.mean > 0) != (measure in LOWER_IS_BETTER) else "A is better"
+
+
+def lacks_groups(comparison: Comparison) -> bool:
+    """Whether more groups might have told the two apart: an interval leaves out 0 and rests on too few."""
+    return any(
+        groups < LEAST_GROUPS and _leaves_out_zero(getattr(comparison, of))
+        for of, groups in comparison.groups_of.items()
+    )
+
+
+def _leaves_out_zero(gain: Interval) -> bool:
+    return gain.low > 0 or gain.high < 0

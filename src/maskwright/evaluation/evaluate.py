@@ -1,6 +1,7 @@
 """A predictor and pairs to scores per picture, at the pictures' own size."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -13,7 +14,7 @@ from maskwright.data.label_survey import labels_for_model, read_options
 from maskwright.data.labels import LabelMap
 from maskwright.data.pairs import Pair, Pairing, Problem
 from maskwright.data.reading import Formats, choose_formats, fingerprint_of, read_pair
-from maskwright.errors import InputError
+from maskwright.errors import InputError, naming_what_is_too_large
 from maskwright.evaluation.certainty import Bin, Calibration, Sweep, calibrate, count_logits, sweep_thresholds
 from maskwright.evaluation.metrics import (
     Interval,
@@ -261,13 +262,18 @@ def count_pairs(
     *,
     formats: Formats | None = None,
     tolerance: float | None = None,
+    must_fit: bool = False,
     look: Callable[[Compared], None] = lambda _: None,
     advance: Callable[[], None],
 ) -> Iterator[Counted | Problem]:
-    """Predict every picture and count where it agrees with its mask, or why that cannot be; see `evaluate_pairs`."""
+    """Predict every picture and count where it agrees with its mask, or why that cannot be; see `evaluate_pairs`.
+
+    With ``must_fit``, a picture that takes too much memory ends it all, for whoever goes on where there is more.
+    """
     for pair in pairs:
         try:
-            compared = score_pair(predictor, pair, groups[pair.name], formats, tolerance)
+            with nullcontext() if must_fit else naming_what_is_too_large(pair.image):
+                compared = score_pair(predictor, pair, groups[pair.name], formats, tolerance)
             look(compared)
             yield Counted(compared.row, compared.confusion, compared.table)
         except InputError as error:

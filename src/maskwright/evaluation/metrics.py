@@ -24,6 +24,8 @@ class Interval:
 
     def range_in_words(self) -> str:
         """The range, or why there is none."""
+        if np.isnan(self.mean):
+            return "none"
         return "none: a single group" if np.isnan(self.low) else f"{self.low:.4f} to {self.high:.4f}"
 
 

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 
 from maskwright.data.duplicates import look_alike, looks_of, read_looks, thumbnail
-from maskwright.data.groups import matching, print_of_group
+from maskwright.data.groups import folders_of, matching, print_of_group
 from maskwright.data.input_format import read_image
 from maskwright.data.pairs import Pair
 from maskwright.data.reading import fingerprint_of
-from maskwright.errors import InputError
+from maskwright.errors import InputError, naming_what_is_too_large
 from maskwright.inference.model_file import ModelCard
 
 # `learnt` from this very file; `alike`: from a picture that this one looks like a copy of; `chosen`: the best weights
@@ -51,8 +51,12 @@ class Known:
         return "alike" if is_copy else "unseen"
 
     def is_related(self, name: str) -> bool:
-        """Whether training learnt from others of its group, as it is grouped here or by the model's own pattern."""
-        groups = {self._groups[name], self._by_pattern.get(name, self._groups[name])}
+        """Whether training learnt from others of its group.
+
+        It may be grouped as it is here, by the model's own pattern, or by a folder: few folders make no groups here.
+        """
+        groups = {self._groups[name], self._by_pattern.get(name, name), *folders_of(name)}
+        groups.discard(name)  # what a picture that stands alone is called; of those there are no prints
         return not self._prints.isdisjoint(map(print_of_group, groups))
 
 
@@ -145,5 +149,5 @@ class Sieve:
         return False
 
     def _looks(self, pair: Pair) -> Iterator[str]:
-        with suppress(InputError):  # said when it is scored
+        with suppress(InputError), naming_what_is_too_large(pair.image):  # said when it is scored
             yield from looks_of(thumbnail(read_image(pair.image, self._card.input))[np.newaxis])

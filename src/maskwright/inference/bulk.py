@@ -8,7 +8,7 @@ order. Memory is bounded by the pixels that are under way, however many pictures
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from maskwright.data.pairs import Mask, Pair, Problem
 from maskwright.data.reading import read_mask
 from maskwright.data.threads import in_threads, limit_pixels
 from maskwright.data.video_files import open_video, writing_video
-from maskwright.errors import InputError, is_out_of_memory
+from maskwright.errors import InputError, naming_what_is_too_large
 from maskwright.inference.claims import FRAMES
 from maskwright.inference.cleanup import clean
 from maskwright.inference.engines import one_core_each
@@ -54,7 +54,7 @@ def predict_pictures(
 
     def work(job: Job) -> list[Path] | Problem:
         try:
-            with _naming_what_is_too_large(job.source):
+            with naming_what_is_too_large(job.source):
                 return _predict_one(predictor, job, wish, room)
         except InputError as error:
             return Problem(job.source, str(error))
@@ -76,7 +76,7 @@ def predict_by_rows(predictor: Predictor, job: Job, wish: Wish) -> list[Path]:
     if [*wish.kinds] != ["mask"]:
         raise InputError(f"{job.source} is predicted row by row, which makes a mask and nothing else; use --save mask.")
     (path,) = paths_of("mask", job, predictor.card.labels)
-    with _naming_what_is_too_large(job.source):
+    with naming_what_is_too_large(job.source):
         predict_large(predictor, job.source, path)
     return [path]
 
@@ -117,7 +117,7 @@ def predict_video(predictor: Predictor, job: Job, wish: Wish, *, advance: Callab
         return [draw_result(kind, seen, wish.background) for kind in films]
 
     with ExitStack() as stack:
-        stack.enter_context(_naming_what_is_too_large(job.source))
+        stack.enter_context(naming_what_is_too_large(job.source))
         stack.enter_context(one_core_each())
         video = stack.enter_context(open_video(job.source))
         write = [stack.enter_context(writing_video(path, video.frames_per_second)) for path in films.values()]
@@ -154,17 +154,6 @@ def look(predictor: Predictor, image: NDArray[np.uint8], truth: NDArray[np.uint8
     logits = predictor.logits(image)
     mask = clean(predictor.classes(logits), predictor.cleanup)
     return Seen(image, mask, logits, predictor, truth)
-
-
-@contextmanager
-def _naming_what_is_too_large(source: Path) -> Iterator[None]:
-    """Raise an InputError where memory runs out, for which torch has errors of its own."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise InputError(f"{source} takes more memory than there is; cut it up or make it smaller.") from error
 
 
 def _predict_one(

@@ -179,7 +179,7 @@ def _refuse_other_sites(headers: Headers) -> None:
         raise Refusal(403, "other_host", sentence)
     origin = headers.get("origin")
     if origin is not None and origin.partition("://")[2] != host:
-        sentence = "This server takes no requests from pages of other sites; start it with an API key to allow them."
+        sentence = "This server takes no requests from pages of other sites; use its own page, or ask from a program."
         raise Refusal(403, "other_origin", sentence)
 
 

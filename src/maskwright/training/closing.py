@@ -41,10 +41,12 @@ def choose_closing(session: Session) -> Closing:
     )
 
 
-def score(predictor: Predictor, session: Session, closing: Closing, *, advance: Callable[[], None]) -> Scored:
+def score(
+    predictor: Predictor, session: Session, closing: Closing, *, must_fit: bool = False, advance: Callable[[], None]
+) -> Scored:
     """Score the pictures that were planned, or with minutes as many of them as there is time for after all.
 
-    Each rank scores every n-th; what comes of it is that of one that scores all.
+    Each rank scores every n-th; what comes of it is that of one that scores all. For ``must_fit`` see `count_pairs`.
     """
     started = time.monotonic()
     # Drawn even where all are planned: should the clock end it early, what was scored is a fair sample.
@@ -52,7 +54,9 @@ def score(predictor: Predictor, session: Session, closing: Closing, *, advance: 
     in_the_minutes = pairs if session.minutes is None else in_time(pairs, session.minutes.left)
     gallery = Gallery(session.material.formats.labels)
     groups = session.material.groups.of
-    counted = list(count_pairs(predictor, in_the_minutes, groups, look=gallery.look, advance=advance))
+    counted = list(
+        count_pairs(predictor, in_the_minutes, groups, must_fit=must_fit, look=gallery.look, advance=advance)
+    )
     found = ranks.gathered((counted, gallery))
     in_order = ranks.in_order([counted for counted, _ in found])
     scores = summarise(in_order, predictor.card, is_validation=lambda _: closing.part == "val")

@@ -60,11 +60,14 @@ class Material:
     def seen_in_training(self) -> dict[str, tuple[str, ...]]:
         """What a model file says of these pictures, so that they are recognised later; as in a `ModelCard`."""
         learnt = self.indices("train")
+        names = [pair.name for pair in self.pairs("train")]
+        # Other pictures of a group that copies joined to another come by the name that it had.
+        ways = (self.groups.of, self.groups.unmerged or self.groups.of)
         return {
             "trained_on": self.fingerprints("train"),
             "chosen_on": self.fingerprints("val"),
             "looks": tuple(self.looks[index] for index in learnt if self.looks[index]),
-            "groups": prints_of_groups((pair.name for pair in self.pairs("train")), self.groups.of),
+            "groups": tuple(sorted({found for of in ways for found in prints_of_groups(names, of)})),
         }
 
     def contents(self) -> dict[str, str]:

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from maskwright.evaluation.compare import Comparison, Difference
 from maskwright.evaluation.evaluate import TITLES
 from maskwright.evaluation.metrics import Interval
@@ -20,7 +22,8 @@ BETTER, NOTHING = Interval(0.02, 0.01, 0.03), Interval(0.0, -0.1, 0.1)
 def a_comparison(**changes: Any) -> Comparison:
     measures: dict[str, Any] = {**dict.fromkeys(TITLES, NOTHING), "dice": BETTER, "edge_error": BETTER}
     pictures = (Difference("car_1", 0.5, 0.75), Difference("<b>car", 0.9, 0.8))
-    whole = Comparison(**measures, pictures=pictures, common=2, groups=2, only_first=0, only_second=0)
+    counts: dict[str, Any] = {"groups": 5, "groups_of": dict.fromkeys(TITLES, 5), "only_first": 0, "only_second": 0}
+    whole = Comparison(**measures, pictures=pictures, common=2, **counts)
     return replace(whole, **changes)
 
 
@@ -30,13 +33,16 @@ def text_of(versus: Versus) -> str:
 
 def test_the_page_says_which_is_better_and_which_is_which() -> None:
     text = text_of(Versus(first="runs/<a>", second="runs/<b>", comparison=a_comparison()))
-    assert "A: runs/<a>B: runs/<b>B is better: Dice +0.0200 on 2 pictures of 2 groups" in text
+    assert "A: runs/<a>B: runs/<b>B is better: Dice +0.0200 on 2 pictures of 5 groups" in text
     worse = a_comparison(dice=Interval(-0.02, -0.03, -0.01))
     assert "A is better: Dice -0.0200 on" in text_of(Versus(first="a", second="b", comparison=worse))
     same = a_comparison(dice=NOTHING)
     assert "These pictures do not tell A and B apart: Dice +0.0000" in text_of(
         Versus(first="a", second="b", comparison=same)
     )
+    few = text_of(Versus(first="a", second="b", comparison=a_comparison(groups_of=dict.fromkeys(TITLES, 4))))
+    assert "These pictures do not tell A and B apart: Dice +0.0200" in few
+    assert "Dice+0.02000.0100 to 0.0300not told apart" in few
 
 
 def test_each_measure_has_its_own_verdict_of_which_less_may_be_better() -> None:
@@ -51,6 +57,15 @@ def test_each_picture_has_a_row_with_a_before_b_and_a_dot() -> None:
     page = draw_comparison(Versus(first="a", second="b", comparison=a_comparison()))
     assert "car_10.50000.7500+0.2500<b>car0.90000.8000-0.1000" in parse(page).text
     assert page.count("<svg") == 1
+
+
+def test_a_table_that_does_not_hold_all_pictures_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    versus = Versus(first="a", second="b", comparison=a_comparison())
+    assert "All pictures as a tablepicture" in text_of(versus)
+    monkeypatch.setattr("maskwright.evaluation.pages.comparison.MOST_ROWS", 1)
+    text = text_of(versus)
+    assert "All pictures as a table, the 1 of 2 that differ most" in text
+    assert "<b>car" not in text
 
 
 def test_pictures_that_one_of_them_lacks_are_said_where_there_are_any() -> None:

@@ -154,3 +154,6 @@ def test_two_models_are_shown_over_one_picture() -> None:
     assert exhibit.caption == "Dice of A 1.0000 · of B 0.8000 · B - A -0.2000"
     text = parse(draw_walls({"Worst": [exhibit]}, TWO, views=VIEWS_OF_TWO)).text
     assert all(word in text for word in VIEWS_OF_TWO.values())
+    nothing = np.zeros_like(truth)
+    empty = draw_two(compared(nothing, nothing), compared(nothing, mask), TWO)
+    assert empty.caption == "Dice of A 1.0000 · of B 0.0000 · B - A -1.0000"

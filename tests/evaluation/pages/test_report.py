@@ -398,11 +398,14 @@ def test_how_it_learnt_is_drawn_and_a_table(monkeypatch: pytest.MonkeyPatch) -> 
     assert "The loss rose." in parse(page).text
     head = "epochtrain lossval losstrain diceval dicelearning rateseconds"
     assert f"{head}10.50.60.7–0.1–20.4–0.8–0.05–" in parse(page).text
-    assert "<details><summary>All epochs as a table" in page
+    assert "<details><summary>All epochs as a table</summary>" in page
     assert shown.training is not None
     single = draw_report(replace(shown, training=replace(shown.training, lines=shown.training.lines[:1])))
     assert '<details open=""><summary>All epochs as a table' in single  # a point is no curve
     assert single.count("<svg") == page.count("<svg") - 3
+    monkeypatch.setattr("maskwright.evaluation.pages.report.MOST_ROWS", 1)
+    text = parse(draw_report(shown)).text
+    assert f"All epochs as a table, the last 1 of 2{head}20.4" in text
 
 
 def test_an_imported_model_says_that_nothing_is_known() -> None:

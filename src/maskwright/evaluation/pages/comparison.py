@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from maskwright.data.labels import LabelMap
-from maskwright.evaluation.compare import Comparison, verdict
-from maskwright.evaluation.evaluate import DEFINITIONS, TITLES
+from maskwright.evaluation.compare import DEFINITIONS_OF_TWO, Comparison, verdict
+from maskwright.evaluation.evaluate import TITLES
 from maskwright.evaluation.metrics import Interval
 from maskwright.evaluation.pages import gallery, plots, report
 from maskwright.evaluation.pages.gallery import VIEWS_OF_TWO, Exhibit, draw_walls
@@ -64,7 +64,7 @@ def draw_comparison(versus: Versus) -> str:
         walls,
         tag("p", versus.missing, class_="remark") if versus.missing else "",
         _pictures(comparison),
-        draw_definitions(DEFINITIONS),
+        draw_definitions(DEFINITIONS_OF_TWO),
     ]
     style = plots.STYLE + gallery.STYLE + report.STYLE
     return page("A and B: comparison", *sections, style=style, script=gallery.SCRIPT)
@@ -73,7 +73,7 @@ def draw_comparison(versus: Versus) -> str:
 def _header(versus: Versus) -> Html:
     comparison = versus.comparison
     gain = comparison.dice
-    which = verdict("dice", gain)
+    which = verdict("dice", gain, comparison.groups_of["dice"])
     said = "These pictures do not tell A and B apart" if which == "not told apart" else which
     count = f"{comparison.common:,} pictures of {comparison.groups:,} groups"
     mean = "–" if np.isnan(gain.mean) else f"{gain.mean:+.4f}"
@@ -97,7 +97,8 @@ def _gains(comparison: Comparison) -> Html:
     for measure, title in TITLES.items():
         gain: Interval = getattr(comparison, measure)
         mean = "–" if np.isnan(gain.mean) else f"{gain.mean:+.4f}"
-        rows.append((title, mean, gain.range_in_words(), verdict(measure, gain)))
+        which = verdict(measure, gain, comparison.groups_of[measure])
+        rows.append((title, mean, gain.range_in_words(), which))
     table = draw_table(("score", "B - A", "95 % interval", "which"), rows, last_text=True)
     said = "Of Hausdorff 95, edge error and inner error less is better; the last column knows that."
     return tag("section", tag("h2", "B - A"), tag("div", table, tag("p", said, class_="soft"), class_="panel"))
@@ -110,6 +111,8 @@ def _pictures(comparison: Comparison) -> Html:
     ]
     if not rows:
         return Html()
+    count = len(comparison.pictures)
+    which = f", the {MOST_ROWS} of {count:,} that differ most" if count > MOST_ROWS else ""
     plot = plots.plot_gains(comparison.pictures) if plots.can_plot() else None
     return tag(
         "section",
@@ -117,7 +120,7 @@ def _pictures(comparison: Comparison) -> Html:
         tag("div", plot, class_="plots") if plot else "",
         tag(
             "details",
-            tag("summary", "All pictures as a table"),
+            tag("summary", f"All pictures as a table{which}"),
             draw_table(("picture", "Dice of A", "Dice of B", "B - A"), rows),
         ),
     )

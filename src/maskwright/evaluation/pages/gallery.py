@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from maskwright.data.labels import IGNORED_COLOUR, LabelMap
 from maskwright.data.resizing import fit_size, resize_classes, resize_image, resize_mask
+from maskwright.evaluation.compare import side_by_side
 from maskwright.evaluation.evaluate import Compared
 from maskwright.evaluation.pages.markup import Html, join, picture_url, tag
 from maskwright.inference.outputs import FIRST_COLOURS, as_rgb, class_colours, outline
@@ -244,7 +245,7 @@ def draw_two(first: Compared, second: Compared, labels: LabelMap) -> Exhibit:
     truth = _small(first.truth)
     (errors_a, found_a), (errors_b, found_b) = (_draw_errors(of, truth, labels) for of in (first, second))
     layers = {"errors-a": errors_a, "errors-b": errors_b, "truth": _draw_classes(truth, labels)}
-    dice_a, dice_b = first.row.dice, second.row.dice
+    dice_a, dice_b = (row.dice for row in side_by_side(first.row, second.row))
     caption = f"Dice of A {dice_a:.4f} · of B {dice_b:.4f} · B - A {dice_b - dice_a:+.4f}"
     return _exhibit(first, layers, found_a | found_b, caption=caption)
 

@@ -466,12 +466,14 @@ def _curves(training: Training | None) -> Html:
         for line in training.lines[-MOST_ROWS:]
     ]
     table = draw_table(("epoch", *(name.replace("_", " ") for name in names)), rows, text=0)
+    count = len(training.lines)
+    last = f", the last {MOST_ROWS} of {count:,}" if count > MOST_ROWS else ""
     return tag(
         "section",
         tag("h2", "How it learnt"),
         tag("div", *drawn, class_="plots") if drawn else "",
         *(tag("p", finding, class_="remark") for finding in training.findings),
-        tag("details", tag("summary", "All epochs as a table"), table, open=None if drawn else ""),
+        tag("details", tag("summary", f"All epochs as a table{last}"), table, open=None if drawn else ""),
     )
 
 

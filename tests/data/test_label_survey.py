@@ -601,6 +601,11 @@ def test_another_folder_is_read_with_the_models_classes() -> None:
         labels_for_model(LabelMap("names", ("background", "tree", "car")), model)
 
 
+def test_two_classes_by_name_are_found_by_their_own_names() -> None:
+    read = labels_for_model(LabelMap("names", ("background", "car")), LabelMap())
+    assert read.index_of() == {"background": 0, "car": 1}
+
+
 def test_two_classes_are_two_classes() -> None:
     model = LabelMap("names", ("background", "car"))
     read = labels_for_model(LabelMap(foreground="dark"), model)

@@ -166,7 +166,9 @@ def labels_for_model(found: LabelMap, model: LabelMap) -> LabelMap:
         return model
     if found.num_classes == model.num_classes == 2:
         ignore = found.ignore or (model.ignore if found.kind == model.kind else ())
-        return replace(found, class_names=model.class_names, colours=model.colours, ignore=ignore)
+        # Regions that carry names are looked up by their own; of the model's classes they have the places.
+        names = found.class_names if found.kind == "names" else model.class_names
+        return replace(found, class_names=names, colours=model.colours, ignore=ignore)
     return _in_order_of(found, model)
 
 

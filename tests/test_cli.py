@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -261,6 +262,17 @@ def test_an_unknown_word_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("maskwright 0.")
+
+
+@pytest.mark.parametrize("is_one_of_many", [False, True])
+def test_a_process_of_several_leaves_before_threads_of_torch_can_abort_it(is_one_of_many: bool) -> None:
+    script = "import atexit, os, runpy, sys; atexit.register(os.abort); sys.argv = ['maskwright', '--version']; "
+    script += "runpy.run_module('maskwright', run_name='__main__')"
+    rank = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "LOCAL_RANK": "1"} if is_one_of_many else {}
+    environment = {**os.environ, **rank}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("maskwright ")
+    assert (done.returncode == 0) is is_one_of_many
 
 
 def test_a_missing_model_is_named(drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:

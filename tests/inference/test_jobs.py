@@ -19,6 +19,18 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+@pytest.fixture
+def odd(photos: Path) -> Path:
+    """A picture among the others whose name is no UTF-8."""
+    odd = photos / "caf\udce9.png"
+    try:
+        write(photos / "d.png", an_image(2))
+        (photos / "d.png").rename(odd)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    return odd
+
+
 def names(inputs: list[Path | str], out: Path) -> list[str]:
     return [job.name for job in find_jobs(inputs, out, KINDS).jobs]
 
@@ -65,25 +77,13 @@ def test_two_pictures_of_one_name_are_refused(photos: Path, tmp_path: Path) -> N
         find_jobs([photos], tmp_path / "out", KINDS)
 
 
-def test_a_name_that_is_no_utf_8_is_a_problem_of_its_own(photos: Path, tmp_path: Path) -> None:
-    odd = photos / "caf\udce9.png"
-    try:
-        write(photos / "d.png", an_image(2))
-        (photos / "d.png").rename(odd)
-    except OSError:
-        pytest.skip("this file system takes no such names")
+def test_a_name_that_is_no_utf_8_is_a_problem_of_its_own(odd: Path, photos: Path, tmp_path: Path) -> None:
     found = find_jobs([photos], tmp_path / "out", KINDS)
     assert len(found.jobs) == 3
     assert "UTF-8" in found.problems[0].sentence
 
 
-def test_so_it_is_where_a_pattern_or_its_own_name_brings_it_in(photos: Path, tmp_path: Path) -> None:
-    odd = photos / "caf\udce9.png"
-    try:
-        write(photos / "d.png", an_image(2))
-        (photos / "d.png").rename(odd)
-    except OSError:
-        pytest.skip("this file system takes no such names")
+def test_so_it_is_where_a_pattern_or_its_own_name_brings_it_in(odd: Path, photos: Path, tmp_path: Path) -> None:
     for name in (odd, f"{photos}/*.png"):
         (problem,) = find_jobs([name, photos / "below/b.png"], tmp_path / "out", KINDS).problems
         assert "UTF-8" in problem.sentence

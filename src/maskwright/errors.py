@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 # What torch, the system and their libraries say where memory is used up. A primitive is what oneDNN calls an operation;
 # it does not say why it could not be had.
@@ -48,12 +47,21 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def too_large(name: object) -> DoesNotFitError:
+    """The error that a picture is too large for the memory that there is."""
+    return DoesNotFitError(f"{name} takes more memory than there is; cut it up or make it smaller.")
+
+
 @contextmanager
-def naming_what_is_too_large(source: Path) -> Iterator[None]:
-    """Raise an InputError where memory runs out, for which torch has errors of its own."""
+def naming_what_is_too_large(name: object) -> Iterator[None]:
+    """Work on a picture; where memory runs out, for which torch has errors of its own, the error names it.
+
+    Raises:
+        DoesNotFitError: It did.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise InputError(f"{source} takes more memory than there is; cut it up or make it smaller.") from error
+        raise too_large(name) from error

@@ -7,8 +7,8 @@ picture: some hundred kilobytes, however large it is.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.data.input_format import read_image
-from maskwright.errors import DoesNotFitError, InputError, is_out_of_memory
+from maskwright.errors import DoesNotFitError, InputError, naming_what_is_too_large, too_large
 from maskwright.inference.cleanup import clean
 from maskwright.inference.gathering import kaggle_runs
 from maskwright.inference.outputs import encode_mask
@@ -77,7 +77,7 @@ def prepare(predictor: Predictor, picture: Picture, kinds: Sequence[str]) -> Pre
     if problem is not None:
         return Prepared(known, problem=problem)
     try:
-        with _fitting(known):
+        with naming_what_is_too_large(known.title):
             image = _read(picture, predictor)
             return Prepared(known, predictor.shrink(image), *image.shape[:2])
     except InputError as error:
@@ -88,7 +88,7 @@ def infer(predictor: Predictor, prepared: Prepared) -> NDArray[np.float32] | Non
     """The logits ``(C, h, w)`` at the size that the model sees; None where there is a problem or memory runs out."""
     if prepared.small is None:
         return None
-    with suppress(DoesNotFitError), _fitting(prepared.picture):
+    with suppress(DoesNotFitError), naming_what_is_too_large(prepared.picture.title):
         return predictor.small_logits(prepared.small)
     return None
 
@@ -105,9 +105,9 @@ def finish(
         kinds: What will be written, of `KINDS`.
     """
     if logits is None:
-        return _failure(prepared.picture, prepared.problem or _too_large(prepared.picture))
+        return _failure(prepared.picture, prepared.problem or str(too_large(prepared.picture.title)))
     try:
-        with _fitting(prepared.picture):
+        with naming_what_is_too_large(prepared.picture.title):
             return _made(predictor, prepared, logits, kinds)
     except DoesNotFitError as error:
         return _failure(prepared.picture, str(error))
@@ -171,21 +171,6 @@ def _made(predictor: Predictor, prepared: Prepared, logits: NDArray[np.float32],
     return Outcome(prepared.picture, row, content)
 
 
-@contextmanager
-def _fitting(picture: Picture) -> Iterator[None]:
-    """Work on a picture; where memory runs out, the error names it.
-
-    Raises:
-        DoesNotFitError: It did.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:  # torch has errors of its own for that
-        if not is_out_of_memory(error):
-            raise
-        raise DoesNotFitError(_too_large(picture)) from error
-
-
 def _row(picture: Picture) -> dict[str, Any]:
     name, shard = printable_name(picture.name), printable_name(picture.shard)
     return {"path": name, "shard": shard, "height": None, "width": None, "rle": None, "score": None, "error": None}
@@ -193,7 +178,3 @@ def _row(picture: Picture) -> dict[str, Any]:
 
 def _failure(picture: Picture, sentence: str) -> Outcome:
     return Outcome(picture, {**_row(picture), "error": printable_name(sentence)})
-
-
-def _too_large(picture: Picture) -> str:
-    return f"{picture.title} takes more memory than there is; cut it up or make it smaller."

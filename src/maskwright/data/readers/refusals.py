@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from maskwright.errors import DoesNotFitError, InputError
+from maskwright.errors import InputError, too_large
 
 # No picture may take more than 1 GB while it is read. Decoders hold 4 bytes for each pixel, those of progressive JPEG
 # 12 and of WebP 16, beside up to 6 of the result while it is turned; so WebP gets a limit of its own. Pillow's limit,
@@ -65,7 +65,7 @@ def in_words(name: str) -> Iterator[None]:
     except InputError:
         raise
     except MemoryError as error:
-        raise DoesNotFitError(f"{name} takes more memory than there is; cut it up or make it smaller.") from error
+        raise too_large(name) from error
     # Damaged bytes make decoders raise almost anything: SyntaxError, struct.error, zlib.error, IndexError ...
     except Exception as error:
         raise InputError(f"{name} {_why_unreadable(error)}.") from error

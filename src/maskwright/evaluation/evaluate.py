@@ -204,6 +204,11 @@ def remarks_on(content: Mapping[str, Any]) -> list[str]:
     return remarks
 
 
+def is_leak(remark: str) -> bool:
+    """Whether a remark says that training saw some of what was scored."""
+    return remark.startswith("LEAK")
+
+
 def formats_for_model(
     pairing: Pairing,
     card: ModelCard,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from maskwright.config import Settings
-from maskwright.evaluation.evaluate import remarks_on
+from maskwright.evaluation.evaluate import is_leak, remarks_on
 from maskwright.inference.model_file import ModelCard
 from maskwright.inference.tiling import largest_at_once
 from maskwright.training.run_folder import MACHINE_SETTINGS
@@ -169,7 +169,7 @@ def _scores(card: ModelCard, scores: Mapping[str, Any] | None) -> str:
         return "None are known: no scores.json lay beside the model. `maskwright evaluate` makes one."
     remarks = remarks_on(scores)
     # A model that started from another may have got pictures from there that no scores.json tells of.
-    is_unseen = not card.parent and not any(remark.startswith("LEAK") for remark in remarks)
+    is_unseen = not card.parent and not any(map(is_leak, remarks))
     count = f"{len(scores['pictures'])} {'unseen ' if is_unseen else ''}pictures of {scores['groups']} groups"
     rows = [(title, f"{interval['mean']:.4f}", _range(interval)) for _, title, interval in _measured(scores)]
     classes = [

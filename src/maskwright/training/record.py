@@ -4,13 +4,14 @@ import dataclasses
 import json
 import shlex
 from collections.abc import Mapping
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
 from maskwright.config import Settings, nearest_preset, read_preset, read_settings, read_started_from
 from maskwright.data.splits import PARTS
 from maskwright.errors import InputError
-from maskwright.evaluation.evaluate import remarks_on, scores_from_json
+from maskwright.evaluation.evaluate import is_leak, remarks_on, scores_from_json
 from maskwright.evaluation.machine import Effort, effort_from_json
 from maskwright.evaluation.pages.gallery import Gallery
 from maskwright.evaluation.pages.report import Report, Training, write_report
@@ -75,8 +76,8 @@ def write_run_report(folder: RunFolder, *, gallery: Gallery | None = None, effor
         card=card,
         scores=scores_from_json(content),
         gallery=gallery or Gallery(card.labels),
-        leaks=[remark for remark in remarks if remark.startswith("LEAK")],
-        remarks=[remark for remark in remarks if not remark.startswith("LEAK")],
+        leaks=[*filter(is_leak, remarks)],
+        remarks=[*filterfalse(is_leak, remarks)],
         effort=effort,
         training=training,
     )

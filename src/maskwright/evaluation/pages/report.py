@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from maskwright.evaluation.certainty import Calibration
-from maskwright.evaluation.evaluate import DEFINITIONS, TITLES, PictureScore, Scores
+from maskwright.evaluation.evaluate import DEFINITIONS, TITLES, PictureScore, Scores, is_leak
 from maskwright.evaluation.machine import Effort
 from maskwright.evaluation.metrics import Interval
 from maskwright.evaluation.pages import gallery, plots
@@ -172,7 +172,7 @@ def _header(report: Report) -> Html:
         verdict, colour = "Nothing could be scored: neither masks nor predictions show anything.", "warning"
     else:
         verdict = f"Dice {_figure(scores.dice.mean, 'dice')} on {_count(scores)}"
-        colour = "problem" if any(leak.startswith("LEAK") for leak in report.leaks) else "fill"
+        colour = "problem" if any(map(is_leak, report.leaks)) else "fill"
     return tag(
         "header",
         tag("p", "maskwright report", class_="eyebrow"),

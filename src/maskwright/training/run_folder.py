@@ -172,13 +172,13 @@ def latest_folder(name: str, photos: Path, *, run: str = "") -> Path | None:
     """
     stem = f"????-??-??-??????-{glob.escape(name)}"
     folders = (path for pattern in (stem, f"{stem}-[0-9]") for path in RUNS.glob(pattern))
-    return max((path for path in folders if _learns_from(RunFolder(path / run), photos)), default=None)
+    latest_first = sorted(folders, reverse=True)
+    return next((path for path in latest_first if _learns_from(RunFolder(path / run), photos)), None)
 
 
 def _learns_from(folder: RunFolder, photos: Path) -> bool:
     """Whether a folder holds a run on these photos, or one that does not say on which."""
-    learnt = _read_split(folder).get("photos")
-    return folder.config.is_file() and learnt in (None, str(photos.resolve()))
+    return folder.config.is_file() and _read_split(folder).get("photos") in (None, str(photos.resolve()))
 
 
 def _read_split(folder: RunFolder) -> dict[str, Any]:
